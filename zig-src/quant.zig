@@ -29,6 +29,26 @@ pub const formats = .{
     @import("quant/q5_0.zig"),
     @import("quant/q5_1.zig"),
     @import("quant/q8_0.zig"),
+    @import("quant/q8_1.zig"),
+    @import("quant/q2_k.zig"),
+    @import("quant/q3_k.zig"),
+    @import("quant/q4_k.zig"),
+    @import("quant/q5_k.zig"),
+    @import("quant/q6_k.zig"),
+    @import("quant/q8_k.zig"),
+    @import("quant/iq1_s.zig"),
+    @import("quant/iq1_m.zig"),
+    @import("quant/iq2_xxs.zig"),
+    @import("quant/iq2_xs.zig"),
+    @import("quant/iq2_s.zig"),
+    @import("quant/iq3_xxs.zig"),
+    @import("quant/iq3_s.zig"),
+    @import("quant/iq4_nl.zig"),
+    @import("quant/iq4_xs.zig"),
+    @import("quant/tq1_0.zig"),
+    @import("quant/tq2_0.zig"),
+    @import("quant/mxfp4.zig"),
+    @import("quant/nvfp4.zig"),
 };
 
 /// One tag a member: its `name`, with its GGUF type id as value.
@@ -186,6 +206,8 @@ fn checkMember(comptime M: type) void {
 test {
     inline for (formats) |M| _ = M;
     _ = @import("quant/shared/groups.zig");
+    _ = @import("quant/shared/grids.zig");
+    _ = @import("quant/shared/k_scales.zig");
     _ = @import("quant/shared/round.zig");
 }
 
@@ -194,7 +216,7 @@ test "ids, names and sizes" {
     try expect(Format.q4_0, fromId(2).?);
     try expect(null, fromId(4));
     try expect(null, fromId(std.math.maxInt(u32)));
-    try expect(8, @intFromEnum(Format.q8_0));
+    try expect(8, @backingInt(Format.q8_0));
     try std.testing.expectEqualStrings("bf16", info(.bf16).name);
     try expect(4.5, info(.q4_0).bits_per_value);
     try expect(36, rowBytes(.q4_0, 64));

@@ -62,6 +62,32 @@ pub fn nibbles(comptime n: usize, bytes: *align(1) const [n]u8) [2 * n]u8 {
     return low ++ high;
 }
 
+/// The two halves of each byte in turn, the low one first: the order of small scales.
+pub fn nibblePairs(comptime n: usize, bytes: *align(1) const [n]u8) [2 * n]u8 {
+    var out: [2 * n]u8 = undefined;
+    for (bytes, 0..) |byte, i| out[2 * i ..][0..2].* = .{ byte & 15, byte >> 4 };
+    return out;
+}
+
+/// 256 two-bit integers: each 32 bytes hold 128 values, first the lowest pairs of bits of all
+/// bytes, then the next pairs.
+pub fn pairs(bytes: *align(1) const [64]u8) [256]u8 {
+    var out: [256]u8 = undefined;
+    inline for (0..8) |k| {
+        const source: @Vector(32, u8) = bytes[k / 4 * 32 ..][0..32].*;
+        out[32 * k ..][0..32].* = source >> @splat(k % 4 * 2) & @as(@Vector(32, u8), @splat(3));
+    }
+    return out;
+}
+
+/// The inverse of `pairs`.
+pub fn packPairs(in: *const [256]u8, bytes: *align(1) [64]u8) void {
+    for (bytes, 0..) |*byte, i| {
+        const at = i / 32 * 128 + i % 32;
+        byte.* = in[at] | in[at + 32] << 2 | in[at + 64] << 4 | in[at + 96] << 6;
+    }
+}
+
 /// 32 five-bit integers: nibbles, with the fifth bits in `high` from the lowest bit up.
 pub fn fives(low: *align(1) const [16]u8, high: *align(1) const [4]u8) [32]u8 {
     const fifth = std.mem.readInt(u32, high, .little);
@@ -85,6 +111,15 @@ test "five-bit integers survive packing" {
     var high: [4]u8 = undefined;
     packFives(&in, &low, &high);
     try std.testing.expectEqual(in, fives(&low, &high));
+}
+
+test "two-bit integers survive packing" {
+    var in: [256]u8 = undefined;
+    for (&in, 0..) |*u, i| u.* = @intCast((i * 7 + i / 32) % 4);
+    var bytes: [64]u8 = undefined;
+    packPairs(&in, &bytes);
+    try std.testing.expectEqual(in, pairs(&bytes));
+    try std.testing.expectEqual([4]u8{ 2, 1, 4, 3 }, nibblePairs(2, &.{ 0x12, 0x34 }));
 }
 
 test "bits is the smallest width that holds the range" {

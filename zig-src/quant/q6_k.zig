@@ -1,0 +1,45 @@
+//! Q6_K: 256 signed 6-bit integers in groups of 16, each with a signed 8-bit scale over one f16
+//! super-scale, 6.5625 bits a value.
+
+const Groups = @import("shared/groups.zig").Groups;
+const decoder = @import("shared/groups.zig").decoder;
+const nibbles = @import("shared/groups.zig").nibbles;
+const pairs = @import("shared/groups.zig").pairs;
+
+pub const name = "q6_k";
+pub const id = 14;
+pub const block_len = 256;
+pub const block_bytes = 210;
+
+pub const Block = extern struct {
+    /// Low four bits: each 64 bytes hold 128 values, first the low nibbles, then the high ones.
+    ql: [128]u8,
+    /// Upper two bits, in the order of `pairs`.
+    qh: [64]u8,
+    scales: [16]i8,
+    d: f16,
+};
+
+pub const groups: Groups = .{ .len = 16, .offset = false, .q_min = -32, .q_max = 31 };
+pub const q_bits = groups.bits();
+pub const q_min = groups.q_min;
+
+pub const decodeBlock = decoder(@This());
+
+pub fn decodeGroups(
+    block: *align(1) const Block,
+    q: *[block_len]i8,
+    scale: *[16]f32,
+    offset: *[16]f32,
+) void {
+    const high = pairs(&block.qh);
+    for (0..2) |h| {
+        const low = nibbles(64, block.ql[64 * h ..][0..64]);
+        for (q[128 * h ..][0..128], low, high[128 * h ..][0..128]) |*i, a, b| {
+            i.* = @as(i8, @intCast(a | b << 4)) - 32;
+        }
+    }
+    const d: f32 = block.d;
+    for (block.scales, scale) |s, *to| to.* = d * @as(f32, @floatFromInt(s));
+    offset.* = @splat(0);
+}

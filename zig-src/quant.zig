@@ -209,6 +209,8 @@ test {
     _ = @import("quant/shared/grids.zig");
     _ = @import("quant/shared/k_scales.zig");
     _ = @import("quant/shared/round.zig");
+    _ = @import("quant/shared/search.zig");
+    _ = @import("quant/tests/golden.zig");
 }
 
 test "ids, names and sizes" {

@@ -4,6 +4,9 @@
 const Groups = @import("shared/groups.zig").Groups;
 const decoder = @import("shared/groups.zig").decoder;
 const pairs = @import("shared/groups.zig").pairs;
+const packPairs = @import("shared/groups.zig").packPairs;
+const round = @import("shared/round.zig");
+const search = @import("shared/search.zig");
 
 pub const name = "q2_k";
 pub const id = 10;
@@ -38,4 +41,13 @@ pub fn decodeGroups(
         s.* = d * @as(f32, @floatFromInt(byte & 15));
         o.* = -(dmin * @as(f32, @floatFromInt(byte >> 4)));
     }
+}
+
+pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {
+    const x = round.finite(block_len, in);
+    const found = search.affine(.{ .len = 16, .u_max = 3, .code_max = 15 }, &x);
+    block.d = found.d;
+    block.dmin = found.dmin;
+    for (&block.scales, found.scale_codes, found.min_codes) |*byte, s, m| byte.* = s | m << 4;
+    packPairs(&found.u, &block.qs);
 }

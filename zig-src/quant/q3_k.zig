@@ -5,6 +5,9 @@ const Groups = @import("shared/groups.zig").Groups;
 const decoder = @import("shared/groups.zig").decoder;
 const pairs = @import("shared/groups.zig").pairs;
 const nibbles = @import("shared/groups.zig").nibbles;
+const packPairs = @import("shared/groups.zig").packPairs;
+const round = @import("shared/round.zig");
+const search = @import("shared/search.zig");
 
 pub const name = "q3_k";
 pub const id = 11;
@@ -44,6 +47,32 @@ pub fn decodeGroups(
     const d: f32 = block.d;
     for (unpackScales(&block.scales), scale) |s, *to| to.* = d * @as(f32, @floatFromInt(s));
     offset.* = @splat(0);
+}
+
+pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {
+    const x = round.finite(block_len, in);
+    const found = search.symmetric(.{
+        .len = 16,
+        .q_min = -4,
+        .q_max = 3,
+        .code_min = -32,
+        .code_max = 31,
+    }, &x);
+    var low: [block_len]u8 = undefined;
+    block.hmask = @splat(0);
+    for (&low, found.q, 0..) |*pair, q, i| {
+        const u: u8 = @intCast(q + 4);
+        pair.* = u & 3;
+        block.hmask[i % 32] |= (u >> 2) << @intCast(i / 32);
+    }
+    packPairs(&low, &block.qs);
+    block.scales = @splat(0);
+    for (found.codes, 0..) |code, i| {
+        const u: u8 = @intCast(code + 32);
+        block.scales[i % 8] |= (u & 15) << @intCast(i / 8 * 4);
+        block.scales[8 + i % 4] |= (u >> 4) << @intCast(i / 4 * 2);
+    }
+    block.d = found.d;
 }
 
 /// Sixteen scales from 12 bytes: the low four bits are the nibbles of the first eight bytes (low

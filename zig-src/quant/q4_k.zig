@@ -5,6 +5,8 @@ const Groups = @import("shared/groups.zig").Groups;
 const decoder = @import("shared/groups.zig").decoder;
 const k_scales = @import("shared/k_scales.zig");
 const nibbles = @import("shared/groups.zig").nibbles;
+const round = @import("shared/round.zig");
+const search = @import("shared/search.zig");
 
 pub const name = "q4_k";
 pub const id = 12;
@@ -37,4 +39,16 @@ pub fn decodeGroups(
         for (chunk, q[64 * j ..][0..64]) |u, *i| i.* = @intCast(u);
     }
     k_scales.scaled(&block.scales, block.d, block.dmin, scale, offset);
+}
+
+pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {
+    const x = round.finite(block_len, in);
+    const found = search.affine(.{ .len = 32, .u_max = 15, .code_max = 63 }, &x);
+    block.d = found.d;
+    block.dmin = found.dmin;
+    block.scales = k_scales.pack(.from(&found.scale_codes, &found.min_codes));
+    for (&block.qs, 0..) |*byte, i| {
+        const at = i / 32 * 64 + i % 32;
+        byte.* = found.u[at] | found.u[at + 32] << 4;
+    }
 }

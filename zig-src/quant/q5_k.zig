@@ -4,6 +4,8 @@
 const Groups = @import("shared/groups.zig").Groups;
 const decoder = @import("shared/groups.zig").decoder;
 const k_scales = @import("shared/k_scales.zig");
+const round = @import("shared/round.zig");
+const search = @import("shared/search.zig");
 
 pub const name = "q5_k";
 pub const id = 13;
@@ -42,4 +44,18 @@ pub fn decodeGroups(
         }
     }
     k_scales.scaled(&block.scales, block.d, block.dmin, scale, offset);
+}
+
+pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {
+    const x = round.finite(block_len, in);
+    const found = search.affine(.{ .len = 32, .u_max = 31, .code_max = 63 }, &x);
+    block.d = found.d;
+    block.dmin = found.dmin;
+    block.scales = k_scales.pack(.from(&found.scale_codes, &found.min_codes));
+    for (&block.qs, 0..) |*byte, i| {
+        const at = i / 32 * 64 + i % 32;
+        byte.* = found.u[at] & 15 | found.u[at + 32] << 4;
+    }
+    block.qh = @splat(0);
+    for (found.u, 0..) |u, i| block.qh[i % 32] |= (u >> 4) << @intCast(i / 32);
 }

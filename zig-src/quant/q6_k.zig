@@ -5,6 +5,9 @@ const Groups = @import("shared/groups.zig").Groups;
 const decoder = @import("shared/groups.zig").decoder;
 const nibbles = @import("shared/groups.zig").nibbles;
 const pairs = @import("shared/groups.zig").pairs;
+const packPairs = @import("shared/groups.zig").packPairs;
+const round = @import("shared/round.zig");
+const search = @import("shared/search.zig");
 
 pub const name = "q6_k";
 pub const id = 14;
@@ -42,4 +45,28 @@ pub fn decodeGroups(
     const d: f32 = block.d;
     for (block.scales, scale) |s, *to| to.* = d * @as(f32, @floatFromInt(s));
     offset.* = @splat(0);
+}
+
+pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {
+    const x = round.finite(block_len, in);
+    const found = search.symmetric(.{
+        .len = 16,
+        .q_min = -32,
+        .q_max = 31,
+        .code_min = -128,
+        .code_max = 127,
+    }, &x);
+    var u: [block_len]u8 = undefined;
+    var high: [block_len]u8 = undefined;
+    for (&u, &high, found.q) |*six, *upper, q| {
+        six.* = @intCast(q + 32);
+        upper.* = six.* >> 4;
+    }
+    for (&block.ql, 0..) |*byte, i| {
+        const at = i / 64 * 128 + i % 64;
+        byte.* = u[at] & 15 | u[at + 64] << 4;
+    }
+    packPairs(&high, &block.qh);
+    block.scales = found.codes;
+    block.d = found.d;
 }

@@ -6,7 +6,19 @@
 
 const std = @import("std");
 
-pub const Unpacked = struct { scales: [8]u6, mins: [8]u6 };
+pub const Unpacked = struct {
+    scales: [8]u6,
+    mins: [8]u6,
+
+    pub fn from(scales: *const [8]u8, mins: *const [8]u8) Unpacked {
+        var out: Unpacked = undefined;
+        for (&out.scales, &out.mins, scales, mins) |*to_scale, *to_min, s, m| {
+            to_scale.* = @intCast(s);
+            to_min.* = @intCast(m);
+        }
+        return out;
+    }
+};
 
 pub fn unpack(bytes: *align(1) const [12]u8) Unpacked {
     var out: Unpacked = undefined;

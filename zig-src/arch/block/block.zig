@@ -1,0 +1,227 @@
+//! The blocks that families are built from. Every function here is executed by all members of the
+//! team at once (`Run.member` says which one); each does its share and `run.sync()` separates the
+//! steps. Rows of the residual stream belong to the same member throughout, so that steps which
+//! only touch a member's own rows need no barrier between them.
+
+const std = @import("std");
+const quant = @import("../../quant.zig");
+const cache = @import("../../cache.zig");
+const kernel = @import("../../kernel.zig");
+const hyper = @import("hyper.zig");
+const layer_table = @import("layer.zig");
+
+pub const Run = @import("../../engine/run.zig").Run;
+pub const Hyper = hyper.Hyper;
+pub const Reader = hyper.Reader;
+pub const Error = hyper.Error;
+pub const Slot = layer_table.Slot;
+pub const Layer = layer_table.Layer;
+pub const common = layer_table.common;
+pub const qkv = layer_table.qkv;
+pub const qk_norm = layer_table.qk_norm;
+
+/// x = embeddings of the tokens, scaled; and the angles of their positions.
+pub fn embed(run: *Run) void {
+    const model = run.model;
+    const table = &model.token_embd;
+    const share = run.rows();
+    for (share.from..share.to) |r| {
+        const token = run.batch.rows[r];
+        const x = run.row(run.buffers.x, model.hyper.embd, r);
+        quant.decodeRow(table.format, table.row(token.id), x);
+        if (model.hyper.embd_scale != 1) for (x) |*value| {
+            value.* *= model.hyper.embd_scale;
+        };
+        for (run.buffers.angles, &model.frequencies) |angles, *frequencies| {
+            const pairs = frequencies.short.len;
+            frequencies.at(token.position, token.context, angles[r * pairs ..][0..pairs]);
+        }
+    }
+    run.observe(.embed, 0, run.buffers.x);
+}
+
+/// Whether the batch has been given up; the same answer for all members. It is polled once a layer.
+pub fn cancelled(run: *const Run) bool {
+    return run.batch.abandoned;
+}
+
+/// x += attention(norm(x))
+pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
+    const buffers = run.buffers;
+    const h = &run.model.hyper;
+    normalise(run, layer.attn_norm);
+    run.sync();
+    // Between the first and the second barrier nobody reads the flag.
+    if (run.member == 0) run.batch.poll();
+    run.matmul(&layer.attn_q.weight, buffers.q); // [n_tokens, heads * head_dim_k]
+    run.matmul(&layer.attn_k.weight, buffers.k); // [n_tokens, kv_heads * head_dim_k]
+    run.matmul(&layer.attn_v.weight, buffers.v); // [n_tokens, kv_heads * head_dim_v]
+    run.sync();
+    rotateAndStore(run, layer, index);
+    run.sync();
+    attend(run, index); // buffers.attn [n_tokens, heads * head_dim_v]
+    run.sync();
+    const share = run.rows();
+    const width = h.heads * h.head_dim_v;
+    for (share.from..share.to) |r| run.prepare(run.row(buffers.attn, width, r), r);
+    run.sync();
+    run.matmul(&layer.attn_output.weight, buffers.projected); // [n_tokens, embd]
+    run.sync();
+    addToResidual(run, layer.attn_output.bias, layer.post_attention_norm);
+    run.observe(.attn_out, index, buffers.projected);
+}
+
+/// x += down(act(gate(norm(x))) * up(norm(x)))
+pub fn gatedMlp(run: *Run, layer: *const Layer, index: usize) void {
+    const buffers = run.buffers;
+    const h = &run.model.hyper;
+    const k = run.model.kernels;
+    normalise(run, layer.ffn_norm);
+    run.sync();
+    run.matmul(&layer.ffn_gate.weight, buffers.gate); // [n_tokens, ff]
+    run.matmul(&layer.ffn_up.weight, buffers.up); // [n_tokens, ff]
+    run.sync();
+    const share = run.rows();
+    for (share.from..share.to) |r| {
+        const gate = run.row(buffers.gate, h.ff, r);
+        const up = run.row(buffers.up, h.ff, r);
+        if (layer.ffn_gate.bias) |bias| k.add(gate.ptr, bias.ptr, h.ff);
+        if (layer.ffn_up.bias) |bias| k.add(up.ptr, bias.ptr, h.ff);
+        switch (h.activation) {
+            .silu => k.silu_mul(gate.ptr, up.ptr, h.ff, gate.ptr),
+            .gelu => k.gelu_mul(gate.ptr, up.ptr, h.ff, gate.ptr),
+        }
+        run.prepare(gate, r);
+    }
+    run.sync();
+    run.matmul(&layer.ffn_down.weight, buffers.projected); // [n_tokens, embd]
+    run.sync();
+    addToResidual(run, layer.ffn_down.bias, layer.post_ffw_norm);
+    run.observe(.mlp_out, index, buffers.projected);
+    run.observe(.resid_post, index, buffers.x);
+}
+
+/// The logits of chosen rows: cap(output(norm(x))). `chosen` are row numbers of the last batch.
+pub fn head(run: *Run, chosen: []const u32) void {
+    const model = run.model;
+    const h = &model.hyper;
+    const share = run.split(@intCast(chosen.len));
+    for (share.from..share.to) |i| {
+        const x = run.row(run.buffers.x, h.embd, chosen[i]);
+        model.kernels.rms_norm(x.ptr, model.output_norm.ptr, h.embd, h.norm_eps, run.scratch().ptr);
+        run.prepare(run.scratch()[0..h.embd], i);
+    }
+    run.sync();
+    run.matmulRows(&model.output, run.buffers.logits, @intCast(chosen.len)); // [chosen.len, vocab]
+    if (h.logit_softcap == 0) return;
+    run.sync();
+    for (share.from..share.to) |i| {
+        const logits = run.row(run.buffers.logits, model.output.rows, i);
+        model.kernels.softcap(logits.ptr, logits.len, h.logit_softcap);
+    }
+}
+
+/// Activations of the next matrix = norm(x), for this member's rows.
+fn normalise(run: *Run, weight: []const f32) void {
+    const h = &run.model.hyper;
+    const share = run.rows();
+    for (share.from..share.to) |r| {
+        const x = run.row(run.buffers.x, h.embd, r);
+        run.model.kernels.rms_norm(x.ptr, weight.ptr, h.embd, h.norm_eps, run.scratch().ptr);
+        run.prepare(run.scratch()[0..h.embd], r);
+    }
+}
+
+/// x += norm(projected + bias), for this member's rows; `projected` keeps what was added.
+fn addToResidual(run: *Run, bias: ?[]const f32, norm: ?[]const f32) void {
+    const h = &run.model.hyper;
+    const k = run.model.kernels;
+    const share = run.rows();
+    for (share.from..share.to) |r| {
+        const x = run.row(run.buffers.x, h.embd, r);
+        const projected = run.row(run.buffers.projected, h.embd, r);
+        if (bias) |b| k.add(projected.ptr, b.ptr, h.embd);
+        if (norm) |weight| k.rms_norm(projected.ptr, weight.ptr, h.embd, h.norm_eps, projected.ptr);
+        k.add(x.ptr, projected.ptr, h.embd);
+    }
+}
+
+/// Biases, head norms and rotation of q and k; k and v go to the cache. One task is one KV head of
+/// one token with the query heads that share it.
+fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
+    const h = &run.model.hyper;
+    const k = run.model.kernels;
+    const group = h.group();
+    const local = h.slides(index) and h.rope_local != null;
+    const frequencies = &run.model.frequencies[@intFromBool(local)];
+    const angles = run.buffers.angles[@intFromBool(local)];
+    const pairs = frequencies.short.len;
+
+    const share = run.split(run.batch.len * h.kv_heads);
+    for (share.from..share.to) |task| {
+        const r = task / h.kv_heads;
+        const kv_head = task % h.kv_heads;
+        const token = run.batch.rows[r];
+        const angle: [*]const f32 = @ptrCast(angles[r * pairs ..].ptr);
+        const q_from = kv_head * group * h.head_dim_k;
+        const q = run.row(run.buffers.q, h.heads * h.head_dim_k, r)[q_from..][0 .. group * h.head_dim_k];
+        const key = run.row(run.buffers.k, h.kv_heads * h.head_dim_k, r)[kv_head * h.head_dim_k ..][0..h.head_dim_k];
+        const value = run.row(run.buffers.v, h.kv_heads * h.head_dim_v, r)[kv_head * h.head_dim_v ..][0..h.head_dim_v];
+
+        if (layer.attn_q.bias) |bias| k.add(q.ptr, bias[q_from..].ptr, q.len);
+        if (layer.attn_k.bias) |bias| k.add(key.ptr, bias[kv_head * h.head_dim_k ..].ptr, key.len);
+        if (layer.attn_v.bias) |bias| k.add(value.ptr, bias[kv_head * h.head_dim_v ..].ptr, value.len);
+        if (layer.attn_q_norm) |weight| for (0..group) |head_in_group| {
+            const one = q[head_in_group * h.head_dim_k ..].ptr;
+            k.rms_norm(one, weight.ptr, h.head_dim_k, h.norm_eps, one);
+        };
+        if (layer.attn_k_norm) |weight| k.rms_norm(key.ptr, weight.ptr, h.head_dim_k, h.norm_eps, key.ptr);
+        k.rope(q.ptr, group, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
+        k.rope(key.ptr, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
+
+        const layout = token.sequence.pool.layout;
+        k.kv_store(@backingInt(layout.key_format), key.ptr, key.len, token.sequence.keyAt(token.position, index, kv_head));
+        k.kv_store(@backingInt(layout.value_format), value.ptr, value.len, token.sequence.valueAt(token.position, index, kv_head));
+    }
+}
+
+/// Softmax(q k) v over the cached positions, one task per token and KV head. Tasks are dealt out in
+/// turn, because later tokens have more positions to look at.
+fn attend(run: *Run, index: usize) void {
+    const h = &run.model.hyper;
+    const group = h.group();
+    const tasks = run.batch.len * h.kv_heads;
+    var task: usize = run.member;
+    while (task < tasks) : (task += run.members) {
+        const r = task / h.kv_heads;
+        const kv_head = task % h.kv_heads;
+        const token = run.batch.rows[r];
+        const to = token.position + 1;
+        const from = if (h.slides(index)) to -| h.window else 0;
+        const layout = token.sequence.pool.layout;
+        const pages = run.pages();
+        for (from / cache.page_len..(to - 1) / cache.page_len + 1) |page| {
+            pages.keys[page] = token.sequence.pool.keys(token.sequence.table[page], index, kv_head);
+            pages.values[page] = token.sequence.pool.values(token.sequence.table[page], index, kv_head);
+        }
+        const args: kernel.AttentionArgs = .{
+            .q = run.row(run.buffers.q, h.heads * h.head_dim_k, r)[kv_head * group * h.head_dim_k ..].ptr,
+            .q_stride = h.head_dim_k,
+            .group = group,
+            .head_dim_k = h.head_dim_k,
+            .head_dim_v = h.head_dim_v,
+            .key_format = @backingInt(layout.key_format),
+            .value_format = @backingInt(layout.value_format),
+            .key_pages = pages.keys.ptr,
+            .value_pages = pages.values.ptr,
+            .page_len = cache.page_len,
+            .from = from,
+            .to = to,
+            .scale = h.attn_scale,
+            .softcap = h.attn_softcap,
+            .out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[kv_head * group * h.head_dim_v ..].ptr,
+            .out_stride = h.head_dim_v,
+        };
+        run.model.kernels.attention(&args);
+    }
+}

@@ -1,0 +1,10 @@
+//! KV cache format f16: IEEE half precision: 11 significant bits, the usual choice.
+//! The attention kernels read it directly; the wire id is that of the GGUF tensor type.
+
+pub const name = "f16";
+pub const id = 1;
+
+/// Bytes of `count` values.
+pub fn bytes(count: u64) u64 {
+    return 2 * count;
+}

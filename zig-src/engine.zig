@@ -1,0 +1,33 @@
+//! The engine: models, sessions, and the scheduler and thread team that run them. This file names
+//! what the outside may use; `engine/` holds one part a file.
+
+pub const Model = @import("engine/model.zig").Model;
+pub const Info = @import("engine/model.zig").Info;
+pub const Progress = @import("engine/model.zig").Progress;
+pub const ModelOptions = @import("engine/model.zig").Options;
+pub const LoadError = @import("engine/model.zig").Error;
+
+pub const Session = @import("engine/session.zig").Session;
+pub const SessionOptions = @import("engine/session.zig").Options;
+pub const SessionError = @import("engine/session.zig").Error;
+pub const Request = @import("engine/session.zig").Request;
+pub const Stats = @import("engine/session.zig").Stats;
+pub const TakeResult = @import("engine/session.zig").TakeResult;
+pub const record = @import("engine/record.zig");
+
+pub const wake = @import("engine/wake.zig");
+
+test {
+    _ = @import("engine/cores.zig");
+    _ = @import("engine/loader.zig");
+    _ = @import("engine/ring.zig");
+    _ = @import("engine/run.zig");
+    _ = @import("engine/scheduler.zig");
+    _ = @import("engine/session_test.zig");
+    _ = @import("engine/team.zig");
+    _ = @import("engine/weight.zig");
+    _ = Model;
+    _ = Session;
+    _ = record;
+    _ = wake;
+}

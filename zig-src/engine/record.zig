@@ -1,0 +1,55 @@
+//! The records that a running request leaves in its session's ring. They cross the C ABI as they
+//! are: little endian, each a header, then `top_len` pairs of token and log-probability, then
+//! `text_len` bytes of UTF-8, padded to a multiple of four.
+
+const std = @import("std");
+const sampler = @import("../sampler.zig");
+
+pub const Kind = enum(u32) {
+    /// A sampled token.
+    token = 1,
+    /// Part of the prompt was evaluated: `token` of `position` tokens.
+    prefill = 2,
+    /// The request is over; `token` is the `Reason`.
+    end = 3,
+    /// A token of the prompt with the log-probability that the model gave it.
+    prompt_token = 4,
+};
+
+pub const Reason = enum(u32) {
+    max_tokens = 0,
+    end_of_generation = 1,
+    cancelled = 2,
+    failed = 3,
+    context_full = 4,
+};
+
+pub const flag_end_of_generation = 1;
+
+pub const Header = extern struct {
+    /// Of the whole record, padding included.
+    size: u32 = 0,
+    kind: Kind,
+    token: u32,
+    /// Index of the token in the sequence.
+    position: u32,
+    /// Natural logarithm, of the model's own distribution.
+    logprob: f32 = 0,
+    flags: u32 = 0,
+    text_len: u32 = 0,
+    top_len: u32 = 0,
+};
+
+/// Longest text that one record carries.
+pub const text_max = 4096;
+
+pub fn bytesMax(top_len: usize) usize {
+    return @sizeOf(Header) + top_len * @sizeOf(sampler.TokenLogprob) + text_max + 4;
+}
+
+pub const end_bytes_max = @sizeOf(Header) + text_max + 4;
+
+comptime {
+    std.debug.assert(@sizeOf(Header) == 32);
+    std.debug.assert(@sizeOf(sampler.TokenLogprob) == 8);
+}

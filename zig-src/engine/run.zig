@@ -1,0 +1,209 @@
+//! One pass of a batch through the model: the tokens, the buffers between the steps, and how the
+//! work of a step is divided. A batch may hold rows of several sequences; a row's result never
+//! depends on the rows beside it, nor on the number of members (DESIGN.md, determinism).
+
+const std = @import("std");
+const cache = @import("../cache.zig");
+const kernel = @import("../kernel.zig");
+const probe = @import("../probe.zig");
+const arch = @import("../arch.zig");
+const hyper = @import("../arch/block/hyper.zig");
+const Model = @import("model.zig").Model;
+const Team = @import("team.zig").Team;
+const Weight = @import("weight.zig").Weight;
+
+/// Rows of logits that are computed in one go.
+pub const head_rows_max = 16;
+
+/// One row of a batch: one token of one sequence.
+pub const Row = struct {
+    id: u32,
+    position: u32,
+    /// The length that the sequence may reach (LongRoPE chooses by it).
+    context: u32,
+    sequence: *cache.Sequence,
+};
+
+/// Consecutive rows of one sequence.
+pub const Segment = struct {
+    from: u32,
+    len: u32,
+    /// Set by another thread when nobody wants the result any more.
+    cancel: *const std.atomic.Value(bool),
+    observer: ?probe.Observer,
+};
+
+pub const Batch = struct {
+    rows: []Row,
+    len: u32 = 0,
+    segments: []Segment,
+    segments_len: u32 = 0,
+    abandoned: bool = false,
+    observed: bool = false,
+
+    pub fn clear(batch: *Batch) void {
+        batch.len = 0;
+        batch.segments_len = 0;
+        batch.abandoned = false;
+        batch.observed = false;
+    }
+
+    /// Gives the whole batch up as soon as one segment is cancelled: a cancelled caller should be
+    /// answered at once, and the others' rows are simply computed again without it.
+    pub fn poll(batch: *Batch) void {
+        for (batch.segments[0..batch.segments_len]) |segment| {
+            if (segment.cancel.load(.monotonic)) batch.abandoned = true;
+        }
+    }
+};
+
+/// Buffers between steps, allocated when the model is loaded. T is the batch's row limit.
+pub const Buffers = struct {
+    x: []f32, // [T, embd], the residual stream
+    q: []f32, // [T, heads * head_dim_k]
+    k: []f32, // [T, kv_heads * head_dim_k]
+    v: []f32, // [T, kv_heads * head_dim_v]
+    attn: []f32, // [T, heads * head_dim_v]
+    projected: []f32, // [T, embd]
+    gate: []f32, // [T, ff]
+    up: []f32, // [T, ff]
+    logits: []f32, // [head_rows_max, vocab]
+    /// Cosine and sine per row and pair, for global and for sliding layers.
+    angles: [2][][2]f32, // [T, rope.dim / 2]
+    /// Prepared activations: T rows of `acts_stride` bytes.
+    acts: []align(64) u8,
+    acts_stride: usize,
+    /// Per member: one row of the widest activation.
+    scratch: []f32, // [members, scratch_len]
+    scratch_len: usize,
+    /// Per member: page addresses of one sequence and head.
+    page_keys: [][*]const u8, // [members, pages_max]
+    page_values: [][*]const u8, // [members, pages_max]
+    pages_max: usize,
+
+    pub fn init(arena: std.mem.Allocator, model: *const Model, rows: usize, members: usize, pages_max: usize) error{OutOfMemory}!Buffers {
+        const h = &model.hyper;
+        const heads_v = h.heads * h.head_dim_v;
+        const widest = @max(@max(h.embd, h.ff), heads_v);
+        const stride = std.mem.alignForward(usize, model.kernels.act_bytes(@backingInt(model.precision), widest), 64);
+        return .{
+            .x = try arena.alloc(f32, rows * h.embd),
+            .q = try arena.alloc(f32, rows * h.heads * h.head_dim_k),
+            .k = try arena.alloc(f32, rows * h.kv_heads * h.head_dim_k),
+            .v = try arena.alloc(f32, rows * h.kv_heads * h.head_dim_v),
+            .attn = try arena.alloc(f32, rows * heads_v),
+            .projected = try arena.alloc(f32, rows * h.embd),
+            .gate = try arena.alloc(f32, rows * h.ff),
+            .up = try arena.alloc(f32, rows * h.ff),
+            .logits = try arena.alloc(f32, head_rows_max * @as(usize, model.output.rows)),
+            .angles = .{
+                try arena.alloc([2]f32, rows * model.frequencies[0].short.len),
+                try arena.alloc([2]f32, rows * model.frequencies[1].short.len),
+            },
+            .acts = try arena.alignedAlloc(u8, .@"64", stride * @max(rows, head_rows_max)),
+            .acts_stride = stride,
+            .scratch = try arena.alloc(f32, members * widest),
+            .scratch_len = widest,
+            .page_keys = try arena.alloc([*]const u8, members * pages_max),
+            .page_values = try arena.alloc([*]const u8, members * pages_max),
+            .pages_max = pages_max,
+        };
+    }
+};
+
+pub const Run = struct {
+    model: *const Model,
+    buffers: *Buffers,
+    batch: *Batch,
+    team: *Team,
+    member: u32,
+    members: u32,
+
+    pub const Share = struct { from: usize, to: usize };
+
+    pub fn sync(run: *const Run) void {
+        run.team.barrier();
+    }
+
+    pub fn layers(run: *const Run) []const arch.Layer {
+        return run.model.layers;
+    }
+
+    /// This member's part of `total` equal tasks.
+    pub fn split(run: *const Run, total: u32) Share {
+        return .{
+            .from = @as(usize, total) * run.member / run.members,
+            .to = @as(usize, total) * (run.member + 1) / run.members,
+        };
+    }
+
+    /// This member's rows of the batch.
+    pub fn rows(run: *const Run) Share {
+        return run.split(run.batch.len);
+    }
+
+    pub fn row(run: *const Run, buffer: []f32, width: u32, index: usize) []f32 {
+        _ = run;
+        return buffer[index * width ..][0..width];
+    }
+
+    /// One row of working space of this member.
+    pub fn scratch(run: *const Run) []f32 {
+        return run.buffers.scratch[run.member * run.buffers.scratch_len ..][0..run.buffers.scratch_len];
+    }
+
+    pub const Pages = struct { keys: [][*]const u8, values: [][*]const u8 };
+
+    pub fn pages(run: *const Run) Pages {
+        const from = run.member * run.buffers.pages_max;
+        return .{
+            .keys = run.buffers.page_keys[from..][0..run.buffers.pages_max],
+            .values = run.buffers.page_values[from..][0..run.buffers.pages_max],
+        };
+    }
+
+    /// Makes `x` row `index` of the activations that the next `matmul` reads.
+    pub fn prepare(run: *const Run, x: []const f32, index: usize) void {
+        const stride = run.buffers.acts_stride;
+        run.model.kernels.prepare(@backingInt(run.model.precision), x.ptr, x.len, run.buffers.acts[index * stride ..].ptr);
+    }
+
+    /// out = weight * activations for all rows of the batch; this member does its panels.
+    pub fn matmul(run: *const Run, weight: *const Weight, out: []f32) void {
+        run.matmulRows(weight, out, run.batch.len);
+    }
+
+    pub fn matmulRows(run: *const Run, weight: *const Weight, out: []f32, n_rows: u32) void {
+        const share = run.split(weight.panelCount());
+        if (share.from == share.to) return;
+        std.debug.assert(out.len >= @as(usize, n_rows) * weight.rows);
+        run.model.kernels.matmul(&.{
+            .format = @backingInt(weight.format),
+            .precision = @backingInt(run.model.precision),
+            .panels = weight.panels,
+            .panel_from = share.from,
+            .panel_to = share.to,
+            .rows = weight.rows,
+            .cols = weight.cols,
+            .acts = run.buffers.acts.ptr,
+            .act_stride = run.buffers.acts_stride,
+            .n_tokens = n_rows,
+            .out = out.ptr,
+            .out_stride = weight.rows,
+        });
+    }
+
+    /// Shows `values` [n_tokens, embd] to the observers, if there are any.
+    pub fn observe(run: *const Run, point: probe.Point, layer: usize, values: []const f32) void {
+        if (!run.batch.observed) return;
+        run.sync();
+        if (run.member == 0) for (run.batch.segments[0..run.batch.segments_len]) |segment| {
+            const observer = segment.observer orelse continue;
+            const width = run.model.hyper.embd;
+            const shown = values[segment.from * width ..][0 .. segment.len * width];
+            const position = run.batch.rows[segment.from].position;
+            observer.observe(observer.context, point, @intCast(layer), position, shown, width);
+        };
+        run.sync();
+    }
+};

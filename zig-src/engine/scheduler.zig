@@ -1,0 +1,454 @@
+//! The scheduler of one model: a thread that gathers all sessions that have something to evaluate
+//! into one batch, runs the batch through the model, samples, and leaves records in the sessions'
+//! rings. Sequences that decode have one row each; prompts fill the rows that are left, in chunks
+//! (continuous batching, Yu et al. 2022, "Orca"). Nothing is allocated here while it runs.
+
+const std = @import("std");
+const arch = @import("../arch.zig");
+const block = @import("../arch/block/block.zig");
+const cache = @import("../cache.zig");
+const sampler = @import("../sampler.zig");
+const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+const Model = @import("model.zig").Model;
+const record = @import("record.zig");
+const run_module = @import("run.zig");
+const session_module = @import("session.zig");
+const Session = session_module.Session;
+const team_module = @import("team.zig");
+const wake = @import("wake.zig");
+
+const io = std.Io.Threaded.global_single_threaded.io();
+
+/// Rows that prompts may add to a batch in which another sequence decodes, so that a long prompt
+/// doesn't hold back everybody's next token.
+const prompt_rows_beside_decoding = 32;
+
+pub const Scheduler = struct {
+    model: *Model,
+    thread: std.Thread,
+    mutex: std.Io.Mutex = .init,
+    /// Something to do, or a reason to look.
+    work: std.Io.Condition = .init,
+    /// A session became idle.
+    idle: std.Io.Condition = .init,
+    stopping: bool = false,
+    nudged: bool = false,
+    /// Sessions with a running request, in the order of their arrival; has room for all.
+    running: std.ArrayList(*Session) = .empty,
+    enlisted: usize = 0,
+
+    buffers: run_module.Buffers,
+    batch: run_module.Batch,
+    /// Which session each segment of the batch belongs to.
+    owners: []*Session,
+    /// Rows whose logits are wanted.
+    wanted: []u32,
+    wanted_len: usize = 0,
+    /// The part of `wanted` that `head` computes.
+    head_rows: []const u32 = &.{},
+
+    pub fn init(scheduler: *Scheduler, model: *Model) (error{OutOfMemory} || std.Thread.SpawnError)!void {
+        const arena = model.arena.allocator();
+        const rows = model.options.batch_rows;
+        const pages_max = session_module.context_max / cache.page_len;
+        scheduler.* = .{
+            .model = model,
+            .thread = undefined,
+            .buffers = try .init(arena, model, rows, model.threads, pages_max),
+            .batch = .{
+                .rows = try arena.alloc(run_module.Row, rows),
+                .segments = try arena.alloc(run_module.Segment, rows),
+            },
+            .owners = try arena.alloc(*Session, rows),
+            .wanted = try arena.alloc(u32, rows),
+        };
+        scheduler.thread = try std.Thread.spawn(.{}, loop, .{scheduler});
+    }
+
+    /// No session may exist any more.
+    pub fn deinit(scheduler: *Scheduler) void {
+        scheduler.mutex.lockUncancelable(io);
+        scheduler.stopping = true;
+        scheduler.work.broadcast(io);
+        scheduler.mutex.unlock(io);
+        scheduler.thread.join();
+        scheduler.running.deinit(scheduler.model.gpa);
+    }
+
+    /// Makes room for one more running session.
+    pub fn enlist(scheduler: *Scheduler) error{OutOfMemory}!void {
+        scheduler.mutex.lockUncancelable(io);
+        defer scheduler.mutex.unlock(io);
+        try scheduler.running.ensureTotalCapacity(scheduler.model.gpa, scheduler.enlisted + 1);
+        scheduler.enlisted += 1;
+    }
+
+    pub fn discharge(scheduler: *Scheduler) void {
+        scheduler.mutex.lockUncancelable(io);
+        defer scheduler.mutex.unlock(io);
+        scheduler.enlisted -= 1;
+    }
+
+    /// Begins to run the session's job.
+    pub fn submit(scheduler: *Scheduler, session: *Session) void {
+        scheduler.mutex.lockUncancelable(io);
+        defer scheduler.mutex.unlock(io);
+        session.running.store(true, .release);
+        scheduler.running.appendAssumeCapacity(session);
+        scheduler.nudged = true;
+        scheduler.work.signal(io);
+    }
+
+    /// Makes the scheduler look at its sessions again.
+    pub fn nudge(scheduler: *Scheduler) void {
+        scheduler.mutex.lockUncancelable(io);
+        defer scheduler.mutex.unlock(io);
+        scheduler.nudged = true;
+        scheduler.work.signal(io);
+    }
+
+    pub fn waitIdle(scheduler: *Scheduler, session: *Session) void {
+        scheduler.mutex.lockUncancelable(io);
+        defer scheduler.mutex.unlock(io);
+        while (session.running.load(.acquire)) scheduler.idle.waitUncancelable(io, &scheduler.mutex);
+    }
+
+    pub fn now() i96 {
+        return std.Io.Clock.awake.now(io).nanoseconds;
+    }
+
+    fn loop(scheduler: *Scheduler) void {
+        team_module.flushDenormals();
+        while (scheduler.gather()) {
+            const began = now();
+            scheduler.model.team.run(scheduler.model.threads, scheduler, forward);
+            if (scheduler.batch.abandoned) continue;
+            scheduler.account(began);
+            scheduler.deliver();
+        }
+    }
+
+    /// Fills the batch, waiting until there is something; false when the scheduler shall end.
+    fn gather(scheduler: *Scheduler) bool {
+        scheduler.mutex.lockUncancelable(io);
+        defer scheduler.mutex.unlock(io);
+        while (true) {
+            if (scheduler.stopping) return false;
+            scheduler.nudged = false;
+            scheduler.endCancelled();
+            scheduler.sampleReady();
+            scheduler.batch.clear();
+            scheduler.wanted_len = 0;
+            for (scheduler.running.items) |session| {
+                if (session.job.left() == 1) scheduler.append(session, 1);
+            }
+            const decoding = scheduler.batch.len != 0;
+            var room = scheduler.batch.rows.len - scheduler.batch.len;
+            if (decoding) room = @min(room, prompt_rows_beside_decoding);
+            for (scheduler.running.items) |session| {
+                if (session.job.left() == 1) continue;
+                const before = scheduler.batch.len;
+                scheduler.append(session, room);
+                room -= scheduler.batch.len - before;
+            }
+            if (scheduler.batch.len != 0) {
+                // Whoever comes late in the list is not last for ever.
+                std.mem.rotate(*Session, scheduler.running.items, 1);
+                return true;
+            }
+            if (!scheduler.nudged) scheduler.work.waitUncancelable(io, &scheduler.mutex);
+        }
+    }
+
+    fn endCancelled(scheduler: *Scheduler) void {
+        var i: usize = 0;
+        while (i < scheduler.running.items.len) {
+            const session = scheduler.running.items[i];
+            if (session.cancelled.load(.seq_cst)) {
+                scheduler.finishLocked(session, .cancelled);
+            } else i += 1;
+        }
+    }
+
+    /// Requests that begin with nothing to evaluate sample from the logits that are there.
+    fn sampleReady(scheduler: *Scheduler) void {
+        var i: usize = 0;
+        while (i < scheduler.running.items.len) {
+            const session = scheduler.running.items[i];
+            if (session.job.left() == 0 and hasRoom(session)) {
+                std.debug.assert(session.logits_valid);
+                const nothing_wanted = session.job.request.max_tokens == 0;
+                const reason = if (nothing_wanted) .max_tokens else scheduler.sampleNext(session);
+                wake.signal();
+                if (reason) |r| {
+                    scheduler.finishLocked(session, r);
+                    continue; // The next session has taken this place.
+                }
+            }
+            i += 1;
+        }
+    }
+
+    /// Adds up to `room` rows of the session's pending tokens to the batch.
+    fn append(scheduler: *Scheduler, session: *Session, room: usize) void {
+        const job = &session.job;
+        const batch = &scheduler.batch;
+        if (room == 0 or batch.len == batch.rows.len) return;
+        if (job.left() == 0 or !hasRoom(session)) return;
+        if (session.sequence.len == session.context) shift(session);
+        var len = @min(room, job.left(), session.chunk, session.context - session.sequence.len);
+        if (job.request.prompt_logprobs) len = @min(len, recordsThatFit(session) - 1);
+        std.debug.assert(len != 0);
+        session.sequence.reserve(@intCast(session.sequence.len + len)) catch unreachable; // The pool covers the context.
+        for (0..len) |i| batch.rows[batch.len + i] = .{
+            .id = job.pending[job.next + i],
+            .position = @intCast(session.sequence.len + i),
+            .context = session.context,
+            .sequence = &session.sequence,
+        };
+        scheduler.appendSegment(session, @intCast(len));
+        const every = job.request.all_logits or job.request.prompt_logprobs;
+        for (0..len) |i| {
+            if (!every and !(i + 1 == len and len == job.left())) continue;
+            scheduler.wanted[scheduler.wanted_len] = @intCast(batch.len + i);
+            scheduler.wanted_len += 1;
+        }
+        batch.len += @intCast(len);
+    }
+
+    fn appendSegment(scheduler: *Scheduler, session: *Session, len: u32) void {
+        const batch = &scheduler.batch;
+        batch.segments[batch.segments_len] = .{
+            .from = batch.len,
+            .len = len,
+            .cancel = &session.cancelled,
+            .observer = session.observer,
+        };
+        scheduler.owners[batch.segments_len] = session;
+        batch.segments_len += 1;
+        if (session.observer != null) batch.observed = true;
+    }
+
+    fn forward(scheduler: *Scheduler, member: u32) void {
+        var run = scheduler.runOf(member);
+        scheduler.model.family.?.forward(&run);
+    }
+
+    fn headOf(scheduler: *Scheduler, member: u32) void {
+        var run = scheduler.runOf(member);
+        block.head(&run, scheduler.head_rows);
+    }
+
+    fn runOf(scheduler: *Scheduler, member: u32) run_module.Run {
+        return .{
+            .model = scheduler.model,
+            .buffers = &scheduler.buffers,
+            .batch = &scheduler.batch,
+            .team = scheduler.model.team,
+            .member = member,
+            .members = scheduler.model.threads,
+        };
+    }
+
+    /// Adds the batch's time to the sessions that took part.
+    fn account(scheduler: *Scheduler, began: i96) void {
+        const spent: u64 = @intCast(@max(0, now() - began));
+        for (scheduler.batch.segments[0..scheduler.batch.segments_len], scheduler.owners[0..scheduler.batch.segments_len]) |segment, session| {
+            session.stats.passes += 1;
+            if (session.job.generated == 0) {
+                session.stats.prefill_tokens += segment.len;
+                session.stats.prefill_ns += spent;
+            } else {
+                session.stats.decode_tokens += segment.len;
+                session.stats.decode_ns += spent;
+            }
+        }
+    }
+
+    /// Computes the logits that are wanted, hands them to their sessions, and samples.
+    fn deliver(scheduler: *Scheduler) void {
+        const batch = &scheduler.batch;
+        var at: usize = 0;
+        while (at < scheduler.wanted_len) {
+            const end = @min(at + run_module.head_rows_max, scheduler.wanted_len);
+            scheduler.head_rows = scheduler.wanted[at..end];
+            scheduler.model.team.run(scheduler.model.threads, scheduler, headOf);
+            for (scheduler.head_rows, 0..) |row, i| scheduler.deliverRow(row, i);
+            at = end;
+        }
+        for (batch.segments[0..batch.segments_len], scheduler.owners[0..batch.segments_len]) |segment, session| {
+            const job = &session.job;
+            const len = session.sequence.len;
+            @memcpy(session.tokens[len..][0..segment.len], job.pending[job.next..][0..segment.len]);
+            session.sequence.len += segment.len;
+            job.next += segment.len;
+            const reason = scheduler.advance(session);
+            if (reason) |r| scheduler.finish(session, r);
+        }
+        wake.signal();
+    }
+
+    /// What follows when a session's rows have been evaluated; a reason when that was the end.
+    fn advance(scheduler: *Scheduler, session: *Session) ?record.Reason {
+        const job = &session.job;
+        if (job.left() != 0) {
+            session.logits_valid = false;
+            push(session, .{ .kind = .prefill, .token = @intCast(job.next), .position = @intCast(job.pending_len) }, &.{}, "");
+            return null;
+        }
+        session.logits_valid = true;
+        if (job.request.max_tokens == 0) return .max_tokens;
+        return scheduler.sampleNext(session);
+    }
+
+    fn deliverRow(scheduler: *Scheduler, row: u32, index: usize) void {
+        const batch = &scheduler.batch;
+        const vocab = scheduler.model.vocab();
+        const logits = scheduler.buffers.logits[index * vocab ..][0..vocab];
+        for (batch.segments[0..batch.segments_len], scheduler.owners[0..batch.segments_len]) |segment, session| {
+            if (row < segment.from or row >= segment.from + segment.len) continue;
+            const job = &session.job;
+            const at = job.next + row - segment.from;
+            if (job.request.prompt_logprobs) {
+                // The first token's predecessor was evaluated by an earlier request.
+                if (at == 0 and !job.lead and session.logits_valid) {
+                    pushPromptToken(session, session.logits, 0, batch.rows[row].position);
+                }
+                if (at + 1 < job.pending_len) pushPromptToken(session, logits, at + 1, batch.rows[row].position + 1);
+            }
+            if (job.request.all_logits) @memcpy(session.all_logits[at * vocab ..][0..vocab], logits);
+            if (at + 1 == job.pending_len) @memcpy(session.logits, logits);
+            return;
+        }
+        unreachable;
+    }
+
+    fn pushPromptToken(session: *Session, logits: []const f32, index: usize, position: u32) void {
+        const job = &session.job;
+        const token = job.pending[index];
+        const top = session.top[0..job.request.top_logprobs];
+        sampler.Chain.topLogprobs(logits, top);
+        push(session, .{
+            .kind = .prompt_token,
+            .token = token,
+            .position = position,
+            .logprob = logprobOf(logits, token),
+        }, top, "");
+    }
+
+    /// Draws the next token; a reason when generation ends with it, or can't go on.
+    fn sampleNext(scheduler: *Scheduler, session: *Session) ?record.Reason {
+        const job = &session.job;
+        const position = session.sequence.len;
+        if (position == session.context and session.shift_keep == null) return .context_full;
+        const choice = job.chain.?.sample(session.logits, 0, position, &session.failure) catch return .failed;
+        const top = session.top[0..job.request.top_logprobs];
+        if (top.len != 0) sampler.Chain.topLogprobs(session.logits, top);
+        const ends = scheduler.model.tokenizer.isEndOfGeneration(choice.token);
+        var text_buffer: [record.text_max]u8 = undefined;
+        push(session, .{
+            .kind = .token,
+            .token = choice.token,
+            .position = position,
+            .logprob = choice.logprob,
+            .flags = if (ends) record.flag_end_of_generation else 0,
+        }, top, job.stream.push(choice.token, &text_buffer));
+        if (job.generated == 0) session.stats.first_token_ns = @intCast(@max(0, now() - job.started_ns));
+        job.chain.?.accept(choice.token);
+        job.generated += 1;
+        session.carry = choice.token;
+        if (ends and !job.request.ignore_eog) return .end_of_generation;
+        if (job.generated == job.request.max_tokens) return .max_tokens;
+        // What is left to evaluate is now this token.
+        session.carry = null;
+        job.pending[0] = choice.token;
+        job.pending_len = 1;
+        job.next = 0;
+        return null;
+    }
+
+    fn finish(scheduler: *Scheduler, session: *Session, reason: record.Reason) void {
+        scheduler.mutex.lockUncancelable(io);
+        defer scheduler.mutex.unlock(io);
+        scheduler.finishLocked(session, reason);
+    }
+
+    fn finishLocked(scheduler: *Scheduler, session: *Session, reason: record.Reason) void {
+        const job = &session.job;
+        // A sampled token that was not evaluated stays in the sequence.
+        if (job.generated != 0 and job.left() == 1 and session.carry == null) session.carry = job.pending[job.next];
+        // So does an earlier request's, when this one ended before its first pass.
+        if (job.generated == 0 and job.lead and job.next == 0) session.carry = job.pending[0];
+        var text_buffer: [record.text_max]u8 = undefined;
+        push(session, .{
+            .kind = .end,
+            .token = @backingInt(reason),
+            .position = session.position(),
+        }, &.{}, job.stream.flush(&text_buffer));
+        if (job.chain) |*chain| chain.deinit(session.gpa);
+        session.gpa.free(job.pending);
+        for (scheduler.running.items, 0..) |other, i| {
+            if (other == session) {
+                _ = scheduler.running.orderedRemove(i);
+                break;
+            }
+        }
+        session.running.store(false, .release);
+        scheduler.idle.broadcast(io);
+        wake.signal();
+    }
+};
+
+/// ln p of a token in the model's own distribution; NaN when the logits have no finite maximum.
+fn logprobOf(logits: []const f32, token: u32) f32 {
+    var best: [1]sampler.TokenLogprob = undefined;
+    sampler.Chain.topLogprobs(logits, &best);
+    if (best[0].token >= logits.len) return std.math.nan(f32);
+    // The best token's logit less its log-probability is the logarithm of the sum.
+    return logits[token] - (logits[best[0].token] - best[0].logprob);
+}
+
+/// Records of the session's widest kind that the ring takes now, beside the one that ends a request.
+fn recordsThatFit(session: *const Session) usize {
+    return (session.ring.space() -| record.end_bytes_max) / record.bytesMax(session.job.request.top_logprobs);
+}
+
+/// Whether the ring takes what one more pass leaves; otherwise the consumer's `take` will nudge.
+fn hasRoom(session: *Session) bool {
+    // A row of a prompt leaves one record, and the first may leave two.
+    if (recordsThatFit(session) < 2) {
+        // `take` looks at the flag after it has made room, so one of the two sides sees the other.
+        session.stalled.store(true, .seq_cst);
+        if (recordsThatFit(session) < 2) return false;
+    }
+    session.stalled.store(false, .seq_cst);
+    return true;
+}
+
+/// Drops the older half of the tokens behind the kept ones; the younger half is pending again.
+fn shift(session: *Session) void {
+    const job = &session.job;
+    const keep = session.shift_keep.?;
+    const others = session.sequence.len - keep;
+    const dropped = (others + 1) / 2;
+    const survivors = session.tokens[keep + dropped .. session.sequence.len];
+    const left = job.left();
+    std.mem.copyForwards(u32, job.pending[0..left], job.pending[job.next..job.pending_len]);
+    std.mem.copyBackwards(u32, job.pending[survivors.len..][0..left], job.pending[0..left]);
+    @memcpy(job.pending[0..survivors.len], survivors);
+    job.next = 0;
+    job.pending_len = survivors.len + left;
+    session.sequence.truncate(keep);
+    session.stats.shifts += 1;
+}
+
+fn push(session: *Session, header: record.Header, top: []const sampler.TokenLogprob, text: []const u8) void {
+    var complete = header;
+    const unpadded = @sizeOf(record.Header) + @sizeOf(sampler.TokenLogprob) * top.len + text.len;
+    const padding = std.mem.alignForward(usize, unpadded, 4) - unpadded;
+    complete.size = @intCast(unpadded + padding);
+    complete.top_len = @intCast(top.len);
+    complete.text_len = @intCast(text.len);
+    const zeros: [4]u8 = @splat(0);
+    session.ring.push(&.{ std.mem.asBytes(&complete), std.mem.sliceAsBytes(top), text, zeros[0..padding] });
+}

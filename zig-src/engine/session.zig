@@ -1,0 +1,393 @@
+//! A session: one sequence of tokens with its KV cache, and the request that is running on it.
+//! Requests are asynchronous: `start`, then `take` the records as they come, or `cancel`. The
+//! forward passes and the sampling happen on the scheduler's thread; every public function here may
+//! be called from one other thread at a time.
+//!
+//! The token that was sampled last belongs to the sequence but has no keys and values yet; it is
+//! evaluated with the next request. So `position` counts it, and nothing is evaluated in vain.
+
+const std = @import("std");
+const cache = @import("../cache.zig");
+const probe = @import("../probe.zig");
+const sampler = @import("../sampler.zig");
+const tokenizer = @import("../tokenizer.zig");
+const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+const Model = @import("model.zig").Model;
+const Ring = @import("ring.zig").Ring;
+const Scheduler = @import("scheduler.zig").Scheduler;
+const record = @import("record.zig");
+
+pub const context_max = 1 << 20;
+pub const top_logprobs_max = 1024;
+/// Of the logits of all positions of one request.
+pub const all_logits_bytes_max = 4 << 30;
+const ring_bytes = 128 << 10;
+
+pub const Options = struct {
+    /// Positions that the cache can hold; 0: the model's training context, at most 4096.
+    context: u32 = 0,
+    key_format: cache.Format = .f16,
+    value_format: cache.Format = .f16,
+    /// Most tokens of one sequence in one batch; 0: as many as a batch has rows.
+    chunk: u32 = 0,
+    /// What happens when the context is full. Negative: an error. Otherwise the first `shift_keep`
+    /// tokens stay, the older half of the others is dropped, and the rest is evaluated anew at its
+    /// new positions, so that the session is in the state of a fresh one with these tokens.
+    shift_keep: i32 = -1,
+};
+
+pub const Request = struct {
+    /// Appended to the sequence. May be empty when the sequence isn't.
+    tokens: []const u32 = &.{},
+    /// Tokens to generate; 0 only evaluates.
+    max_tokens: u32 = 0,
+    /// In order; empty: draw from the model's own distribution.
+    stages: []const sampler.StageSpec = &.{},
+    seed: u64 = 0,
+    /// With every token, the most likely ones of the model's own distribution.
+    top_logprobs: u32 = 0,
+    /// Keep the logits of all evaluated positions for `allLogits`.
+    all_logits: bool = false,
+    /// Report the log-probability of every token in `tokens` that has a predecessor.
+    prompt_logprobs: bool = false,
+    /// Go on behind an end-of-generation token.
+    ignore_eog: bool = false,
+};
+
+pub const Error = cache.Error || sampler.Error || error{
+    Busy,
+    BadOption,
+    TokenOutOfRange,
+    ContextFull,
+    EmptySequence,
+    NoLogits,
+    BufferTooSmall,
+    VocabularyOnly,
+    OutOfRange,
+};
+
+pub const Stats = struct {
+    prefill_tokens: u64 = 0,
+    prefill_ns: u64 = 0,
+    decode_tokens: u64 = 0,
+    decode_ns: u64 = 0,
+    /// From `start` to the first sampled token; 0 until there is one.
+    first_token_ns: u64 = 0,
+    /// Passes of the model that this session took part in.
+    passes: u64 = 0,
+    /// How often the context was shifted.
+    shifts: u64 = 0,
+};
+
+/// Where a running request stands; only the scheduler's thread touches it.
+pub const Job = struct {
+    request: Request,
+    /// Tokens to evaluate: [next..len] are left.
+    pending: []u32,
+    pending_len: usize,
+    next: usize = 0,
+    /// The first pending token is not one of the request's, but the sequence's last.
+    lead: bool,
+    generated: u32 = 0,
+    chain: ?sampler.Chain,
+    stream: tokenizer.Tokenizer.Stream,
+    started_ns: i96,
+
+    pub fn left(job: *const Job) usize {
+        return job.pending_len - job.next;
+    }
+};
+
+pub const TakeResult = struct {
+    bytes: usize,
+    /// Length of the next record when `out` was too small for it, else 0.
+    next: u32,
+    /// Nothing more will come until the next `start`.
+    done: bool,
+};
+
+pub const Session = struct {
+    gpa: std.mem.Allocator,
+    model: *Model,
+    context: u32,
+    chunk: u32,
+    shift_keep: ?u32,
+    pool: cache.Pool,
+    sequence: cache.Sequence,
+    tokens: []u32, // [context], those with keys and values
+    /// Sampled, not yet evaluated.
+    carry: ?u32 = null,
+    logits: []f32, // [vocab], behind the last evaluated token
+    logits_valid: bool = false,
+    all_logits: []f32 = &.{}, // [rows, vocab]
+    top: []sampler.TokenLogprob, // [top_logprobs_max]
+    ring: Ring,
+    observer: ?probe.Observer = null,
+    running: std.atomic.Value(bool) = .init(false),
+    stalled: std.atomic.Value(bool) = .init(false),
+    cancelled: std.atomic.Value(bool) = .init(false),
+    job: Job = undefined,
+    stats: Stats = .{},
+    /// Why the last request failed.
+    failure: Diagnostic = .{},
+
+    pub fn create(model: *Model, options: Options, diag: *Diagnostic) Error!*Session {
+        if (model.family == null) {
+            diag.set("expected a model with weights, found a vocabulary only", .{});
+            return error.VocabularyOnly;
+        }
+        const context = if (options.context != 0) options.context else @min(model.hyper.context_train, 4096);
+        if (context > context_max) {
+            diag.set("expected a context of at most {d} tokens, found {d}", .{ context_max, context });
+            return error.BadOption;
+        }
+        if (options.shift_keep >= 0 and options.shift_keep + 2 > context) {
+            diag.set("expected shift_keep to leave at least two of {d} positions, found {d}", .{ context, options.shift_keep });
+            return error.BadOption;
+        }
+        const gpa = model.gpa;
+        const session = try gpa.create(Session);
+        errdefer gpa.destroy(session);
+        const layout = model.cacheLayout(options.key_format, options.value_format);
+        const pages = std.math.divCeil(u32, context, cache.page_len) catch unreachable;
+        var pool = try cache.Pool.init(gpa, layout, pages, diag);
+        errdefer pool.deinit(gpa);
+        const tokens = try gpa.alloc(u32, context);
+        errdefer gpa.free(tokens);
+        const logits = try gpa.alloc(f32, model.vocab());
+        errdefer gpa.free(logits);
+        const top = try gpa.alloc(sampler.TokenLogprob, top_logprobs_max);
+        errdefer gpa.free(top);
+        var ring = try Ring.init(gpa, ring_bytes);
+        errdefer ring.deinit(gpa);
+        session.* = .{
+            .gpa = gpa,
+            .model = model,
+            .context = context,
+            .chunk = if (options.chunk == 0) model.options.batch_rows else @min(options.chunk, model.options.batch_rows),
+            .shift_keep = if (options.shift_keep < 0) null else @intCast(options.shift_keep),
+            .pool = pool,
+            .sequence = undefined,
+            .tokens = tokens,
+            .logits = logits,
+            .top = top,
+            .ring = ring,
+        };
+        session.sequence = try cache.Sequence.init(gpa, &session.pool);
+        errdefer session.sequence.deinit(gpa);
+        try model.scheduler.enlist();
+        _ = model.sessions.fetchAdd(1, .acq_rel);
+        return session;
+    }
+
+    /// Cancels a running request, waits for it, and gives everything back.
+    pub fn destroy(session: *Session) void {
+        session.cancel();
+        session.wait();
+        const gpa = session.gpa;
+        const model = session.model;
+        model.scheduler.discharge();
+        session.sequence.deinit(gpa);
+        session.pool.deinit(gpa);
+        session.ring.deinit(gpa);
+        gpa.free(session.all_logits);
+        gpa.free(session.tokens);
+        gpa.free(session.logits);
+        gpa.free(session.top);
+        gpa.destroy(session);
+        _ = model.sessions.fetchSub(1, .acq_rel);
+    }
+
+    /// Begins a request. Records of an earlier one that were not taken are dropped.
+    pub fn start(session: *Session, request: Request, diag: *Diagnostic) Error!void {
+        try session.expectIdle(diag);
+        const vocab = session.model.vocab();
+        for (request.tokens, 0..) |token, i| if (token >= vocab) {
+            diag.set("expected tokens under {d}, found {d} at index {d}", .{ vocab, token, i });
+            return error.TokenOutOfRange;
+        };
+        if (request.top_logprobs > @min(top_logprobs_max, vocab)) {
+            diag.set("expected top_logprobs up to {d}, found {d}", .{ @min(top_logprobs_max, vocab), request.top_logprobs });
+            return error.BadOption;
+        }
+        if ((request.prompt_logprobs or request.all_logits) and session.shift_keep != null) {
+            diag.set("expected a session without context shift for prompt_logprobs and all_logits, found one with shift_keep", .{});
+            return error.BadOption;
+        }
+        const lead = try session.prepareLead(request, diag);
+        const room = session.context - session.sequence.len;
+        const total = request.tokens.len + @intFromBool(lead != null);
+        if (total > room and session.shift_keep == null) {
+            diag.set("expected at most {d} more tokens in a context of {d}, found {d}; " ++
+                "create the session with a larger context, truncate it, or let it shift", .{ room, session.context, total });
+            return error.ContextFull;
+        }
+        try session.begin(request, lead, diag);
+    }
+
+    /// The token that is evaluated before the request's own: the carried one or, when the request
+    /// needs logits that are gone, the last token once more.
+    fn prepareLead(session: *Session, request: Request, diag: *Diagnostic) Error!?u32 {
+        if (session.carry) |token| return token;
+        if (request.tokens.len != 0 or session.logits_valid) return null;
+        if (session.sequence.len == 0) {
+            diag.set("expected at least one token in an empty sequence, found none", .{});
+            return error.EmptySequence;
+        }
+        session.sequence.truncate(session.sequence.len - 1);
+        return session.tokens[session.sequence.len];
+    }
+
+    fn begin(session: *Session, request: Request, lead: ?u32, diag: *Diagnostic) Error!void {
+        const gpa = session.gpa;
+        const total = request.tokens.len + @intFromBool(lead != null);
+        // A shift puts the surviving tokens in front again; one more place is for a sampled token.
+        const capacity = total + 1 + if (session.shift_keep != null) session.context else 0;
+        const pending = try gpa.alloc(u32, capacity);
+        errdefer gpa.free(pending);
+        if (lead) |token| pending[0] = token;
+        @memcpy(pending[@intFromBool(lead != null)..][0..request.tokens.len], request.tokens);
+        var chain: ?sampler.Chain = null;
+        if (request.max_tokens != 0) {
+            chain = try sampler.Chain.init(gpa, request.stages, session.model.vocab(), request.seed, diag);
+        }
+        errdefer if (chain) |*c| c.deinit(gpa);
+        gpa.free(session.all_logits);
+        session.all_logits = &.{};
+        if (request.all_logits) {
+            const bytes = @as(u64, total) * session.model.vocab() * @sizeOf(f32);
+            if (bytes > all_logits_bytes_max) {
+                diag.set("expected logits of all positions to take at most {d} bytes, found {d}; evaluate in smaller parts", .{
+                    @as(u64, all_logits_bytes_max), bytes,
+                });
+                return error.BadOption;
+            }
+            session.all_logits = try gpa.alloc(f32, total * session.model.vocab());
+        }
+        session.ring.read.store(session.ring.written.load(.monotonic), .monotonic);
+        session.carry = null;
+        session.job = .{
+            .request = request,
+            .pending = pending,
+            .pending_len = total,
+            .lead = lead != null,
+            .chain = chain,
+            .stream = .init(session.model.tokenizer, .{}),
+            .started_ns = Scheduler.now(),
+        };
+        session.job.request.tokens = &.{};
+        session.job.request.stages = &.{};
+        session.stats.first_token_ns = 0;
+        session.failure.len = 0;
+        session.cancelled.store(false, .monotonic);
+        session.stalled.store(false, .monotonic);
+        session.model.scheduler.submit(session);
+    }
+
+    /// Moves finished records into `out`. Never blocks.
+    pub fn take(session: *Session, out: []u8) TakeResult {
+        const idle = !session.running.load(.acquire);
+        var next: u32 = 0;
+        const bytes = session.ring.take(out, &next);
+        if (bytes != 0 and session.stalled.load(.seq_cst)) session.model.scheduler.nudge();
+        return .{ .bytes = bytes, .next = next, .done = idle and next == 0 };
+    }
+
+    /// Ends the running request at the next layer of the model; harmless when none runs.
+    pub fn cancel(session: *Session) void {
+        session.cancelled.store(true, .seq_cst);
+        session.model.scheduler.nudge();
+    }
+
+    /// Blocks until no request runs. Records stay for `take`; a request that fills the ring waits
+    /// for the consumer, and so would this.
+    pub fn wait(session: *Session) void {
+        session.model.scheduler.waitIdle(session);
+    }
+
+    /// Tokens of the sequence, the last sampled one included.
+    pub fn position(session: *const Session) u32 {
+        return session.sequence.len + @intFromBool(session.carry != null);
+    }
+
+    /// Copies the tokens of the sequence.
+    pub fn copyTokens(session: *const Session, out: []u32, diag: *Diagnostic) Error!void {
+        try session.expectIdle(diag);
+        if (out.len < session.position()) {
+            diag.set("expected room for {d} tokens, found {d}", .{ session.position(), out.len });
+            return error.BufferTooSmall;
+        }
+        @memcpy(out[0..session.sequence.len], session.tokens[0..session.sequence.len]);
+        if (session.carry) |token| out[session.sequence.len] = token;
+    }
+
+    /// Forgets the tokens from `len` on. Their pages are free at once.
+    pub fn truncate(session: *Session, len: u32, diag: *Diagnostic) Error!void {
+        try session.expectIdle(diag);
+        if (len > session.position()) {
+            diag.set("expected a length up to the position {d}, found {d}", .{ session.position(), len });
+            return error.OutOfRange;
+        }
+        if (len == session.position()) return;
+        session.carry = null;
+        if (len == session.sequence.len) return;
+        session.sequence.truncate(len);
+        session.logits_valid = false;
+    }
+
+    /// Copies the logits behind the last evaluated token: [vocab].
+    pub fn copyLogits(session: *const Session, out: []f32, diag: *Diagnostic) Error!void {
+        try session.expectIdle(diag);
+        if (!session.logits_valid) {
+            diag.set("expected an evaluated sequence, found no logits; evaluate a token first", .{});
+            return error.NoLogits;
+        }
+        try expectLen(out.len, session.logits.len, diag);
+        @memcpy(out, session.logits);
+    }
+
+    /// Rows that `copyAllLogits` has: those of the last request with `all_logits`.
+    pub fn allLogitsRows(session: *const Session) usize {
+        return session.all_logits.len / session.model.vocab();
+    }
+
+    /// Copies one row of the logits of all positions: [vocab].
+    pub fn copyAllLogits(session: *const Session, row: u32, out: []f32, diag: *Diagnostic) Error!void {
+        try session.expectIdle(diag);
+        const vocab = session.model.vocab();
+        if (row >= session.allLogitsRows()) {
+            diag.set("expected a row under {d}, found {d}", .{ session.allLogitsRows(), row });
+            return error.OutOfRange;
+        }
+        try expectLen(out.len, vocab, diag);
+        @memcpy(out, session.all_logits[@as(usize, row) * vocab ..][0..vocab]);
+    }
+
+    /// Shows activations to `observer` during the following requests; null ends it.
+    pub fn observe(session: *Session, observer: ?probe.Observer, diag: *Diagnostic) Error!void {
+        try session.expectIdle(diag);
+        session.observer = observer;
+    }
+
+    /// Bytes allocated for keys and values.
+    pub fn kvBytes(session: *const Session) u64 {
+        return session.pool.memory.len;
+    }
+
+    fn expectIdle(session: *const Session, diag: *Diagnostic) Error!void {
+        if (!session.running.load(.acquire)) return;
+        diag.set("expected an idle session, found a request that is still running", .{});
+        return error.Busy;
+    }
+};
+
+fn expectLen(found: usize, expected: usize, diag: *Diagnostic) Error!void {
+    if (found == expected) return;
+    diag.set("expected a buffer for {d} values, found {d}", .{ expected, found });
+    return error.BufferTooSmall;
+}
+
+comptime {
+    // A record with everything in it fits into the ring several times.
+    std.debug.assert(record.bytesMax(top_logprobs_max) * 4 < ring_bytes);
+}

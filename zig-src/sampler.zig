@@ -1,0 +1,92 @@
+//! The sampler: from a row of logits to a token. A chain is the user's ordered list of stages,
+//! each of which narrows or reshapes the set of candidates, followed by one draw.
+//!
+//! Promises. The same logits, stages, seed, sequence and position give the same token, whatever
+//! was sampled before. Sampling allocates nothing and sorts no more than a few dozen values. What
+//! is out of range, not a number or empty is an error with a text, and the chain stays usable.
+//!
+//! It knows nothing of the engine, of models or of tokenizers.
+
+const std = @import("std");
+const chain_file = @import("sampler/core/chain.zig");
+const stage_file = @import("sampler/core/stage.zig");
+const candidates_file = @import("sampler/core/candidates.zig");
+const top = @import("sampler/core/top.zig");
+
+/// The registry. Each member is a file of `sampler/`; see its README.
+pub const stages = .{
+    @import("sampler/greedy.zig"),
+    @import("sampler/temperature.zig"),
+    @import("sampler/top_k.zig"),
+    @import("sampler/top_p.zig"),
+    @import("sampler/min_p.zig"),
+};
+
+pub const Chain = chain_file.ChainType(stages);
+pub const Choice = chain_file.Choice;
+pub const Error = chain_file.Error;
+pub const Event = chain_file.Event;
+pub const Observer = chain_file.Observer;
+pub const stages_max = chain_file.stages_max;
+
+pub const Candidates = candidates_file.Candidates;
+pub const Parameter = stage_file.Parameter;
+pub const StageSpec = stage_file.StageSpec;
+pub const Step = stage_file.Step;
+pub const TokenLogprob = top.TokenLogprob;
+
+pub const philox = @import("sampler/core/philox.zig");
+
+/// The wire form of a stage: `spec("top_p", .{0.9})`.
+pub fn spec(comptime name: []const u8, parameters: anytype) StageSpec {
+    inline for (stages) |Stage| {
+        if (comptime std.mem.eql(u8, Stage.name, name)) {
+            if (parameters.len != Stage.parameters.len) {
+                @compileError("wrong number of parameters for sampler stage " ++ name);
+            }
+            var result: StageSpec = .{ .id = Stage.id };
+            inline for (parameters, 0..) |value, slot| result.p[slot] = value;
+            return result;
+        }
+    }
+    @compileError("no sampler stage is called " ++ name);
+}
+
+test {
+    inline for (stages) |Stage| _ = Stage;
+    _ = chain_file;
+    _ = philox;
+    _ = top;
+    _ = @import("sampler/core/draw.zig");
+    _ = @import("sampler/core/reference.zig");
+    _ = @import("sampler/core/select.zig");
+    _ = @import("sampler/core/sweep.zig");
+    _ = @import("sampler/core/test_chain.zig");
+    _ = @import("sampler/core/test_draw.zig");
+}
+
+test "every file of sampler/ is registered under its name" {
+    const io = std.testing.io;
+    var dir = try std.Io.Dir.cwd().openDir(io, "zig-src/sampler", .{ .iterate = true });
+    defer dir.close(io);
+    var files: usize = 0;
+    var entries = dir.iterate();
+    while (try entries.next(io)) |entry| {
+        if (entry.kind != .file) continue;
+        if (!std.mem.endsWith(u8, entry.name, ".zig")) continue;
+        files += 1;
+        const name = entry.name[0 .. entry.name.len - ".zig".len];
+        const known = inline for (stages) |Stage| {
+            if (std.mem.eql(u8, Stage.name, name)) break true;
+        } else false;
+        if (known) continue;
+        std.debug.print("zig-src/sampler/{s} is not in the registry of zig-src/sampler.zig\n", .{entry.name});
+        return error.TestUnregisteredStage;
+    }
+    try std.testing.expectEqual(stages.len, files);
+}
+
+test "spec fills the wire form" {
+    const found = spec("top_p", .{0.5});
+    try std.testing.expectEqual(StageSpec{ .id = 4, .p = .{ 0.5, 0, 0, 0, 0, 0 } }, found);
+}

@@ -1,0 +1,263 @@
+//! The set that a chain narrows down: the tokens that may still be drawn, with their logits.
+//!
+//! A set is always in ascending order of token id. Every selection keeps that order, so ties go
+//! to the lowest id and the draw does not depend on the path that led to the set.
+//!
+//! Temperature is not multiplied into the logits but kept beside them as `beta` = 1/T: the
+//! distribution of a set is softmax(logits · beta). Selections that look at the order of logits
+//! alone are then exact whatever the temperature, and nobody writes 128 thousand products to keep
+//! forty of them. A stage that computes with scaled logits asks for them with `edit`.
+//!
+//! At the start a set is the whole vocabulary and borrows the model's logits; nothing is copied
+//! before a selection has thrown most of it away. All memory is taken by `init`.
+
+const std = @import("std");
+const sweep = @import("sweep.zig");
+const select = @import("select.zig");
+const assert = std.debug.assert;
+
+pub const Error = error{
+    /// A logit is NaN or +inf, so there is no distribution.
+    NotANumber,
+    /// No token with a logit above -inf is left.
+    NoCandidates,
+};
+
+pub const Candidates = struct {
+    /// Own memory, one place a token of the vocabulary.
+    ids: []u32,
+    logits: []f32,
+    /// Scratch of selections; holds probabilities after `probabilities`.
+    probs: []f32,
+    block_max: []f32,
+    block_mass: []f32,
+
+    /// The logits of the set, in ascending order of id: the model's own row or a part of
+    /// `logits`.
+    values: []const f32,
+    /// The set is still every token, and ids are indices.
+    whole: bool,
+    /// 1/T, the product of all temperatures so far; between `beta_min` and `beta_max`.
+    beta: f32,
+    /// The highest logit of the set; always finite.
+    max: f32,
+    /// `block_max` belongs to the set as it is.
+    maxima_known: bool,
+    /// The `beta` for which `total` and `block_mass` belong to the set as it is; 0 for none.
+    mass_beta: f32,
+    total: f64,
+
+    /// Far enough from the ends of f32 that a difference of logits times beta is never NaN.
+    pub const beta_min = 1e-30;
+    pub const beta_max = 1e30;
+
+    pub fn init(gpa: std.mem.Allocator, vocab: u32) error{OutOfMemory}!Candidates {
+        assert(vocab > 0);
+        const blocks = sweep.blockCount(vocab);
+        const ids = try gpa.alloc(u32, vocab);
+        errdefer gpa.free(ids);
+        const floats = try gpa.alloc(f32, 2 * @as(usize, vocab) + 2 * blocks);
+        return .{
+            .ids = ids,
+            .logits = floats[0..vocab],
+            .probs = floats[vocab..][0..vocab],
+            .block_max = floats[2 * @as(usize, vocab) ..][0..blocks],
+            .block_mass = floats[2 * @as(usize, vocab) + blocks ..][0..blocks],
+            .values = &.{},
+            .whole = true,
+            .beta = 1,
+            .max = 0,
+            .maxima_known = false,
+            .mass_beta = 0,
+            .total = 0,
+        };
+    }
+
+    pub fn deinit(set: *Candidates, gpa: std.mem.Allocator) void {
+        gpa.free(set.logits.ptr[0 .. 2 * set.logits.len + 2 * set.block_max.len]);
+        gpa.free(set.ids);
+        set.* = undefined;
+    }
+
+    /// Makes the set the whole vocabulary again. `values` is borrowed until the next `begin`.
+    pub fn begin(set: *Candidates, values: []const f32) Error!void {
+        assert(values.len == set.logits.len);
+        set.values = values;
+        set.whole = true;
+        set.beta = 1;
+        try set.rescan();
+    }
+
+    pub fn len(set: *const Candidates) usize {
+        return set.values.len;
+    }
+
+    pub fn id(set: *const Candidates, index: usize) u32 {
+        return if (set.whole) @intCast(index) else set.ids[index];
+    }
+
+    /// Divides all logits by `temperature`, which is positive.
+    pub fn heat(set: *Candidates, temperature: f64) void {
+        assert(temperature > 0);
+        set.beta = @floatCast(std.math.clamp(set.beta / temperature, beta_min, beta_max));
+    }
+
+    /// Σ exp((logit - max) · beta), computed once for a set and a temperature.
+    pub fn mass(set: *Candidates) f64 {
+        if (set.mass_beta != set.beta) {
+            set.total = sweep.mass(set.values, set.max, set.beta, set.block_mass);
+            set.mass_beta = set.beta;
+        }
+        return set.total;
+    }
+
+    /// The unnormalised probability of one member: 1 for the best.
+    pub fn weight(set: *const Candidates, index: usize) f32 {
+        return sweep.weight(set.values[index], set.max, set.beta);
+    }
+
+    /// The maximum of each block of `sweep.block_len` members.
+    pub fn maxima(set: *Candidates) []const f32 {
+        if (!set.maxima_known) {
+            const found = sweep.scan(set.values, set.block_max);
+            assert(!found.nan);
+            assert(found.max == set.max);
+            set.maxima_known = true;
+        }
+        return set.block_max[0..sweep.blockCount(set.values.len)];
+    }
+
+    /// The index of the highest logit, the lowest id among equals.
+    pub fn best(set: *Candidates) usize {
+        for (set.maxima(), 0..) |block_max, block| {
+            if (block_max != set.max) continue;
+            const start = block * sweep.block_len;
+            return start + std.mem.findScalar(f32, set.values[start..], set.max).?;
+        }
+        unreachable;
+    }
+
+    /// The cut of which at least `target` of `measure` stays, for `keep`. `lowest` is a value
+    /// that the cut is known not to fall below, or -inf.
+    pub fn cut(set: *Candidates, measure: select.Measure, target: f64, lowest: f32) select.Cut {
+        return select.cut(.{
+            .values = set.values,
+            .block_max = set.maxima(),
+            .highest = set.max,
+            .lowest = lowest,
+        }, measure, target, set.probs);
+    }
+
+    /// Removes all but what `cut` keeps. At least the best member must stay.
+    pub fn keep(set: *Candidates, cut_: select.Cut) void {
+        assert(cut_.threshold <= set.max);
+        const block_max = set.maxima();
+        var kept: usize = 0;
+        var ties = cut_.ties;
+        for (block_max, 0..) |top, block| {
+            if (top < cut_.threshold) continue;
+            const start = block * sweep.block_len;
+            const end = @min(start + sweep.block_len, set.values.len);
+            kept = set.keepRange(start, end, cut_.threshold, &ties, kept);
+        }
+        assert(kept > 0);
+        set.values = set.logits[0..kept];
+        set.whole = false;
+        set.maxima_known = false;
+        set.mass_beta = 0;
+    }
+
+    /// Moves the members of one block that stay to `kept` and on, which is never beyond the place
+    /// they are read from. Returns the new number kept.
+    fn keepRange(
+        set: *Candidates,
+        start: usize,
+        end: usize,
+        threshold: f32,
+        ties: *usize,
+        kept_before: usize,
+    ) usize {
+        const lanes = sweep.lanes;
+        const bound: @Vector(lanes, f32) = @splat(threshold);
+        var kept = kept_before;
+        var i = start;
+        while (i < end) : (i += lanes) {
+            var mask: u16 = 0;
+            if (i + lanes <= end) {
+                const x: @Vector(lanes, f32) = set.values[i..][0..lanes].*;
+                mask = @bitCast(x >= bound);
+            } else for (i..end) |j| {
+                if (set.values[j] >= threshold) mask |= @as(u16, 1) << @intCast(j - i);
+            }
+            while (mask != 0) : (mask &= mask - 1) {
+                const j = i + @ctz(mask);
+                const x = set.values[j];
+                if (x == threshold) {
+                    if (ties.* == 0) continue;
+                    ties.* -= 1;
+                }
+                const token = set.id(j);
+                set.logits[kept] = x;
+                set.ids[kept] = token;
+                kept += 1;
+            }
+        }
+        return kept;
+    }
+
+    /// Removes all but one member.
+    pub fn keepOnly(set: *Candidates, index: usize) void {
+        const token = set.id(index);
+        set.logits[0] = set.values[index];
+        set.ids[0] = token;
+        set.values = set.logits[0..1];
+        set.whole = false;
+        set.max = set.logits[0];
+        set.maxima_known = false;
+        set.mass_beta = 0;
+    }
+
+    /// The logits with the temperature multiplied in, for a stage that writes them; `edited` must
+    /// follow. A logit of -inf takes a token out.
+    pub fn edit(set: *Candidates) []f32 {
+        const count = set.values.len;
+        for (set.logits[0..count], set.values) |*to, from| to.* = from * set.beta;
+        if (set.whole) for (set.ids[0..count], 0..) |*token, index| {
+            token.* = @intCast(index);
+        };
+        set.values = set.logits[0..count];
+        set.whole = false;
+        set.beta = 1;
+        return set.logits[0..count];
+    }
+
+    pub fn edited(set: *Candidates) Error!void {
+        try set.rescan();
+    }
+
+    /// The normalised distribution in `probs`, valid until the next selection.
+    pub fn probabilities(set: *Candidates) []const f32 {
+        const total = set.mass();
+        const out = set.probs[0..set.values.len];
+        for (out, 0..) |*p, index| p.* = @floatCast(set.weight(index) / total);
+        return out;
+    }
+
+    fn rescan(set: *Candidates) Error!void {
+        set.maxima_known = false;
+        set.mass_beta = 0;
+        const found = sweep.scan(set.values, set.block_max);
+        if (found.nan or found.max == std.math.inf(f32)) return error.NotANumber;
+        if (found.max == -std.math.inf(f32)) return error.NoCandidates;
+        set.max = found.max;
+        set.maxima_known = true;
+    }
+
+    /// The first member whose logit is NaN or +inf, for the text of an error.
+    pub fn firstInvalid(set: *const Candidates) ?usize {
+        for (set.values, 0..) |x, index| {
+            if (x != x or x == std.math.inf(f32)) return index;
+        }
+        return null;
+    }
+};

@@ -1,0 +1,241 @@
+//! A chain: the user's stages in the user's order, then one draw. It is made for one vocabulary
+//! and one seed, takes all its memory at the start, and samples without allocating. A step that
+//! fails leaves the chain as it was, ready for the next one.
+
+const std = @import("std");
+const candidates_file = @import("candidates.zig");
+const stage_file = @import("stage.zig");
+const draw = @import("draw.zig");
+const philox = @import("philox.zig");
+const top = @import("top.zig");
+const Candidates = candidates_file.Candidates;
+const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
+const StageSpec = stage_file.StageSpec;
+const Step = stage_file.Step;
+const assert = std.debug.assert;
+
+pub const Error = error{ OutOfMemory, BadSampler } || candidates_file.Error;
+
+pub const Choice = struct {
+    token: u32,
+    /// ln p of the token in the model's own distribution, before any stage.
+    logprob: f32,
+    /// p of the token in the distribution that it was drawn from.
+    probability: f32,
+    /// How many tokens the stages left to draw from.
+    candidates: u32,
+};
+
+/// Sees the set before the first stage (`applied` = 0) and after each one, and once more with the
+/// choice. It may read and compute (`probabilities`, `mass`), not select.
+pub const Observer = struct {
+    context: *anyopaque,
+    observe: *const fn (context: *anyopaque, event: Event) void,
+};
+
+pub const Event = struct {
+    step: Step,
+    /// How many stages have been applied; the last of them is `stages[applied - 1]`.
+    applied: usize,
+    candidates: *Candidates,
+    choice: ?Choice,
+};
+
+pub const stages_max = 64;
+
+/// The chain over a registry, a tuple of stage files.
+pub fn ChainType(comptime registry: anytype) type {
+    return struct {
+        const Chain = @This();
+        pub const Stage = StageType(registry);
+        pub const topLogprobs = top.topLogprobs;
+
+        stages: []Stage,
+        /// The stages as they were made, for `reset`.
+        initial: []const Stage,
+        candidates: Candidates,
+        seed: u64,
+        /// Null, or who wants to see every stage at work.
+        observer: ?Observer,
+
+        /// `specs` in the order of application; none means the model's own distribution. The text
+        /// of `BadSampler` names the stage, the parameter, what it may be and what it was.
+        pub fn init(
+            gpa: std.mem.Allocator,
+            specs: []const StageSpec,
+            vocab: u32,
+            seed: u64,
+            diag: *Diagnostic,
+        ) error{ OutOfMemory, BadSampler }!Chain {
+            if (vocab == 0) {
+                diag.set("expected a vocabulary of at least 1 token, found 0", .{});
+                return error.BadSampler;
+            }
+            if (specs.len > stages_max) {
+                diag.set("expected at most {d} sampler stages, found {d}", .{ stages_max, specs.len });
+                return error.BadSampler;
+            }
+            var decoded: [stages_max]Stage = undefined;
+            for (specs, decoded[0..specs.len], 1..) |spec, *stage, number| {
+                stage.* = try decodeStage(registry, spec, number, diag);
+            }
+            errdefer diag.set("out of memory for a sampler over {d} tokens", .{vocab});
+            const initial = try gpa.dupe(Stage, decoded[0..specs.len]);
+            errdefer gpa.free(initial);
+            const stages = try gpa.dupe(Stage, initial);
+            errdefer gpa.free(stages);
+            return .{
+                .stages = stages,
+                .initial = initial,
+                .candidates = try .init(gpa, vocab),
+                .seed = seed,
+                .observer = null,
+            };
+        }
+
+        pub fn deinit(chain: *Chain, gpa: std.mem.Allocator) void {
+            chain.candidates.deinit(gpa);
+            gpa.free(chain.stages);
+            gpa.free(chain.initial);
+            chain.* = undefined;
+        }
+
+        /// Forgets all tokens accepted so far.
+        pub fn reset(chain: *Chain) void {
+            @memcpy(chain.stages, chain.initial);
+        }
+
+        /// Tells the stages that `token` is now part of the text.
+        pub fn accept(chain: *Chain, token: u32) void {
+            for (chain.stages) |*stage| switch (stage.*) {
+                inline else => |*member| {
+                    if (@hasDecl(@TypeOf(member.*), "accept")) member.accept(token);
+                },
+            };
+        }
+
+        /// The token for `position` of `sequence`: a pure function of the logits, the stages, the
+        /// seed and these two. `logits` has the length of the vocabulary.
+        pub fn sample(
+            chain: *Chain,
+            logits: []const f32, // [vocab]
+            sequence: u32,
+            position: u64,
+            diag: *Diagnostic,
+        ) candidates_file.Error!Choice {
+            const set = &chain.candidates;
+            const step: Step = .{ .seed = chain.seed, .sequence = sequence, .position = position };
+            set.begin(logits) catch |err| return describe(err, set, "the model's logits", diag);
+            const max = set.max;
+            const log_mass = @log(set.mass());
+            chain.tell(step, 0, null);
+            for (chain.stages, 1..) |*stage, number| {
+                switch (stage.*) {
+                    inline else => |*member| member.apply(set, step) catch |err| {
+                        var buffer: [64]u8 = undefined;
+                        const Member = @TypeOf(member.*);
+                        const where = std.fmt.bufPrint(&buffer, "sampler stage {d} ({s})", .{
+                            number, Member.name,
+                        }) catch Member.name;
+                        return describe(err, set, where, diag);
+                    },
+                }
+                chain.tell(step, number, null);
+            }
+            const index = draw.pick(set, step.uniform(philox.final_draw));
+            const token = set.id(index);
+            const choice: Choice = .{
+                .token = token,
+                .logprob = top.logprob(logits[token], max, log_mass),
+                .probability = @floatCast(set.weight(index) / set.mass()),
+                .candidates = @intCast(set.len()),
+            };
+            chain.tell(step, chain.stages.len, choice);
+            return choice;
+        }
+
+        fn tell(chain: *Chain, step: Step, applied: usize, choice: ?Choice) void {
+            const observer = chain.observer orelse return;
+            observer.observe(observer.context, .{
+                .step = step,
+                .applied = applied,
+                .candidates = &chain.candidates,
+                .choice = choice,
+            });
+        }
+    };
+}
+
+/// The text of an error, which is returned as it came.
+fn describe(
+    err: candidates_file.Error,
+    set: *const Candidates,
+    where: []const u8,
+    diag: *Diagnostic,
+) candidates_file.Error {
+    switch (err) {
+        error.NotANumber => {
+            // A stage may have its own reason to return this error with nothing to point at.
+            const index = set.firstInvalid() orelse {
+                diag.set("{s}: expected logits that are numbers", .{where});
+                return err;
+            };
+            diag.set("{s}: expected logits below infinity that are numbers, found {d} for token {d}", .{
+                where, set.values[index], set.id(index),
+            });
+        },
+        error.NoCandidates => diag.set(
+            "{s}: expected at least one token with a logit above -inf, found none",
+            .{where},
+        ),
+    }
+    return err;
+}
+
+/// A union of all stages of `registry`, tagged by their names.
+fn StageType(comptime registry: anytype) type {
+    comptime {
+        var names: [registry.len][:0]const u8 = undefined;
+        var types: [registry.len]type = undefined;
+        for (registry, &names, &types, 0..) |Member, *name, *T, index| {
+            stage_file.check(Member);
+            for (0..index) |earlier| {
+                if (registry[earlier].id == Member.id) @compileError(
+                    "sampler stages " ++ registry[earlier].name ++ " and " ++ Member.name ++
+                        " have the same id",
+                );
+            }
+            name.* = Member.name;
+            T.* = Member;
+        }
+        const Tag = @Enum(u32, .exhaustive, &names, &std.simd.iota(u32, registry.len));
+        return @Union(.auto, Tag, &names, &types, &@splat(.{}));
+    }
+}
+
+fn decodeStage(
+    comptime registry: anytype,
+    spec: StageSpec,
+    number: usize,
+    diag: *Diagnostic,
+) error{BadSampler}!StageType(registry) {
+    inline for (registry) |Member| {
+        if (spec.id == Member.id) {
+            const member = try stage_file.decode(Member, spec, number, diag);
+            return @unionInit(StageType(registry), Member.name, member);
+        }
+    }
+    diag.set("sampler stage {d}: expected the id of one of{s}, found {d}", .{
+        number, comptime listed(registry), spec.id,
+    });
+    return error.BadSampler;
+}
+
+fn listed(comptime registry: anytype) []const u8 {
+    var text: []const u8 = "";
+    for (registry, 0..) |Member, index| {
+        text = text ++ (if (index == 0) " " else ", ") ++
+            std.fmt.comptimePrint("{s} ({d})", .{ Member.name, Member.id });
+    }
+    return text;
+}

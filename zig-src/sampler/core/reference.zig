@@ -1,0 +1,168 @@
+//! What the stages are tested against: the textbook definitions, in f64 over a fully sorted list,
+//! sharing no code with the sampler. Only tests use it.
+
+const std = @import("std");
+const candidates = @import("candidates.zig");
+const Step = @import("stage.zig").Step;
+
+pub const Member = struct { id: u32, logit: f64, p: f64 };
+
+/// A distribution as a list in descending order of logit, ascending id among equals.
+pub const Reference = struct {
+    members: std.ArrayList(Member),
+
+    pub fn init(gpa: std.mem.Allocator, logits: []const f32) !Reference {
+        var members: std.ArrayList(Member) = .empty;
+        errdefer members.deinit(gpa);
+        for (logits, 0..) |logit, id| {
+            if (logit == -std.math.inf(f32)) continue;
+            try members.append(gpa, .{ .id = @intCast(id), .logit = logit, .p = 0 });
+        }
+        std.mem.sort(Member, members.items, {}, isBefore);
+        var reference: Reference = .{ .members = members };
+        reference.normalise();
+        return reference;
+    }
+
+    pub fn deinit(reference: *Reference, gpa: std.mem.Allocator) void {
+        reference.members.deinit(gpa);
+    }
+
+    fn isBefore(_: void, a: Member, b: Member) bool {
+        return if (a.logit != b.logit) a.logit > b.logit else a.id < b.id;
+    }
+
+    pub fn normalise(reference: *Reference) void {
+        const items = reference.members.items;
+        var total: f64 = 0;
+        for (items) |*member| {
+            member.p = @exp(member.logit - items[0].logit);
+            total += member.p;
+        }
+        for (items) |*member| member.p /= total;
+    }
+
+    pub fn heat(reference: *Reference, temperature: f64) void {
+        for (reference.members.items) |*member| member.logit /= temperature;
+        reference.normalise();
+    }
+
+    pub fn truncate(reference: *Reference, len: usize) void {
+        reference.members.shrinkRetainingCapacity(@min(len, reference.members.items.len));
+        reference.normalise();
+    }
+
+    /// How many members the nucleus of `p` has.
+    pub fn nucleus(reference: *const Reference, p: f64) usize {
+        var sum: f64 = 0;
+        for (reference.members.items, 1..) |member, count| {
+            sum += member.p;
+            if (sum >= p) return count;
+        }
+        return reference.members.items.len;
+    }
+
+    /// How many members are at least `p` times as probable as the first.
+    pub fn above(reference: *const Reference, p: f64) usize {
+        const items = reference.members.items;
+        var count: usize = 0;
+        while (count < items.len and items[count].p >= p * items[0].p) count += 1;
+        return count;
+    }
+
+    /// The set is exactly the first `set.len()` members, in ascending order of id.
+    pub fn expectPrefix(reference: *const Reference, set: *const candidates.Candidates) !void {
+        try std.testing.expect(set.len() <= reference.members.items.len);
+        var previous: ?u32 = null;
+        for (0..set.len()) |index| {
+            const id = set.id(index);
+            if (previous) |before| try std.testing.expect(id > before);
+            previous = id;
+        }
+        for (reference.members.items[0..set.len()]) |member| {
+            const index = indexOf(set, member.id) orelse return error.TestExpectedMember;
+            try std.testing.expectEqual(member.id, set.id(index));
+        }
+    }
+
+    fn indexOf(set: *const candidates.Candidates, id: u32) ?usize {
+        var from: usize = 0;
+        var to = set.len();
+        while (from < to) {
+            const middle = (from + to) / 2;
+            if (set.id(middle) == id) return middle;
+            if (set.id(middle) < id) from = middle + 1 else to = middle;
+        }
+        return null;
+    }
+};
+
+/// A step for stages that draw no numbers.
+pub const step: Step = .{ .seed = 0, .sequence = 0, .position = 0 };
+
+/// Logits of seven sorts, chosen by `kind`; at least one is above -inf.
+pub fn fillRandom(random: std.Random, kind: usize, values: []f32) void {
+    const spread = random.float(f32) * 8 + 0.01;
+    for (values) |*x| x.* = switch (kind % 7) {
+        0 => random.floatNorm(f32) * spread,
+        1 => random.float(f32) * spread - 100,
+        // Many ties.
+        2 => @round(random.floatNorm(f32) * spread),
+        // One in three is masked.
+        3 => if (random.uintLessThan(u32, 3) == 0)
+            -std.math.inf(f32)
+        else
+            random.floatNorm(f32) * spread,
+        4 => 1.5,
+        // A few are far above a flat rest.
+        5 => (if (random.uintLessThan(u32, 50) == 0) spread * 3 else 0) + random.float(f32),
+        // Every exponent that a float has.
+        else => @as(f32, @bitCast(random.int(u32) & 0xfeffffff)),
+    };
+    const at = random.uintLessThan(usize, values.len);
+    if (values[at] == -std.math.inf(f32)) values[at] = 0;
+}
+
+/// A set over `values` and the reference for it, for the tests of the stages.
+pub const Pair = struct {
+    gpa: std.mem.Allocator,
+    values: []const f32,
+    set: candidates.Candidates,
+    reference: Reference,
+
+    pub fn init(gpa: std.mem.Allocator, values: []const f32) !Pair {
+        var set: candidates.Candidates = try .init(gpa, @intCast(values.len));
+        errdefer set.deinit(gpa);
+        try set.begin(values);
+        return .{
+            .gpa = gpa,
+            .values = values,
+            .set = set,
+            .reference = try .init(gpa, values),
+        };
+    }
+
+    pub fn deinit(pair: *Pair) void {
+        pair.reference.deinit(pair.gpa);
+        pair.set.deinit(pair.gpa);
+    }
+};
+
+/// Calls `body(random, pair)` with many pairs of all sorts and sizes.
+pub fn forAll(seed: u64, rounds: usize, comptime body: fn (std.Random, *Pair) anyerror!void) !void {
+    const gpa = std.testing.allocator;
+    var prng: std.Random.DefaultPrng = .init(seed);
+    const random = prng.random();
+    var buffer: [3000]f32 = undefined;
+    for (0..rounds) |round| {
+        const len_max: usize = if (round % 4 == 0) 20 else buffer.len;
+        const values = buffer[0 .. 1 + random.uintLessThan(usize, len_max)];
+        fillRandom(random, round, values);
+        var pair: Pair = try .init(gpa, values);
+        defer pair.deinit();
+        body(random, &pair) catch |err| {
+            std.debug.print("round {d}, {d} values\n", .{ round, values.len });
+            return err;
+        };
+    }
+}

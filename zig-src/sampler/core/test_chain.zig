@@ -1,0 +1,316 @@
+//! Tests of whole chains: what is refused and with which words, what an error leaves behind, that
+//! nothing is allocated or remembered, and the hooks that later stages need.
+
+const std = @import("std");
+const sampler = @import("../../sampler.zig");
+const chain_file = @import("chain.zig");
+const stage_file = @import("stage.zig");
+const reference = @import("reference.zig");
+const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
+const Chain = sampler.Chain;
+const StageSpec = sampler.StageSpec;
+const spec = sampler.spec;
+const inf = std.math.inf(f32);
+const nan = std.math.nan(f32);
+
+fn expectRefused(specs: []const StageSpec, text: []const u8) !void {
+    var diag: Diagnostic = .{};
+    const made = Chain.init(std.testing.allocator, specs, 100, 0, &diag);
+    try std.testing.expectError(error.BadSampler, made);
+    try std.testing.expectEqualStrings(text, diag.text());
+}
+
+test "parameters out of range are refused by stage, name, range and value" {
+    const ok = spec("greedy", .{});
+    try expectRefused(
+        &.{ ok, spec("top_p", .{1.5}) },
+        "sampler stage 2 (top_p): expected p to be a number from 0 to 1, found 1.5",
+    );
+    try expectRefused(
+        &.{spec("temperature", .{nan})},
+        "sampler stage 1 (temperature): expected t to be a number from 0 to 1000000, found nan",
+    );
+    try expectRefused(
+        &.{spec("temperature", .{-inf})},
+        "sampler stage 1 (temperature): expected t to be a number from 0 to 1000000, found -inf",
+    );
+    try expectRefused(
+        &.{spec("top_k", .{0})},
+        "sampler stage 1 (top_k): expected k to be a whole number from 1 to 16777216, found 0",
+    );
+    try expectRefused(
+        &.{spec("top_k", .{2.5})},
+        "sampler stage 1 (top_k): expected k to be a whole number from 1 to 16777216, found 2.5",
+    );
+    try expectRefused(
+        &.{spec("min_p", .{-0.1})},
+        "sampler stage 1 (min_p): expected p to be a number from 0 to 1, found -0.1",
+    );
+}
+
+test "nothing that was asked for is dropped in silence" {
+    try expectRefused(
+        &.{.{ .id = 4, .p = .{ 0.5, 0, 7, 0, 0, 0 } }},
+        "sampler stage 1 (top_p): expected 1 parameter, found 7 in place 3",
+    );
+    try expectRefused(
+        &.{.{ .id = 1, .flags = 8 }},
+        "sampler stage 1 (greedy): expected flags to be 0, found 8",
+    );
+    try expectRefused(
+        &.{.{ .id = 99 }},
+        "sampler stage 1: expected the id of one of greedy (1), temperature (2), top_k (3), " ++
+            "top_p (4), min_p (5), found 99",
+    );
+    const many: [65]StageSpec = @splat(spec("greedy", .{}));
+    try expectRefused(&many, "expected at most 64 sampler stages, found 65");
+    var diag: Diagnostic = .{};
+    try std.testing.expectError(error.BadSampler, Chain.init(std.testing.allocator, &.{}, 0, 0, &diag));
+}
+
+test "making a chain survives the lack of memory" {
+    const Body = struct {
+        fn make(gpa: std.mem.Allocator) !void {
+            var diag: Diagnostic = .{};
+            var chain: Chain = try .init(gpa, &.{ spec("top_k", .{3}), spec("greedy", .{}) }, 300, 0, &diag);
+            chain.deinit(gpa);
+        }
+    };
+    try std.testing.checkAllAllocationFailures(std.testing.allocator, Body.make, .{});
+}
+
+test "logits without a distribution are named errors and leave the chain usable" {
+    const gpa = std.testing.allocator;
+    var diag: Diagnostic = .{};
+    var chain: Chain = try .init(gpa, &.{spec("top_p", .{0.9})}, 4, 0, &diag);
+    defer chain.deinit(gpa);
+    const good = [_]f32{ 1, 2, 3, 4 };
+    const before = try chain.sample(&good, 0, 0, &diag);
+    const bad = [_]struct { [4]f32, anyerror, []const u8 }{
+        .{
+            .{ 1, nan, 2, nan },
+            error.NotANumber,
+            "the model's logits: expected logits below infinity that are numbers, found nan for token 1",
+        },
+        .{
+            .{ 1, 2, 3, inf },
+            error.NotANumber,
+            "the model's logits: expected logits below infinity that are numbers, found inf for token 3",
+        },
+        .{
+            @splat(-inf),
+            error.NoCandidates,
+            "the model's logits: expected at least one token with a logit above -inf, found none",
+        },
+    };
+    for (bad) |case| {
+        const logits, const expected, const text = case;
+        try std.testing.expectError(expected, chain.sample(&logits, 0, 0, &diag));
+        try std.testing.expectEqualStrings(text, diag.text());
+        try std.testing.expectEqual(before, try chain.sample(&good, 0, 0, &diag));
+    }
+}
+
+test "sampling allocates nothing" {
+    var failing: std.testing.FailingAllocator = .init(std.testing.allocator, .{});
+    const gpa = failing.allocator();
+    var diag: Diagnostic = .{};
+    const specs = [_]StageSpec{
+        spec("temperature", .{0.7}), spec("top_p", .{0.99}), spec("top_k", .{100}),
+        spec("min_p", .{0.01}),      spec("greedy", .{}),
+    };
+    var chain: Chain = try .init(gpa, &specs, 3000, 0, &diag);
+    defer chain.deinit(gpa);
+    const allocations = failing.allocations;
+    failing.fail_index = failing.alloc_index;
+    var prng: std.Random.DefaultPrng = .init(31);
+    var logits: [3000]f32 = undefined;
+    for (0..21) |kind| {
+        reference.fillRandom(prng.random(), kind, &logits);
+        _ = try chain.sample(&logits, 0, kind, &diag);
+        chain.accept(0);
+        chain.reset();
+    }
+    try std.testing.expectEqual(allocations, failing.allocations);
+    try std.testing.expect(!failing.has_induced_failure);
+}
+
+test "a token depends on seed, sequence and position alone, not on what came before" {
+    const gpa = std.testing.allocator;
+    var diag: Diagnostic = .{};
+    var prng: std.Random.DefaultPrng = .init(32);
+    var logits: [2000]f32 = undefined;
+    for (&logits) |*x| x.* = prng.random().floatNorm(f32);
+    const specs = [_]StageSpec{ spec("temperature", .{1.2}), spec("top_k", .{500}) };
+    var chain: Chain = try .init(gpa, &specs, logits.len, 77, &diag);
+    defer chain.deinit(gpa);
+    var forward: [50]sampler.Choice = undefined;
+    for (&forward, 0..) |*choice, position| {
+        choice.* = try chain.sample(&logits, 1, position, &diag);
+    }
+    var other: Chain = try .init(gpa, &specs, logits.len, 77, &diag);
+    defer other.deinit(gpa);
+    var differs = false;
+    for (0..forward.len) |i| {
+        const position = forward.len - 1 - i;
+        const again = try other.sample(&logits, 1, position, &diag);
+        try std.testing.expectEqual(forward[position], again);
+        differs = differs or (try other.sample(&logits, 2, position, &diag)).token != again.token;
+    }
+    try std.testing.expect(differs);
+}
+
+test "stages work in the user's order" {
+    const gpa = std.testing.allocator;
+    var diag: Diagnostic = .{};
+    // At T = 1 the nucleus of 0.9 is three tokens; at T = 4 the distribution is so flat that it
+    // is all four.
+    const logits = [_]f32{ @log(0.45), @log(0.35), @log(0.15), @log(0.05) };
+    const hot = spec("temperature", .{4});
+    const nucleus = spec("top_p", .{0.9});
+    var first: Chain = try .init(gpa, &.{ nucleus, hot }, 4, 0, &diag);
+    defer first.deinit(gpa);
+    var second: Chain = try .init(gpa, &.{ hot, nucleus }, 4, 0, &diag);
+    defer second.deinit(gpa);
+    try std.testing.expectEqual(3, (try first.sample(&logits, 0, 0, &diag)).candidates);
+    try std.testing.expectEqual(4, (try second.sample(&logits, 0, 0, &diag)).candidates);
+}
+
+test "no stages: the model's own distribution" {
+    const gpa = std.testing.allocator;
+    var diag: Diagnostic = .{};
+    var chain: Chain = try .init(gpa, &.{}, 3, 9, &diag);
+    defer chain.deinit(gpa);
+    const logits = [_]f32{ 0, 1, 2 };
+    for (0..50) |position| {
+        const choice = try chain.sample(&logits, 0, position, &diag);
+        try std.testing.expectEqual(3, choice.candidates);
+        try std.testing.expectApproxEqRel(@exp(choice.logprob), choice.probability, 1e-6);
+    }
+}
+
+/// Writes what it saw.
+const Recorder = struct {
+    applied: [8]usize = undefined,
+    lens: [8]usize = undefined,
+    tokens: [8]?u32 = undefined,
+    events: usize = 0,
+
+    fn observe(context: *anyopaque, event: sampler.Event) void {
+        const recorder: *Recorder = @ptrCast(@alignCast(context));
+        recorder.applied[recorder.events] = event.applied;
+        recorder.lens[recorder.events] = event.candidates.len();
+        recorder.tokens[recorder.events] = if (event.choice) |choice| choice.token else null;
+        recorder.events += 1;
+        // An observer may compute; the choice must not depend on it.
+        _ = event.candidates.probabilities();
+    }
+};
+
+test "an observer sees the set around every stage and changes nothing" {
+    const gpa = std.testing.allocator;
+    var diag: Diagnostic = .{};
+    const specs = [_]StageSpec{ spec("top_k", .{3}), spec("temperature", .{2}), spec("top_p", .{0.6}) };
+    var chain: Chain = try .init(gpa, &specs, 5, 1, &diag);
+    defer chain.deinit(gpa);
+    const logits = [_]f32{ 0, 5, 4, 4.5, 1 };
+    const unseen = try chain.sample(&logits, 0, 0, &diag);
+    var recorder: Recorder = .{};
+    chain.observer = .{ .context = &recorder, .observe = Recorder.observe };
+    const choice = try chain.sample(&logits, 0, 0, &diag);
+    try std.testing.expectEqual(unseen, choice);
+    try std.testing.expectEqual(5, recorder.events);
+    try std.testing.expectEqualSlices(usize, &.{ 0, 1, 2, 3, 3 }, recorder.applied[0..5]);
+    try std.testing.expectEqualSlices(usize, &.{ 5, 3, 3, 2, 2 }, recorder.lens[0..5]);
+    try std.testing.expectEqual(null, recorder.tokens[3]);
+    try std.testing.expectEqual(choice.token, recorder.tokens[4].?);
+}
+
+/// A stage with state that writes logits: takes away every token that was accepted.
+const NoRepeat = struct {
+    poison: f32,
+    seen: u128 = 0,
+
+    pub const id: u32 = 1000;
+    pub const name = "no_repeat";
+    pub const about = "For the tests.";
+    pub const parameters = [_]stage_file.Parameter{.{ .name = "poison", .min = -1, .max = 1 }};
+
+    pub fn apply(self: *NoRepeat, set: *sampler.Candidates, _: stage_file.Step) !void {
+        for (set.edit(), 0..) |*logit, index| {
+            const seen = self.seen >> @intCast(set.id(index)) & 1 != 0;
+            if (seen) logit.* = if (self.poison > 0) nan else -inf;
+        }
+        try set.edited();
+    }
+
+    pub fn accept(self: *NoRepeat, token: u32) void {
+        self.seen |= @as(u128, 1) << @intCast(token);
+    }
+};
+
+test "a stage with state and an editing hand: accept, reset, errors that name it" {
+    const gpa = std.testing.allocator;
+    const Registry = chain_file.ChainType(sampler.stages ++ .{NoRepeat});
+    var diag: Diagnostic = .{};
+    const specs = [_]StageSpec{
+        spec("temperature", .{0.5}),
+        .{ .id = NoRepeat.id },
+        spec("greedy", .{}),
+    };
+    var chain: Registry = try .init(gpa, &specs, 3, 0, &diag);
+    defer chain.deinit(gpa);
+    const logits = [_]f32{ 1, 3, 2 };
+    for ([_]u32{ 1, 2, 0 }) |expected| {
+        const choice = try chain.sample(&logits, 0, 0, &diag);
+        try std.testing.expectEqual(expected, choice.token);
+        chain.accept(choice.token);
+    }
+    try std.testing.expectError(error.NoCandidates, chain.sample(&logits, 0, 0, &diag));
+    try std.testing.expectEqualStrings(
+        "sampler stage 2 (no_repeat): expected at least one token with a logit above -inf, found none",
+        diag.text(),
+    );
+    chain.reset();
+    try std.testing.expectEqual(1, (try chain.sample(&logits, 0, 0, &diag)).token);
+    const poisoned = [_]StageSpec{.{ .id = NoRepeat.id, .p = .{ 1, 0, 0, 0, 0, 0 } }};
+    var other: Registry = try .init(gpa, &poisoned, 3, 0, &diag);
+    defer other.deinit(gpa);
+    other.accept(2);
+    try std.testing.expectError(error.NotANumber, other.sample(&logits, 0, 0, &diag));
+    try std.testing.expectEqualStrings(
+        "sampler stage 1 (no_repeat): expected logits below infinity that are numbers, found nan for token 2",
+        diag.text(),
+    );
+}
+
+test "edit gives logits with the temperature multiplied in" {
+    const gpa = std.testing.allocator;
+    var set: sampler.Candidates = try .init(gpa, 3);
+    defer set.deinit(gpa);
+    try set.begin(&.{ 1, 2, -inf });
+    set.heat(0.5);
+    const edited = set.edit();
+    try std.testing.expectEqualSlices(f32, &.{ 2, 4, -inf }, edited);
+    try set.edited();
+    try std.testing.expectEqual(1, set.beta);
+    try std.testing.expectEqual(4, set.max);
+    try std.testing.expectApproxEqRel(1 + @exp(@as(f64, -2)), set.mass(), 1e-6);
+}
+
+test "extreme logits and temperatures stay finite" {
+    const gpa = std.testing.allocator;
+    var diag: Diagnostic = .{};
+    const logits = [_]f32{ 3.4e38, -3.4e38, 0, 1e-40, -inf };
+    for ([_]f32{ 1e-38, 1e-3, 1, 1e6 }) |t| {
+        const specs = [_]StageSpec{
+            spec("temperature", .{t}), spec("min_p", .{1e-40}), spec("top_p", .{0.999}),
+        };
+        var chain: Chain = try .init(gpa, &specs, logits.len, 4, &diag);
+        defer chain.deinit(gpa);
+        const choice = try chain.sample(&logits, 0, 0, &diag);
+        try std.testing.expectEqual(0, choice.token);
+        try std.testing.expectEqual(0, choice.logprob);
+        try std.testing.expectEqual(1, choice.probability);
+    }
+}

@@ -211,6 +211,8 @@ test {
     _ = @import("quant/shared/round.zig");
     _ = @import("quant/shared/search.zig");
     _ = @import("quant/tests/golden.zig");
+    _ = @import("quant/tests/properties.zig");
+    _ = @import("quant/tests/registry.zig");
 }
 
 test "ids, names and sizes" {

@@ -41,12 +41,11 @@ pub fn generate(counter: Block, key: Key) Block {
         }
         const a = @as(u64, 0xD2511F53) * block[0];
         const b = @as(u64, 0xCD9E8D57) * block[2];
-        block = .{
-            @as(u32, @truncate(b >> 32)) ^ block[1] ^ round_key[0],
-            @truncate(b),
-            @as(u32, @truncate(a >> 32)) ^ block[3] ^ round_key[1],
-            @truncate(a),
-        };
+        const high_a: u32 = @truncate(a >> 32);
+        const high_b: u32 = @truncate(b >> 32);
+        const first = high_b ^ block[1] ^ round_key[0];
+        const third = high_a ^ block[3] ^ round_key[1];
+        block = .{ first, @truncate(b), third, @truncate(a) };
     }
     return block;
 }

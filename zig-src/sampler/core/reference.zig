@@ -161,7 +161,7 @@ pub fn forAll(seed: u64, rounds: usize, comptime body: fn (std.Random, *Pair) an
         var pair: Pair = try .init(gpa, values);
         defer pair.deinit();
         body(random, &pair) catch |err| {
-            std.debug.print("round {d}, {d} values\n", .{ round, values.len });
+            std.testing.failPrint("round {d}, {d} values\n", .{ round, values.len });
             return err;
         };
     }

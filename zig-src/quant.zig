@@ -191,7 +191,8 @@ fn checkMember(comptime M: type) void {
     if (M.block_len == 1) return;
     for (.{ "groups", "decodeGroups", "q_bits", "q_min" }) |declaration| {
         if (!@hasDecl(M, declaration)) @compileError(path ++
-            ": expected `pub const " ++ declaration ++ "`, which every block format declares, found none");
+            ": expected `pub const " ++ declaration ++
+            "`, which every block format declares, found none");
     }
     if (M.groups.len != 16 and M.groups.len != 32) @compileError(std.fmt.comptimePrint(
         "{s}: expected groups of 16 or 32 values, found {d}",

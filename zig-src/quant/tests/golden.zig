@@ -4,6 +4,7 @@
 const std = @import("std");
 const quant = @import("../../quant.zig");
 const Sha256 = std.crypto.hash.sha2.Sha256;
+const big_endian = @import("builtin").target.cpu.arch.endian() == .big;
 
 const Golden = struct {
     blocks: usize,
@@ -69,7 +70,7 @@ fn checkDecoded(gpa: std.mem.Allocator, of: Decoded, blocks: usize) !void {
 
     const bytes = try randomBlocks(gpa, of, blocks);
     defer gpa.free(bytes);
-    if (@import("builtin").target.cpu.arch.endian() == .big) quant.swapEndian(format, bytes);
+    if (big_endian) quant.swapEndian(format, bytes);
     const values = try gpa.alloc(f32, blocks * info.block_len);
     defer gpa.free(values);
     quant.decodeRow(format, bytes, values);
@@ -83,7 +84,7 @@ fn checkDecoded(gpa: std.mem.Allocator, of: Decoded, blocks: usize) !void {
         });
         return error.Different;
     }
-    if (@import("builtin").target.cpu.arch.endian() == .big) quant.swapEndian(.f32, std.mem.sliceAsBytes(values));
+    if (big_endian) quant.swapEndian(.f32, std.mem.sliceAsBytes(values));
     try std.testing.expectEqualStrings(of.sha256, &hexDigest(std.mem.sliceAsBytes(values)));
 }
 
@@ -129,7 +130,13 @@ fn inputs(gpa: std.mem.Allocator) ![3][]f32 {
 /// How much larger our error may be. Five in a hundred is a fiftieth of a bit.
 const rmse_ratio_max = 1.05;
 
-fn checkEncoded(gpa: std.mem.Allocator, name: []const u8, values: []const f32, reference: Encoded.Reference) !f64 {
+/// Our root-mean-square error after a round trip, as a multiple of the reference's.
+fn errorRatio(
+    gpa: std.mem.Allocator,
+    name: []const u8,
+    values: []const f32,
+    reference: Encoded.Reference,
+) !f64 {
     const format = std.meta.stringToEnum(quant.Format, name) orelse return error.UnknownName;
     const bytes = try gpa.alloc(u8, try quant.rowBytes(format, values.len));
     defer gpa.free(bytes);
@@ -141,7 +148,7 @@ fn checkEncoded(gpa: std.mem.Allocator, name: []const u8, values: []const f32, r
     for (values, back) |x, y| square += (@as(f64, x) - y) * (@as(f64, x) - y);
     const rmse = @sqrt(square / @as(f64, @floatFromInt(values.len)));
     if (reference.sha256) |sha| {
-        if (@import("builtin").target.cpu.arch.endian() == .big) quant.swapEndian(format, bytes);
+        if (big_endian) quant.swapEndian(format, bytes);
         try std.testing.expectEqualStrings(sha, &hexDigest(bytes));
     }
     return rmse / reference.rmse;
@@ -157,12 +164,17 @@ test "every block encoder is as good as another one" {
         for (sets, [_][]const u8{ "gaussian", "outliers", "shifted" }, [_]Encoded.Reference{
             of.gaussian, of.outliers, of.shifted,
         }) |set, kind, reference| {
-            const ratio = try checkEncoded(gpa, of.name, set, reference);
+            const ratio = try errorRatio(gpa, of.name, set, reference);
             if (ratio <= rmse_ratio_max) continue;
-            std.debug.print("{s}, {s} values: expected at most {d} times the reference error, found {d:.4}\n", .{
+            std.debug.print("{s}, {s}: expected at most {d} of the reference error, found {d:.4}\n", .{
                 of.name, kind, rmse_ratio_max, ratio,
             });
             return error.WorseThanReference;
         }
     }
+    comptime var encoders = 0;
+    inline for (quant.formats) |M| {
+        if (M.block_len > 1 and @hasDecl(M, "encodeBlock")) encoders += 1;
+    }
+    try std.testing.expectEqual(encoders, golden.value.encode.len);
 }

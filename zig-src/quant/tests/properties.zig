@@ -45,12 +45,13 @@ test "the integers of a block stay within their declared range and give its valu
                 }
                 // In f64 the product and the sum are exact, so rounding to f32 happens once here
                 // and at most twice there.
-                const exact = @as(f64, scale[i / len]) * @as(f64, @floatFromInt(int)) + offset[i / len];
-                const product = @abs(@as(f64, scale[i / len]) * @as(f64, @floatFromInt(int)));
+                const product = @as(f64, scale[i / len]) * @as(f64, @floatFromInt(int));
+                const exact = product + offset[i / len];
+                const bound = (@abs(product) + @abs(exact)) * 0x1p-24;
                 if (std.math.isInf(value)) {
                     try std.testing.expect(@abs(exact) > std.math.floatMax(f32));
                 } else {
-                    try std.testing.expectApproxEqAbs(exact, value, product * 0x1p-24 + @abs(exact) * 0x1p-24);
+                    try std.testing.expectApproxEqAbs(exact, value, bound);
                 }
                 if (!M.groups.offset) try std.testing.expectEqual(0, offset[i / len]);
             }
@@ -206,7 +207,12 @@ test "plain floats: infinity, overflow and NaN survive encoding" {
         try quant.encodeRow(format, &in, row);
         quant.decodeRow(format, row, &out);
         try std.testing.expectEqual([2]f32{ inf, -inf }, out[0..2].*);
-        try std.testing.expectEqual(if (format == .f16) inf else in[3], if (format == .bf16) in[3] else out[3]);
+        // 65520 is the least value that f16 can't hold; bf16 rounds it by less than a hundredth.
+        if (format == .f16) {
+            try std.testing.expectEqual(inf, out[3]);
+        } else {
+            try std.testing.expectApproxEqRel(65520, out[3], 0.01);
+        }
         try std.testing.expectEqual(0x1p-24, out[4]);
         try std.testing.expect(std.math.signbit(out[5]) and out[5] == 0);
         try std.testing.expect(std.math.isNan(out[6]));

@@ -15,9 +15,7 @@ test "every file in the folder is a registered format" {
         const name = entry.name[0 .. entry.name.len - ".zig".len];
         found += 1;
         if (isRegistered(name)) continue;
-        std.debug.print("expected quant/{s} in the registry of quant.zig, found no member named {s}\n", .{
-            entry.name, name,
-        });
+        std.debug.print("expected quant/{s} in the registry, found no such member\n", .{entry.name});
         return error.NotRegistered;
     }
     try std.testing.expectEqual(quant.formats.len, found);

@@ -20,6 +20,7 @@ pub const Value = value.Value;
 pub const Entry = value.Entry;
 pub const Array = value.Array;
 pub const Mapping = @import("gguf/mapping.zig").Mapping;
+pub const Writer = @import("gguf/writer.zig").Writer;
 
 test {
     _ = cursor;
@@ -30,4 +31,6 @@ test {
     _ = @import("gguf/names.zig");
     _ = @import("gguf/reader.zig");
     _ = @import("gguf/split.zig");
+    _ = @import("gguf/writer.zig");
+    _ = @import("gguf/round_trip_test.zig");
 }

@@ -1,0 +1,37 @@
+/**
+ * Vitrine: an engine for language models that you can see into.
+ *
+ * @module
+ */
+export type { ChatMessage } from "./src/chat_message.ts";
+export type { ChatTemplateOptions } from "./src/chat_template_options.ts";
+export { engineInfo } from "./src/engine_info.ts";
+export { EngineError, type EngineErrorCode } from "./src/engine_error.ts";
+export type { GenerateOptions } from "./src/generate_options.ts";
+export { Generation } from "./src/generation.ts";
+export { greedy } from "./src/greedy.ts";
+export { KvCache } from "./src/kv_cache.ts";
+export type { KvFormat } from "./src/kv_format.ts";
+export { loadModel } from "./src/load_model.ts";
+export type { LoadOptions } from "./src/load_options.ts";
+export type { LoadProgress } from "./src/load_progress.ts";
+export type { MetadataArray } from "./src/metadata_array.ts";
+export type { MetadataValue } from "./src/metadata_value.ts";
+export { minP } from "./src/min_p.ts";
+export { Model } from "./src/model.ts";
+export type { ModelInfo } from "./src/model_info.ts";
+export type { Precision } from "./src/precision.ts";
+export type { PrefillOptions } from "./src/prefill_options.ts";
+export type { SamplerStage } from "./src/sampler_stage.ts";
+export { Session } from "./src/session.ts";
+export type { SessionOptions } from "./src/session_options.ts";
+export type { SessionStats } from "./src/session_stats.ts";
+export type { Step } from "./src/step.ts";
+export type { StepOptions } from "./src/step_options.ts";
+export type { StopReason } from "./src/stop_reason.ts";
+export { temperature } from "./src/temperature.ts";
+export type { TensorInfo } from "./src/tensor_info.ts";
+export type { TokenLogprob } from "./src/token_logprob.ts";
+export type { TokenizeOptions } from "./src/tokenize_options.ts";
+export { topK } from "./src/top_k.ts";
+export { topP } from "./src/top_p.ts";

@@ -1,0 +1,178 @@
+import { EngineError } from "./engine_error.ts";
+import { StopReasonId } from "./ffi/symbols.gen.ts";
+import type { GenerationSettings } from "./internal/generation_settings.ts";
+import type { EngineRecord } from "./internal/request.ts";
+import type { SessionCore } from "./internal/session_core.ts";
+import { StopFilter } from "./internal/stop_filter.ts";
+import type { Step } from "./step.ts";
+import type { StopReason } from "./stop_reason.ts";
+
+/**
+ * A running generation: an async iterator of steps. Nothing is computed before the first `next`.
+ *
+ * The engine computes ahead of whoever reads. Leaving the loop early stops it, and forgets the
+ * tokens that were not read, so that the session stands behind the last step that was.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, temperature } from "./mod.ts";
+ *
+ * using model = await loadModel("smollm2");
+ * using session = model.session();
+ * const generation = session.generate("Once upon a time", {
+ *   sampler: [temperature(0.8)],
+ *   seed: 7,
+ *   maxTokens: 8,
+ * });
+ * for await (const step of generation) console.log(step.token, step.text, step.logprob);
+ * console.log(generation.stopReason);
+ * ```
+ */
+export class Generation implements AsyncIterableIterator<Step> {
+  /** The tokens of the prompt. */
+  readonly promptTokens: Uint32Array<ArrayBuffer>;
+  /** The seed of the random numbers: the one that was given, or the one that was drawn. */
+  readonly seed: bigint;
+  readonly #core: SessionCore;
+  readonly #settings: GenerationSettings;
+  readonly #steps: AsyncGenerator<Step>;
+  #stopReason: StopReason | undefined;
+  /** Text of a character that the last token left unfinished. */
+  #tail = "";
+
+  /** Only `Session.generate` makes these. */
+  constructor(core: SessionCore, tokens: Uint32Array<ArrayBuffer>, settings: GenerationSettings) {
+    this.promptTokens = tokens;
+    this.seed = settings.request.seed;
+    this.#core = core;
+    this.#settings = settings;
+    this.#steps = this.#run();
+  }
+
+  /** Why it ended; nothing before it did. */
+  get stopReason(): StopReason | undefined {
+    return this.#stopReason;
+  }
+
+  /**
+   * Reads the generation to its end.
+   *
+   * @returns The text of the steps that were not read yet. Bytes of a character that was never
+   *   completed end it as U+FFFD.
+   */
+  async text(): Promise<string> {
+    let text = "";
+    for await (const step of this) text += step.text;
+    return text + this.#tail;
+  }
+
+  /** The next step. */
+  next(): Promise<IteratorResult<Step>> {
+    return this.#steps.next();
+  }
+
+  /** Ends the generation early; `for await` calls it when its loop is left. */
+  return(): Promise<IteratorResult<Step>> {
+    this.#stopReason ??= "aborted";
+    return this.#steps.return(undefined);
+  }
+
+  /** Itself: a generation is read once. */
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** Ends the generation early, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+
+  async *#run(): AsyncGenerator<Step> {
+    const { request, signal, stop, onPrefill } = this.#settings;
+    signal?.throwIfAborted();
+    const core = this.#core;
+    const before = core.position;
+    const filter = new StopFilter(stop);
+    // What the session shall hold when it ends: everything that was shown.
+    const kept = new Kept(before, this.promptTokens.length, core.settings.shiftKeep);
+    let end: (EngineRecord & { kind: "end" }) | undefined;
+    let finished = false;
+    try {
+      for await (const record of core.run(this.promptTokens, request, signal)) {
+        if (record.kind === "prefill") onPrefill?.({ done: record.done, total: record.total });
+        if (record.kind === "end") end = record;
+        if (record.kind !== "token") continue;
+        kept.follow(record);
+        const { token, text, logprob, top, position } = record;
+        for (const step of filter.push({ token, text, logprob, top, position })) {
+          kept.show(step);
+          yield step;
+        }
+        if (!filter.found) continue;
+        this.#stopReason = "stop";
+        break;
+      }
+      for (const step of filter.flush()) {
+        kept.show(step);
+        yield step;
+      }
+      if (end === undefined) return;
+      this.#end(end.reason, signal);
+      this.#tail = end.text;
+      finished = true;
+    } finally {
+      if (!finished) kept.restore(core);
+    }
+  }
+
+  #end(reason: number, signal: AbortSignal | undefined): void {
+    switch (reason) {
+      case StopReasonId.max_tokens:
+        this.#stopReason = "length";
+        break;
+      case StopReasonId.end_of_generation:
+        this.#stopReason = "end";
+        break;
+      case StopReasonId.context_full:
+        this.#stopReason = "context";
+        break;
+      case StopReasonId.cancelled:
+        this.#stopReason = "aborted";
+        signal?.throwIfAborted();
+        throw new EngineError("cancelled", "The generation was cancelled");
+      default:
+        throw this.#core.failure();
+    }
+  }
+}
+
+/** Follows which tokens of the sequence were shown, through shifts of the context. */
+class Kept {
+  readonly #keep: number;
+  #next: number;
+  #position: number;
+
+  constructor(before: number, prompt: number, shiftKeep: number) {
+    this.#position = before;
+    this.#next = before + prompt;
+    this.#keep = Math.max(0, shiftKeep);
+  }
+
+  /** A token came from the engine; where its place isn't the next one, older tokens were dropped. */
+  follow(record: EngineRecord & { kind: "token" | "prompt" }): void {
+    const dropped = this.#next - record.position;
+    if (dropped > 0) this.#position = Math.max(this.#keep, this.#position - dropped);
+    this.#next = record.position + 1;
+  }
+
+  show(step: Step): void {
+    this.#position = step.position + 1;
+  }
+
+  /** Forgets what was computed and not shown; before the first step that is the prompt too. */
+  restore(core: SessionCore): void {
+    if (core.disposed) return;
+    for (const record of core.skipped) if (record.kind === "token") this.follow(record);
+    core.truncate(Math.min(this.#position, core.position));
+  }
+}

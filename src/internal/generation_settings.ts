@@ -1,0 +1,117 @@
+/**
+ * Checks what `generate`, `step`, `prefill` and `score` are given, before anything is started.
+ *
+ * @module
+ */
+import { RequestFlags } from "../ffi/symbols.gen.ts";
+import type { GenerateOptions } from "../generate_options.ts";
+import {
+  checkBoolean,
+  checkFields,
+  checkFunction,
+  checkInteger,
+  checkSignal,
+  checkTokens,
+  found,
+} from "./check.ts";
+import type { ModelCore } from "./model_core.ts";
+import { packStages, type Request } from "./request.ts";
+
+/** Most of the most probable tokens that a step reports. */
+const topMax = 64;
+const seedMax = 0xffff_ffff_ffff_ffffn;
+/** A generation without a limit ends by itself: at its end, or when the context is full. */
+const unlimited = 0xffff_ffff;
+
+/** What a generation needs to know, checked. */
+export interface GenerationSettings {
+  readonly request: Request;
+  readonly stop: readonly string[];
+  readonly signal: AbortSignal | undefined;
+  readonly onPrefill: ((progress: { done: number; total: number }) => void) | undefined;
+}
+
+const generateFields = [
+  "sampler",
+  "seed",
+  "maxTokens",
+  "stop",
+  "signal",
+  "topLogprobs",
+  "ignoreEnd",
+  "addSpecial",
+  "parseSpecial",
+  "onPrefill",
+];
+
+export function generationSettings(
+  options: GenerateOptions,
+  known = generateFields,
+): GenerationSettings {
+  checkFields(options, known, known === generateFields ? "generate" : "step");
+  checkFunction(options.onPrefill, "onPrefill");
+  const { maxTokens, topLogprobs } = options;
+  return {
+    request: {
+      maxTokens: maxTokens === undefined
+        ? unlimited
+        : checkInteger(maxTokens, 1, unlimited, "maxTokens"),
+      flags: checkBoolean(options.ignoreEnd, "ignoreEnd") ? RequestFlags.ignore_end : 0,
+      seed: checkSeed(options.seed),
+      topLogprobs: topLogprobs === undefined
+        ? 0
+        : checkInteger(topLogprobs, 0, topMax, "topLogprobs"),
+      stages: packStages(options.sampler),
+    },
+    stop: checkStop(options.stop),
+    signal: checkSignal(options.signal, "signal"),
+    onPrefill: options.onPrefill,
+  };
+}
+
+/** A request that only reads a prompt. */
+export function prefillRequest(flags: number): Request {
+  return { maxTokens: 0, flags, seed: 0n, topLogprobs: 0, stages: new Uint8Array(0) };
+}
+
+/** The tokens of a prompt; `first` says whether it begins its session. */
+export function promptTokens(
+  model: ModelCore,
+  prompt: string | readonly number[] | Uint32Array,
+  options: {
+    readonly addSpecial?: boolean | undefined;
+    readonly parseSpecial?: boolean | undefined;
+  },
+  first: boolean,
+): Uint32Array<ArrayBuffer> {
+  const addSpecial = checkBoolean(options.addSpecial, "addSpecial") ?? first;
+  const parseSpecial = checkBoolean(options.parseSpecial, "parseSpecial") ?? true;
+  if (typeof prompt === "string") return model.tokenize(prompt, addSpecial, parseSpecial);
+  return checkTokens(prompt, model.info.vocabulary, "the prompt");
+}
+
+function checkSeed(seed: unknown): bigint {
+  if (seed === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n;
+  if (typeof seed === "bigint") {
+    if (seed < 0n || seed > seedMax) {
+      throw new RangeError(`Expected seed to be from 0 to ${seedMax}, but found ${seed}`);
+    }
+    return seed;
+  }
+  return BigInt(checkInteger(seed, 0, Number.MAX_SAFE_INTEGER, "seed"));
+}
+
+function checkStop(stop: unknown): readonly string[] {
+  const list = stop === undefined ? [] : Array.isArray(stop) ? stop : [stop];
+  for (const text of list) {
+    if (typeof text !== "string") {
+      throw new TypeError(
+        `Expected stop to be text or an array of texts, but found ${found(text)}`,
+      );
+    }
+    if (text.length === 0) {
+      throw new RangeError('Expected stop to be at least one character, but found ""');
+    }
+  }
+  return list;
+}

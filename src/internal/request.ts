@@ -1,0 +1,125 @@
+/**
+ * Packs a request for the engine and unpacks the records that come back. The layouts are generated
+ * from the library's own list, so that nothing here knows an offset.
+ *
+ * @module
+ */
+import {
+  RecordKind,
+  RequestLayout,
+  SamplerStages,
+  StageLayout,
+  StepHeaderLayout,
+} from "../ffi/symbols.gen.ts";
+import type { SamplerStage } from "../sampler_stage.ts";
+import type { TokenLogprob } from "../token_logprob.ts";
+import { checkFields, found } from "./check.ts";
+
+/** What a session asks of the engine. */
+export interface Request {
+  readonly maxTokens: number;
+  readonly flags: number;
+  readonly seed: bigint;
+  readonly topLogprobs: number;
+  readonly stages: Uint8Array<ArrayBuffer>;
+}
+
+/** What the engine reports about a running request. */
+export type EngineRecord =
+  | {
+    readonly kind: "token" | "prompt";
+    readonly token: number;
+    readonly position: number;
+    readonly logprob: number;
+    readonly text: string;
+    readonly top: readonly TokenLogprob[];
+  }
+  | { readonly kind: "prefill"; readonly done: number; readonly total: number }
+  | { readonly kind: "end"; readonly reason: number; readonly text: string };
+
+/** The fixed part of a request. */
+export function packRequest(request: Request): Uint8Array<ArrayBuffer> {
+  const at = RequestLayout;
+  const view = new DataView(new ArrayBuffer(at.bytes));
+  view.setUint32(at.size, at.bytes, true);
+  view.setUint32(at.version, 1, true);
+  view.setUint32(at.max_tokens, request.maxTokens, true);
+  view.setUint32(at.flags, request.flags, true);
+  view.setUint32(at.seed_low, Number(request.seed & 0xffff_ffffn), true);
+  view.setUint32(at.seed_high, Number(request.seed >> 32n), true);
+  view.setUint32(at.top_logprobs, request.topLogprobs, true);
+  view.setUint32(at.stage_count, request.stages.length / StageLayout.bytes, true);
+  return new Uint8Array(view.buffer);
+}
+
+/** The stages of a chain; a stage or a parameter that the engine doesn't know is refused. */
+export function packStages(stages: unknown): Uint8Array<ArrayBuffer> {
+  if (stages === undefined) return new Uint8Array(0);
+  if (!Array.isArray(stages)) {
+    throw new TypeError(`Expected sampler to be an array of stages, but found ${found(stages)}`);
+  }
+  const view = new DataView(new ArrayBuffer(stages.length * StageLayout.bytes));
+  stages.forEach((stage: SamplerStage, index) => packStage(view, index, stage));
+  return new Uint8Array(view.buffer);
+}
+
+function packStage(view: DataView, index: number, stage: SamplerStage): void {
+  checkFields(stage, ["name", "params"], `sampler[${index}]`);
+  const known =
+    (SamplerStages as Record<string, { id: number; params: readonly string[] }>)[stage.name];
+  if (known === undefined) {
+    const names = Object.keys(SamplerStages).join(", ");
+    throw new RangeError(`Expected a sampler stage (${names}), but found ${found(stage.name)}`);
+  }
+  checkFields(stage.params, known.params, `the sampler stage ${stage.name}`);
+  const from = index * StageLayout.bytes;
+  view.setUint32(from + StageLayout.id, known.id, true);
+  known.params.forEach((name, place) => {
+    const value = stage.params[name];
+    if (typeof value !== "number") {
+      throw new TypeError(`Expected ${stage.name} to have ${name}, but found ${found(value)}`);
+    }
+    view.setFloat32(from + StageLayout.parameters + 4 * place, value, true);
+  });
+}
+
+const decoder = new TextDecoder();
+
+/** The records in the first `length` bytes of `bytes`. */
+export function* unpackRecords(
+  bytes: Uint8Array<ArrayBuffer>,
+  length: number,
+): Generator<EngineRecord> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, length);
+  const at = StepHeaderLayout;
+  for (let from = 0; from < length;) {
+    const word = (offset: number) => view.getUint32(from + offset, true);
+    const size = word(at.size);
+    const topLength = word(at.top_len);
+    const textFrom = from + at.bytes + 8 * topLength;
+    const text = decoder.decode(bytes.subarray(textFrom, textFrom + word(at.text_len)));
+    const kind = word(at.kind);
+    if (kind === RecordKind.prefill) {
+      yield { kind: "prefill", done: word(at.token), total: word(at.position) };
+    } else if (kind === RecordKind.end) {
+      yield { kind: "end", reason: word(at.token), text };
+    } else {
+      yield {
+        kind: kind === RecordKind.prompt_token ? "prompt" : "token",
+        token: word(at.token),
+        position: word(at.position),
+        logprob: view.getFloat32(from + at.logprob, true),
+        text,
+        top: unpackTop(view, from + at.bytes, topLength),
+      };
+    }
+    from += size;
+  }
+}
+
+function unpackTop(view: DataView, from: number, count: number): readonly TokenLogprob[] {
+  return Array.from({ length: count }, (_, i) => ({
+    token: view.getUint32(from + 8 * i, true),
+    logprob: view.getFloat32(from + 8 * i + 4, true),
+  }));
+}

@@ -1,0 +1,261 @@
+/**
+ * A native session below its public face: starts requests, takes what they leave, cancels them.
+ *
+ * @module
+ */
+import { EngineError } from "../engine_error.ts";
+import { check, statusError } from "../ffi/library.ts";
+import {
+  CacheFormatId,
+  SessionInfoLayout,
+  SessionOptionsLayout,
+  SessionStatsLayout,
+  TakeResultLayout,
+} from "../ffi/symbols.gen.ts";
+import type { KvFormat } from "../kv_format.ts";
+import type { SessionStats } from "../session_stats.ts";
+import { guard, unguard } from "./leak_net.ts";
+import type { ModelCore } from "./model_core.ts";
+import { type EngineRecord, packRequest, type Request, unpackRecords } from "./request.ts";
+
+/** Checked session options. */
+export interface SessionSettings {
+  readonly context: number;
+  readonly keyFormat: KvFormat;
+  readonly valueFormat: KvFormat;
+  readonly chunk: number;
+  readonly shiftKeep: number;
+}
+
+/** Larger than any record, so that one take moves many. */
+const takeBytes = 64 * 1024;
+/** Asks for the logits behind the last token. */
+const lastRow = 0xffff_ffff;
+
+export class SessionCore {
+  readonly model: ModelCore;
+  readonly context: number;
+  readonly kvBytes: number;
+  readonly settings: SessionSettings;
+  readonly #taken = new Uint8Array(takeBytes);
+  readonly #result = new DataView(new ArrayBuffer(TakeResultLayout.bytes));
+  readonly #resultBytes = new Uint8Array(this.#result.buffer);
+  /** Records of the last request that its reader didn't want any more. */
+  skipped: EngineRecord[] = [];
+  #handle: number;
+  #busy = false;
+
+  constructor(model: ModelCore, settings: SessionSettings) {
+    this.model = model;
+    this.settings = settings;
+    const { library } = model;
+    const options = packOptions(settings);
+    const out = new Uint32Array(1);
+    const status = library.calls.vitrine_session_create(model.handle, options, options.length, out);
+    this.#handle = out[0] ?? 0;
+    if (status !== 0) {
+      const error = statusError(library, status, this.#handle);
+      library.calls.vitrine_session_destroy(this.#handle);
+      throw error;
+    }
+    model.retain();
+    const handle = this.#handle;
+    // Whoever runs a request holds this object, so that it isn't collected under a request.
+    guard(this, () => release(model, handle));
+    const info = this.#info();
+    this.context = info.getUint32(SessionInfoLayout.context, true);
+    this.kvBytes = info.getFloat64(SessionInfoLayout.kv_bytes, true);
+  }
+
+  /** The native handle; throws after the session is gone. */
+  get handle(): number {
+    if (this.#handle === 0) {
+      throw new EngineError(
+        "disposed",
+        "Expected a session that is still open, but it was disposed of",
+      );
+    }
+    return this.#handle;
+  }
+
+  get busy(): boolean {
+    return this.#busy;
+  }
+
+  /** Tokens in the sequence, the last sampled one included. */
+  get position(): number {
+    return this.#info().getUint32(SessionInfoLayout.position, true);
+  }
+
+  get disposed(): boolean {
+    return this.#handle === 0;
+  }
+
+  /** The tokens of the sequence. */
+  tokens(): Uint32Array<ArrayBuffer> {
+    const out = new Uint32Array(this.position);
+    const count = Uint32Array.of(out.length);
+    this.check(this.model.library.calls.vitrine_session_tokens(this.handle, out, count));
+    return out;
+  }
+
+  /** Forgets the tokens from `length` on. */
+  truncate(length: number): void {
+    this.check(this.model.library.calls.vitrine_session_truncate(this.handle, length));
+  }
+
+  /** One row of logits; without a row the last one. */
+  logits(row: number | undefined): Float32Array<ArrayBuffer> {
+    const out = new Float32Array(this.model.info.logits);
+    const { vitrine_session_logits } = this.model.library.calls;
+    this.check(vitrine_session_logits(this.handle, row ?? lastRow, out, out.length));
+    return out;
+  }
+
+  /** Rows that `logits` has beside the last one. */
+  get logitRows(): number {
+    return this.#info().getUint32(SessionInfoLayout.logit_rows, true);
+  }
+
+  /** Gives the native session back; a request that still runs is cancelled and waited for. */
+  dispose(): void {
+    if (this.#handle === 0) return;
+    unguard(this);
+    release(this.model, this.#handle);
+    this.#handle = 0;
+    // Whoever waits for a record shall see that there will be none.
+    this.model.library.driver.kick();
+  }
+
+  /** Throws what a status of this session means. */
+  check(status: number): void {
+    check(this.model.library, status, this.#handle);
+  }
+
+  /**
+   * Runs a request and yields its records, the end included. Whoever leaves the loop early cancels
+   * the request; the loop is left when the engine has stopped. Whatever `signal` does is seen by the
+   * engine at once, and here as an end.
+   */
+  async *run(
+    tokens: Uint32Array<ArrayBuffer>,
+    request: Request,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<EngineRecord> {
+    if (this.#busy) {
+      throw new EngineError(
+        "busy",
+        "Expected an idle session, but another request is running on it",
+      );
+    }
+    const { calls, driver } = this.model.library;
+    const packed = packRequest(request);
+    const stages = request.stages;
+    this.check(
+      calls.vitrine_session_start(
+        this.handle,
+        packed,
+        packed.length,
+        tokens,
+        tokens.length,
+        stages,
+      ),
+    );
+    this.#busy = true;
+    driver.acquire();
+    const cancel = () => void calls.vitrine_session_cancel(this.#handle);
+    signal?.addEventListener("abort", cancel);
+    if (signal?.aborted) cancel();
+    this.skipped = [];
+    let batch: EngineRecord[] = [];
+    let done = false;
+    try {
+      while (!done) {
+        const ticket = driver.wakes;
+        const bytes = this.#take();
+        done = this.#result.getUint32(TakeResultLayout.done, true) !== 0;
+        if (bytes === 0 && !done) await driver.wait(ticket);
+        batch = [...unpackRecords(this.#taken, bytes)];
+        for (let record = batch.shift(); record; record = batch.shift()) yield record;
+      }
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+      this.skipped.push(...batch);
+      if (!done) await this.#drain(cancel);
+      this.#busy = false;
+      driver.release();
+    }
+  }
+
+  /** Cancels, and takes what is left until the engine has stopped. */
+  async #drain(cancel: () => void): Promise<void> {
+    const { driver } = this.model.library;
+    cancel();
+    while (this.#handle !== 0) {
+      const ticket = driver.wakes;
+      const bytes = this.#take();
+      this.skipped.push(...unpackRecords(this.#taken, bytes));
+      if (this.#result.getUint32(TakeResultLayout.done, true) !== 0) return;
+      if (bytes === 0) await driver.wait(ticket);
+    }
+  }
+
+  #take(): number {
+    const { calls } = this.model.library;
+    const into = this.#taken;
+    const result = this.#resultBytes;
+    this.check(calls.vitrine_session_take(this.handle, into, into.length, result, result.length));
+    return this.#result.getUint32(TakeResultLayout.bytes_taken, true);
+  }
+
+  /** The error that ended the last request. */
+  failure(): EngineError {
+    const info = this.#info();
+    return statusError(
+      this.model.library,
+      info.getInt32(SessionInfoLayout.failure, true),
+      this.#handle,
+    );
+  }
+
+  /** Times and counts of the last request. */
+  stats(): SessionStats {
+    const at = SessionStatsLayout;
+    const view = new DataView(new ArrayBuffer(at.bytes));
+    const bytes = new Uint8Array(view.buffer);
+    this.check(this.model.library.calls.vitrine_session_stats(this.handle, bytes, bytes.length));
+    const number = (offset: number) => view.getFloat64(offset, true);
+    return {
+      prefillTokens: number(at.prefill_tokens),
+      prefillMs: number(at.prefill_ms),
+      decodeTokens: number(at.decode_tokens),
+      decodeMs: number(at.decode_ms),
+      firstTokenMs: number(at.first_token_ms),
+    };
+  }
+
+  #info(): DataView {
+    const view = new DataView(new ArrayBuffer(SessionInfoLayout.bytes));
+    const bytes = new Uint8Array(view.buffer);
+    this.check(this.model.library.calls.vitrine_session_info(this.handle, bytes, bytes.length));
+    return view;
+  }
+}
+
+function release(model: ModelCore, handle: number): void {
+  model.library.calls.vitrine_session_destroy(handle);
+  model.release();
+}
+
+function packOptions(settings: SessionSettings): Uint8Array<ArrayBuffer> {
+  const at = SessionOptionsLayout;
+  const view = new DataView(new ArrayBuffer(at.bytes));
+  view.setUint32(at.size, at.bytes, true);
+  view.setUint32(at.version, 1, true);
+  view.setUint32(at.context, settings.context, true);
+  view.setUint32(at.key_format, CacheFormatId[settings.keyFormat], true);
+  view.setUint32(at.value_format, CacheFormatId[settings.valueFormat], true);
+  view.setUint32(at.chunk, settings.chunk, true);
+  view.setInt32(at.shift_keep, settings.shiftKeep, true);
+  return new Uint8Array(view.buffer);
+}

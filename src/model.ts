@@ -1,0 +1,181 @@
+import { Template } from "@huggingface/jinja";
+import type { ChatMessage } from "./chat_message.ts";
+import type { ChatTemplateOptions } from "./chat_template_options.ts";
+import { EngineError } from "./engine_error.ts";
+import { checkBoolean, checkFields, checkTokens, found } from "./internal/check.ts";
+import { guard, unguard } from "./internal/leak_net.ts";
+import { readMetadata, readTensors } from "./internal/metadata.ts";
+import type { ModelCore } from "./internal/model_core.ts";
+import type { MetadataValue } from "./metadata_value.ts";
+import type { ModelInfo } from "./model_info.ts";
+import { createSession, type Session } from "./session.ts";
+import type { SessionOptions } from "./session_options.ts";
+import type { TensorInfo } from "./tensor_info.ts";
+import type { TokenizeOptions } from "./tokenize_options.ts";
+
+/**
+ * A loaded model. Make one with `loadModel`, and dispose of it with `using`.
+ *
+ * Its sessions hold the weights too: disposing of the model first is harmless, and the memory is
+ * given back with the last session.
+ *
+ * @example
+ * ```ts
+ * import { loadModel } from "./mod.ts";
+ *
+ * using model = await loadModel("smollm2");
+ * console.log(model.info.architecture, model.metadata.get("general.name"));
+ * console.log(model.detokenize(model.tokenize("Hello")));
+ * ```
+ */
+export class Model {
+  #core: ModelCore | undefined;
+  #metadata: ReadonlyMap<string, MetadataValue> | undefined;
+  #tensors: readonly TensorInfo[] | undefined;
+
+  /** Only `loadModel` makes models. */
+  constructor(core: ModelCore) {
+    this.#core = core;
+    guard(this, () => core.release());
+  }
+
+  /** What the model is, and how it runs. */
+  get info(): ModelInfo {
+    return this.#alive().info;
+  }
+
+  /** The file's metadata by key, in the file's order. */
+  get metadata(): ReadonlyMap<string, MetadataValue> {
+    return this.#metadata ??= readMetadata(this.#alive());
+  }
+
+  /** The file's tensors, in the file's order. */
+  get tensors(): readonly TensorInfo[] {
+    return this.#tensors ??= readTensors(this.#alive());
+  }
+
+  /**
+   * Splits a text into tokens.
+   *
+   * @param text Any text.
+   * @param options Whether special tokens are added, and recognised in the text.
+   * @returns The ids of the tokens.
+   */
+  tokenize(text: string, options: TokenizeOptions = {}): Uint32Array<ArrayBuffer> {
+    if (typeof text !== "string") throw new TypeError(`Expected a text, but found ${found(text)}`);
+    checkFields(options, ["addSpecial", "parseSpecial"], "tokenize");
+    const addSpecial = checkBoolean(options.addSpecial, "addSpecial") ?? true;
+    const parseSpecial = checkBoolean(options.parseSpecial, "parseSpecial") ?? true;
+    return this.#alive().tokenize(text, addSpecial, parseSpecial);
+  }
+
+  /**
+   * Joins tokens to a text; bytes that make no whole character become U+FFFD.
+   *
+   * @param tokens Ids of tokens.
+   * @param options With `special`, special tokens are written by their names; by default they
+   *   have no text.
+   * @returns The text.
+   */
+  detokenize(
+    tokens: readonly number[] | Uint32Array,
+    options: { readonly special?: boolean | undefined } = {},
+  ): string {
+    checkFields(options, ["special"], "detokenize");
+    const special = checkBoolean(options.special, "special") ?? false;
+    const core = this.#alive();
+    return core.detokenize(checkTokens(tokens, core.info.vocabulary, "tokens"), special);
+  }
+
+  /**
+   * Begins a sequence of tokens with its own KV cache.
+   *
+   * @param options Context length, formats of the KV cache, what happens when the context is full.
+   * @returns The session; dispose of it when done (`using`).
+   */
+  session(options: SessionOptions = {}): Session {
+    return createSession(this.#alive(), options);
+  }
+
+  /**
+   * Writes a conversation as a prompt, with the chat template that the file carries.
+   *
+   * @param messages What was said, in order.
+   * @param options Whether the prompt ends with the beginning of an answer, which is the default.
+   * @returns The prompt; special tokens are written by their names, and the first token of a text
+   *   is left out where `generate` adds it.
+   */
+  chatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
+    checkFields(options, ["addGenerationPrompt", "tools", "variables"], "chatTemplate");
+    const addGenerationPrompt = checkBoolean(options.addGenerationPrompt, "addGenerationPrompt");
+    for (const message of messages) {
+      if (typeof message?.role !== "string") {
+        throw new TypeError(`Expected messages with a role, but found ${found(message)}`);
+      }
+    }
+    const source = this.metadata.get("tokenizer.chat_template");
+    if (typeof source !== "string") {
+      throw new EngineError(
+        "unsupported",
+        "Expected a model with a chat template, but found none in its metadata; " +
+          "write the prompt yourself",
+      );
+    }
+    return this.#render(source, messages, addGenerationPrompt ?? true, options);
+  }
+
+  #render(
+    source: string,
+    messages: readonly ChatMessage[],
+    addGenerationPrompt: boolean,
+    options: ChatTemplateOptions,
+  ): string {
+    const { bos, eos } = this.info;
+    const name = (token: number | undefined) =>
+      token === undefined ? "" : this.detokenize([token], { special: true });
+    const bosText = name(bos);
+    let prompt: string;
+    try {
+      prompt = new Template(source).render({
+        messages,
+        add_generation_prompt: addGenerationPrompt,
+        bos_token: bosText,
+        eos_token: name(eos),
+        ...(options.tools && { tools: options.tools }),
+        ...options.variables,
+      });
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new EngineError("unsupported", `The model's chat template failed: ${reason}`, {
+        cause,
+      });
+    }
+    // The tokenizer adds the first token by itself where the file says so; twice would be wrong.
+    const adds = bos !== undefined && this.tokenize("")[0] === bos;
+    return adds && prompt.startsWith(bosText) ? prompt.slice(bosText.length) : prompt;
+  }
+
+  /** Gives the model back; again is harmless. Sessions that still exist go on working. */
+  dispose(): void {
+    const core = this.#core;
+    if (core === undefined) return;
+    this.#core = undefined;
+    unguard(this);
+    core.release();
+  }
+
+  /** `dispose`, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #alive(): ModelCore {
+    if (this.#core === undefined) {
+      throw new EngineError(
+        "disposed",
+        "Expected a model that is still loaded, but it was disposed of",
+      );
+    }
+    return this.#core;
+  }
+}

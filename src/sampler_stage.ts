@@ -1,0 +1,10 @@
+/**
+ * One stage of a sampler chain. Make it with a constructor such as `temperature` or `topP`; the
+ * order of the stages in the list is the order in which they are applied.
+ */
+export interface SamplerStage {
+  /** The stage's name in the engine. */
+  readonly name: string;
+  /** Its parameters by name, as they were given. */
+  readonly params: Readonly<Record<string, number>>;
+}

@@ -1,0 +1,235 @@
+import { EngineError } from "./engine_error.ts";
+import { RequestFlags, StopReasonId } from "./ffi/symbols.gen.ts";
+import type { GenerateOptions } from "./generate_options.ts";
+import { Generation } from "./generation.ts";
+import {
+  checkBoolean,
+  checkChoice,
+  checkFields,
+  checkFunction,
+  checkInteger,
+  checkSignal,
+} from "./internal/check.ts";
+import {
+  generationSettings,
+  prefillRequest,
+  promptTokens,
+} from "./internal/generation_settings.ts";
+import type { ModelCore } from "./internal/model_core.ts";
+import { SessionCore } from "./internal/session_core.ts";
+import { KvCache } from "./kv_cache.ts";
+import type { KvFormat } from "./kv_format.ts";
+import type { PrefillOptions } from "./prefill_options.ts";
+import type { SessionOptions } from "./session_options.ts";
+import type { SessionStats } from "./session_stats.ts";
+import type { Step } from "./step.ts";
+import type { StepOptions } from "./step_options.ts";
+
+/** A prompt: text, or ids of tokens. */
+type Prompt = string | readonly number[] | Uint32Array;
+
+/**
+ * One sequence of tokens with its KV cache. Make one with `Model.session`, and dispose of it with
+ * `using`.
+ *
+ * @example
+ * ```ts
+ * import { greedy, loadModel } from "./mod.ts";
+ *
+ * using model = await loadModel("smollm2");
+ * using session = model.session({ context: 512 });
+ * await session.prefill("The capital of France is");
+ * const step = await session.step({ sampler: [greedy()] });
+ * console.log(step.text, session.position);
+ * ```
+ */
+export class Session {
+  /** The session's KV cache. */
+  readonly kv: KvCache;
+  readonly #core: SessionCore;
+
+  /** Only `Model.session` makes sessions. */
+  constructor(core: SessionCore) {
+    this.#core = core;
+    const { keyFormat, valueFormat } = core.settings;
+    this.kv = new KvCache(core.kvBytes, core.context, keyFormat, valueFormat);
+  }
+
+  /** Tokens in the sequence, prompt and generated ones. */
+  get position(): number {
+    return this.#core.position;
+  }
+
+  /** Tokens that the session can hold. */
+  get context(): number {
+    return this.#core.context;
+  }
+
+  /** A copy of the sequence's tokens. */
+  get tokens(): Uint32Array<ArrayBuffer> {
+    return this.#core.tokens();
+  }
+
+  /** What the last request took: counts and times. */
+  get stats(): SessionStats {
+    return this.#core.stats();
+  }
+
+  /**
+   * Appends a prompt to the sequence and generates after it.
+   *
+   * @param prompt Text or tokens; may be empty when the session isn't.
+   * @param options Sampler, seed, limits and cancellation.
+   * @returns The steps, as an async iterator.
+   */
+  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
+    const settings = generationSettings(options);
+    const core = this.#idle();
+    const tokens = promptTokens(core.model, prompt, options, core.position === 0);
+    return new Generation(core, tokens, settings);
+  }
+
+  /**
+   * Generates one token.
+   *
+   * @param options Sampler, seed and how many probable tokens are reported.
+   * @returns The token.
+   */
+  async step(options: StepOptions = {}): Promise<Step> {
+    const settings = generationSettings(options, ["sampler", "seed", "topLogprobs", "signal"]);
+    const request = { ...settings.request, maxTokens: 1, flags: RequestFlags.ignore_end };
+    const generation = new Generation(this.#idle(), new Uint32Array(0), { ...settings, request });
+    let result: Step | undefined;
+    for await (const step of generation) result = step;
+    if (result === undefined) {
+      throw new EngineError(
+        "context-full",
+        "Expected room for one more token, but the context is full",
+      );
+    }
+    return result;
+  }
+
+  /**
+   * Appends a prompt to the sequence without generating.
+   *
+   * @param prompt Text or tokens.
+   * @param options Whether the logits of all positions are kept, and cancellation. A prefill that is
+   *   cancelled leaves the session as it was.
+   */
+  async prefill(prompt: Prompt, options: PrefillOptions = {}): Promise<void> {
+    checkFields(options, prefillFields, "prefill");
+    const flags = checkBoolean(options.allLogits, "allLogits") ? RequestFlags.all_logits : 0;
+    await this.#read(prompt, options, flags);
+  }
+
+  /**
+   * Appends a prompt and says how probable the model found each of its tokens.
+   *
+   * @param prompt Text or tokens.
+   * @param options As in `prefill`.
+   * @returns Natural logarithms of the probabilities, one a token; NaN for the first token of an
+   *   empty session, which nothing predicts.
+   */
+  async score(prompt: Prompt, options: PrefillOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+    checkFields(options, prefillFields, "score");
+    const flags = RequestFlags.prompt_logprobs |
+      (checkBoolean(options.allLogits, "allLogits") ? RequestFlags.all_logits : 0);
+    return await this.#read(prompt, options, flags);
+  }
+
+  /**
+   * The logits behind a token.
+   *
+   * @param row By default those behind the last token of the sequence; else the index of a token of
+   *   the last `prefill` with `allLogits`.
+   * @returns A copy: one value for each token of the vocabulary.
+   */
+  logits(row?: number): Float32Array<ArrayBuffer> {
+    if (row !== undefined) checkInteger(row, 0, Math.max(0, this.#core.logitRows - 1), "row");
+    return this.#core.logits(row);
+  }
+
+  /**
+   * Forgets the tokens from `length` on.
+   *
+   * @param length From 0 to `position`.
+   */
+  truncate(length: number): void {
+    this.#idle().truncate(checkInteger(length, 0, this.position, "length"));
+  }
+
+  /** Gives the session back; a running generation is cancelled. Again is harmless. */
+  dispose(): void {
+    this.#core.dispose();
+  }
+
+  /** `dispose`, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #idle(): SessionCore {
+    if (this.#core.handle !== 0 && this.#core.busy) {
+      throw new EngineError("busy", "Expected an idle session, but a request is running on it");
+    }
+    return this.#core;
+  }
+
+  async #read(
+    prompt: Prompt,
+    options: PrefillOptions,
+    flags: number,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    checkFunction(options.onPrefill, "onPrefill");
+    const signal = checkSignal(options.signal, "signal");
+    const core = this.#idle();
+    const before = core.position;
+    const tokens = promptTokens(core.model, prompt, options, before === 0);
+    signal?.throwIfAborted();
+    const scores = new Float32Array(tokens.length).fill(NaN);
+    let reason: number | undefined;
+    let finished = false;
+    try {
+      for await (const record of core.run(tokens, prefillRequest(flags), signal)) {
+        if (record.kind === "prefill") {
+          options.onPrefill?.({ done: record.done, total: record.total });
+        } else if (record.kind === "prompt") {
+          scores[record.position - before] = record.logprob;
+        } else if (record.kind === "end") {
+          reason = record.reason;
+        }
+      }
+      if (reason === StopReasonId.failed) throw core.failure();
+      if (reason === StopReasonId.cancelled) {
+        signal?.throwIfAborted();
+        throw new EngineError("cancelled", "The prefill was cancelled");
+      }
+      finished = true;
+    } finally {
+      if (!finished && !core.disposed) core.truncate(Math.min(before, core.position));
+    }
+    return scores;
+  }
+}
+
+const prefillFields = ["allLogits", "signal", "addSpecial", "parseSpecial", "onPrefill"];
+const formats: readonly KvFormat[] = ["f32", "f16", "bf16"];
+
+/** Checks the options and makes a session; `Model.session` calls it. */
+export function createSession(model: ModelCore, options: SessionOptions): Session {
+  checkFields(options, ["context", "kv", "chunk", "shift"], "session");
+  const kv = options.kv ?? {};
+  checkFields(kv, ["key", "value"], "session (kv)");
+  const { context, chunk, shift } = options;
+  if (shift !== undefined) checkFields(shift, ["keep"], "session (shift)");
+  return new Session(
+    new SessionCore(model, {
+      context: context === undefined ? 0 : checkInteger(context, 1, 1 << 20, "context"),
+      keyFormat: checkChoice(kv.key, formats, "kv.key") ?? "f16",
+      valueFormat: checkChoice(kv.value, formats, "kv.value") ?? "f16",
+      chunk: chunk === undefined ? 0 : checkInteger(chunk, 1, 1 << 20, "chunk"),
+      shiftKeep: shift === undefined ? -1 : checkInteger(shift.keep, 0, 1 << 20, "shift.keep"),
+    }),
+  );
+}

@@ -1,0 +1,24 @@
+import type { KvFormat } from "./kv_format.ts";
+
+/** What a session is made with. Every field has a default; an unknown field is refused. */
+export interface SessionOptions {
+  /** Tokens that the session can hold; by default what the model was trained with, at most 4096. */
+  readonly context?: number | undefined;
+  /** The formats in which keys and values are kept; both `"f16"` by default. */
+  readonly kv?: {
+    /** Format of the keys. */
+    readonly key?: KvFormat | undefined;
+    /** Format of the values. */
+    readonly value?: KvFormat | undefined;
+  } | undefined;
+  /** Tokens that one piece of a prefill takes; by default the engine chooses. It changes no result. */
+  readonly chunk?: number | undefined;
+  /**
+   * What happens when the context is full. By default that ends the generation. With a shift, the
+   * first `keep` tokens stay and the older half of the others is dropped.
+   */
+  readonly shift?: {
+    /** Tokens at the beginning that are never dropped. */
+    readonly keep: number;
+  } | undefined;
+}

@@ -1,0 +1,341 @@
+//! The types that cross the C ABI. Everything here is generated into `include/vitrine.h`,
+//! `include/vitrine_abi.json` and `src/ffi/symbols.gen.ts`; nobody types an offset by hand.
+//!
+//! Structs are little endian and begin with their size where they are read by the library; fields
+//! are only ever appended. A struct that is filled by the library comes with the caller's length:
+//! what fits is written. Values of enums are never used again for something else.
+
+const cache = @import("../../cache.zig");
+const value = @import("../../gguf/value.zig");
+const sampler = @import("../../sampler.zig");
+const record = @import("../../engine/record.zig");
+
+/// Of the option structs.
+pub const version = 1;
+
+/// No token; the last row.
+pub const none = 0xffff_ffff;
+
+pub const Status = enum(i32) {
+    ok = 0,
+    /// An argument or an option has a value that it can't have.
+    invalid_argument = -1,
+    /// No such handle, or what it named was destroyed.
+    invalid_handle = -2,
+    /// The length that is needed was written where the length is returned.
+    buffer_too_small = -3,
+    out_of_memory = -4,
+    /// More models, sessions or callbacks than the library can hold.
+    too_many_handles = -5,
+    /// A request is running on the session.
+    busy = -6,
+    /// The model is still loading.
+    not_ready = -7,
+    cancelled = -8,
+    /// The tokens don't fit into the session's context.
+    context_full = -9,
+    /// The file isn't what it claims to be.
+    invalid_file = -10,
+    /// The file, or what is asked for, is valid, and the library doesn't know how to do it.
+    unsupported = -11,
+    file_not_found = -12,
+    input_output = -13,
+    /// Not a number, or nothing left to draw from.
+    numeric = -14,
+    /// Nothing was evaluated yet that has logits.
+    no_logits = -15,
+    /// A defect of the library.
+    internal = -99,
+};
+
+pub const ModelPhase = enum(u32) { loading = 0, ready = 1, failed = 2, cancelled = 3 };
+
+/// Of `LoadOptions`.
+pub const ModelFlags = enum(u32) {
+    /// Metadata and tokenizer only.
+    vocabulary_only = 1,
+};
+
+pub const ModelText = enum(u32) { architecture = 0, cpu_variant = 1 };
+
+/// For `vitrine_model_tokenize` and `vitrine_model_detokenize`.
+pub const TokenizeFlags = enum(u32) {
+    /// The tokens at the beginning and the end of a text that the metadata asks for.
+    add_special = 1,
+    /// Special tokens are read from, and written as, their names.
+    parse_special = 2,
+};
+
+/// Of `Request`.
+pub const RequestFlags = enum(u32) {
+    /// Keep the logits of all evaluated positions.
+    all_logits = 1,
+    /// Report the log-probability of each token of the prompt.
+    prompt_logprobs = 2,
+    /// Go on after a token that ends the text.
+    ignore_end = 4,
+};
+
+/// Of `TokenInfo`.
+pub const TokenFlags = enum(u32) {
+    /// The token ends a text.
+    end_of_generation = 1,
+};
+
+/// Of `StepHeader`.
+pub const StepFlags = enum(u32) {
+    /// The token ends the text.
+    end_of_generation = record.flag_end_of_generation,
+};
+
+/// How activations are multiplied with quantised weights.
+pub const PrecisionId = enum(u32) { float = 0, int8 = 1 };
+
+pub const CacheFormatId = cache.Format;
+pub const ValueKind = value.Type;
+pub const Value = value.Value;
+pub const RecordKind = record.Kind;
+pub const StopReasonId = record.Reason;
+
+/// The enums of the interface, by the name that they get in C and TypeScript.
+pub const enums = .{
+    .{ "Status", Status },
+    .{ "ModelPhase", ModelPhase },
+    .{ "ModelFlags", ModelFlags },
+    .{ "ModelText", ModelText },
+    .{ "TokenizeFlags", TokenizeFlags },
+    .{ "RequestFlags", RequestFlags },
+    .{ "TokenFlags", TokenFlags },
+    .{ "StepFlags", StepFlags },
+    .{ "PrecisionId", PrecisionId },
+    .{ "CacheFormatId", CacheFormatId },
+    .{ "ValueKind", ValueKind },
+    .{ "RecordKind", RecordKind },
+    .{ "StopReasonId", StopReasonId },
+};
+
+/// The structs of the interface, by name.
+pub const structs = .{
+    .{ "LoadOptions", LoadOptions },
+    .{ "ModelState", ModelState },
+    .{ "ModelInfo", ModelInfo },
+    .{ "MetadataEntry", MetadataEntry },
+    .{ "TensorInfo", TensorInfo },
+    .{ "TokenInfo", TokenInfo },
+    .{ "SessionOptions", SessionOptions },
+    .{ "SessionInfo", SessionInfo },
+    .{ "SessionStats", SessionStats },
+    .{ "Request", Request },
+    .{ "Stage", Stage },
+    .{ "TakeResult", TakeResult },
+    .{ "StepHeader", StepHeader },
+    .{ "TokenLogprob", TokenLogprob },
+    .{ "KvInfo", KvInfo },
+    .{ "WakeStats", WakeStats },
+};
+
+pub const LoadOptions = extern struct {
+    size: u32 = @sizeOf(LoadOptions),
+    version: u32 = version,
+    /// 0: one for each physical core.
+    threads: u32 = 0,
+    precision: u32 = @backingInt(PrecisionId.int8),
+    /// `ModelFlags`.
+    flags: u32 = 0,
+};
+
+pub const ModelState = extern struct {
+    /// `ModelPhase`.
+    phase: u32 = 0,
+    /// `Status`: why the load failed.
+    status: i32 = 0,
+    /// Bytes of weights.
+    done: f64 = 0,
+    total: f64 = 0,
+};
+
+pub const ModelInfo = extern struct {
+    vocabulary: u32 = 0,
+    /// Length of a row of logits; some models have more of them than tokens.
+    logits: u32 = 0,
+    layers: u32 = 0,
+    embedding: u32 = 0,
+    heads: u32 = 0,
+    kv_heads: u32 = 0,
+    key_length: u32 = 0,
+    value_length: u32 = 0,
+    context_train: u32 = 0,
+    threads: u32 = 0,
+    precision: u32 = 0,
+    /// `none`: there is no such token.
+    bos: u32 = none,
+    eos: u32 = none,
+    tensor_count: u32 = 0,
+    metadata_count: u32 = 0,
+    /// 1: the model has weights and can run; 0: a vocabulary.
+    has_weights: u32 = 0,
+    weights_bytes: f64 = 0,
+};
+
+/// Followed by the key and, for a string, its text.
+pub const MetadataEntry = extern struct {
+    /// Of all, with what follows.
+    size: u32,
+    /// `ValueKind`.
+    kind: u32,
+    /// `ValueKind` of an array's elements.
+    element_kind: u32 = 0,
+    key_length: u32,
+    text_length: u32 = 0,
+    /// A 64-bit value exactly: its two halves.
+    low: u32 = 0,
+    high: u32 = 0,
+    reserved: u32 = 0,
+    /// The value of a number; the length of an array.
+    number: f64 = 0,
+};
+
+/// Followed by the name and the format's name.
+pub const TensorInfo = extern struct {
+    size: u32,
+    name_length: u32,
+    format_length: u32,
+    /// GGUF type number.
+    format: u32,
+    dimension_count: u32,
+    reserved: u32 = 0,
+    byte_count: f64,
+    /// The contiguous one first.
+    dimensions: [4]f64,
+};
+
+/// Followed by the piece as it is stored and the text that it stands for, which may be part of a character.
+pub const TokenInfo = extern struct {
+    size: u32,
+    /// `TokenFlags`.
+    flags: u32 = 0,
+    piece_length: u32,
+    text_length: u32,
+};
+
+pub const SessionOptions = extern struct {
+    size: u32 = @sizeOf(SessionOptions),
+    version: u32 = version,
+    /// 0: what the model was trained with, at most 4096.
+    context: u32 = 0,
+    /// `CacheFormatId`.
+    key_format: u32 = @backingInt(CacheFormatId.f16),
+    value_format: u32 = @backingInt(CacheFormatId.f16),
+    /// Most tokens of one piece of a prefill; 0: the library chooses.
+    chunk: u32 = 0,
+    /// Negative: a full context is an error. Otherwise so many tokens at the beginning stay when
+    /// the older half of the others is dropped.
+    shift_keep: i32 = -1,
+};
+
+pub const SessionInfo = extern struct {
+    context: u32 = 0,
+    /// Tokens of the sequence, the last sampled one included.
+    position: u32 = 0,
+    /// 1 while a request runs.
+    running: u32 = 0,
+    /// `Status` of the last request.
+    failure: i32 = 0,
+    /// Rows that a request with `all_logits` left.
+    logit_rows: u32 = 0,
+    reserved: u32 = 0,
+    kv_bytes: f64 = 0,
+};
+
+pub const SessionStats = extern struct {
+    prefill_tokens: f64 = 0,
+    prefill_ms: f64 = 0,
+    decode_tokens: f64 = 0,
+    decode_ms: f64 = 0,
+    /// From the start to the first sampled token; 0 until there is one.
+    first_token_ms: f64 = 0,
+    /// How often the context was shifted.
+    shifts: f64 = 0,
+};
+
+pub const Request = extern struct {
+    size: u32 = @sizeOf(Request),
+    version: u32 = version,
+    /// 0: evaluate the tokens and generate none.
+    max_tokens: u32 = 0,
+    /// `RequestFlags`.
+    flags: u32 = 0,
+    seed_low: u32 = 0,
+    seed_high: u32 = 0,
+    /// Most likely tokens that come with each token.
+    top_logprobs: u32 = 0,
+    /// How many `Stage`s there are.
+    stage_count: u32 = 0,
+};
+
+/// One stage of a sampler chain; parameters that the stage doesn't have are 0.
+pub const Stage = extern struct {
+    id: u32,
+    flags: u32 = 0,
+    parameters: [6]f32 = @splat(0),
+};
+
+pub const TakeResult = extern struct {
+    /// Written into the buffer; whole records.
+    bytes_taken: u32 = 0,
+    /// Of the next record, when the buffer was too small for it; else 0.
+    bytes_next: u32 = 0,
+    /// 1: nothing more will come until the next start.
+    done: u32 = 0,
+};
+
+/// Followed by `top_len` times `TokenLogprob` and `text_len` bytes of text, padded to a multiple of
+/// four.
+pub const StepHeader = extern struct {
+    size: u32,
+    /// `RecordKind`.
+    kind: u32,
+    /// Token; tokens read so far (prefill); `StopReasonId` (end).
+    token: u32,
+    /// In the sequence; tokens in all (prefill).
+    position: u32,
+    logprob: f32,
+    /// `StepFlags`.
+    flags: u32,
+    text_len: u32,
+    top_len: u32,
+};
+
+pub const TokenLogprob = extern struct { token: u32, logprob: f32 };
+
+pub const KvInfo = extern struct {
+    key_format: u32 = 0,
+    value_format: u32 = 0,
+    layers: u32 = 0,
+    kv_heads: u32 = 0,
+    key_length: u32 = 0,
+    value_length: u32 = 0,
+    /// Positions in a page.
+    page_length: u32 = 0,
+    /// Pages in the pool.
+    page_count: u32 = 0,
+    memory_bytes: f64 = 0,
+};
+
+pub const WakeStats = extern struct { signals: f64 = 0, calls: f64 = 0 };
+
+comptime {
+    same(StepHeader, record.Header);
+    same(Stage, sampler.StageSpec);
+    same(TokenLogprob, sampler.TokenLogprob);
+}
+
+/// The struct here and the engine's own are the same bytes.
+fn same(comptime A: type, comptime B: type) void {
+    if (@sizeOf(A) != @sizeOf(B)) @compileError("sizes differ: " ++ @typeName(A));
+    const a = @typeInfo(A).@"struct".field_names;
+    const b = @typeInfo(B).@"struct".field_names;
+    for (a, b) |x, y| {
+        if (@offsetOf(A, x) != @offsetOf(B, y)) @compileError("offsets differ: " ++ @typeName(A) ++ "." ++ x);
+    }
+}

@@ -1,0 +1,356 @@
+//! Sessions: a sequence of tokens, and the request that runs on it. Requests are started, their
+//! records are taken as they come, and they may be cancelled; nothing here waits for the engine but
+//! `vitrine_session_wait` and, for at most one layer of the model, `vitrine_session_destroy`.
+
+const std = @import("std");
+const abi = @import("core/abi.zig");
+const buffers = @import("core/buffers.zig");
+const cache = @import("../cache.zig");
+const engine = @import("../engine.zig");
+const errors = @import("core/errors.zig");
+const sampler = @import("../sampler.zig");
+const table = @import("core/table.zig");
+const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+const ModelObject = @import("core/model_object.zig").ModelObject;
+const SessionObject = @import("core/session_object.zig").SessionObject;
+const Error = errors.Error;
+
+pub const functions = .{
+    .{
+        .name = "vitrine_session_create",
+        .function = "create",
+        .doc =
+        \\Makes an empty sequence with a KV cache. The handle is the caller's, also after an error, and is
+        \\given back with vitrine_session_destroy.
+        ,
+        .params = .{
+            .{ "model", "A loaded model; it stays alive as long as the session." },
+            .{ "options", "Read during the call only; null: the defaults.", "SessionOptions" },
+            .{ "options_length", "In bytes; 0: the defaults." },
+            .{ "out_session", "Gets the handle; 0 when there is none." },
+        },
+    },
+    .{
+        .name = "vitrine_session_destroy",
+        .function = "destroy",
+        .doc = "Cancels a running request, waits until the engine has left it, and ends the handle; again is harmless.",
+        .params = .{.{ "session", "The session." }},
+    },
+    .{
+        .name = "vitrine_session_start",
+        .function = "start",
+        .doc = "Begins a request and returns at once. Records of an earlier one that were not taken are dropped.",
+        .params = .{
+            .{ "session", "An idle session." },
+            .{ "request", "Read during the call only.", "Request" },
+            .{ "request_length", "In bytes." },
+            .{ "tokens", "Appended to the sequence; read during the call only." },
+            .{ "token_count", "How many; 0 is allowed when the sequence isn't empty." },
+            .{ "stages", "`stage_count` times, in the order of their application; read during the call only.", "Stage" },
+        },
+    },
+    .{
+        .name = "vitrine_session_take",
+        .function = "take",
+        .doc =
+        \\Moves finished records into the buffer: StepHeaders with what follows them. Never blocks. When
+        \\nothing was taken and the request isn't done, the next wake-up says when to look again.
+        ,
+        .params = .{
+            .{ "session", "The session." },
+            .{ "buffer", "The caller's; valid until the caller uses it again." },
+            .{ "length", "Of the buffer, in bytes." },
+            .{ "out", "The caller's; filled as far as it reaches.", "TakeResult" },
+            .{ "out_length", "Of `out`, in bytes." },
+        },
+    },
+    .{
+        .name = "vitrine_session_cancel",
+        .function = "cancel",
+        .doc = "Asks the engine to end the request. Returns at once; harmless when none runs. Any thread may call it.",
+        .params = .{.{ "session", "The session." }},
+    },
+    .{
+        .name = "vitrine_session_wait",
+        .function = "wait",
+        .doc =
+        \\Blocks until no request runs. Records stay for vitrine_session_take; a request that has filled the
+        \\room for them waits for the taker, and so would this.
+        ,
+        .params = .{.{ "session", "The session." }},
+    },
+    .{
+        .name = "vitrine_session_info",
+        .function = "info",
+        .doc = "Where the session stands. When its last request failed, the handle's error text says why.",
+        .params = .{
+            .{ "session", "The session." },
+            .{ "out", "The caller's; filled as far as it reaches.", "SessionInfo" },
+            .{ "length", "Of `out`, in bytes." },
+        },
+    },
+    .{
+        .name = "vitrine_session_stats",
+        .function = "stats",
+        .doc = "Counts and times of the session's requests; valid while none runs.",
+        .params = .{
+            .{ "session", "The session." },
+            .{ "out", "The caller's; filled as far as it reaches.", "SessionStats" },
+            .{ "length", "Of `out`, in bytes." },
+        },
+    },
+    .{
+        .name = "vitrine_session_tokens",
+        .function = "tokens",
+        .doc = "Copies the tokens of the sequence.",
+        .params = .{
+            .{ "session", "An idle session." },
+            .{ "tokens", "The caller's; filled with token ids." },
+            .{ "count", "In: how many fit. Out: how many there are." },
+        },
+    },
+    .{
+        .name = "vitrine_session_truncate",
+        .function = "truncate",
+        .doc = "Forgets the tokens from `length` on.",
+        .params = .{
+            .{ "session", "An idle session." },
+            .{ "length", "From 0 to the position." },
+        },
+    },
+    .{
+        .name = "vitrine_session_logits",
+        .function = "logits",
+        .doc = "Copies one row of logits.",
+        .params = .{
+            .{ "session", "An idle session." },
+            .{ "row", "Of the last request with `all_logits`; 0xffffffff: behind the last evaluated token." },
+            .{ "values", "The caller's; filled." },
+            .{ "count", "`logits` of the model's info, exactly." },
+        },
+    },
+};
+
+pub fn create(model_handle: u32, options: ?[*]const u8, options_length: u32, out_session: ?*align(1) u32) callconv(.c) i32 {
+    var diag: Diagnostic = .{};
+    const out = buffers.required(out_session, "the handle", &diag) catch |err| return errors.code(err);
+    out.* = 0;
+    const self = SessionObject.create() catch |err| return errors.code(err);
+    out.* = table.add(&self.object) catch |err| {
+        table.unpin(&self.object);
+        return errors.code(err);
+    };
+    return errors.finish(&self.object, open(self, model_handle, options, options_length));
+}
+
+fn open(self: *SessionObject, model_handle: u32, bytes: ?[*]const u8, length: u32) Error!void {
+    const diag = &self.object.diag;
+    const parent = table.pin(model_handle, .model) orelse {
+        diag.set("expected a model, found a handle that names none", .{});
+        return error.InvalidHandle;
+    };
+    errdefer table.unpin(parent);
+    const model_object = ModelObject.of(parent);
+    if (model_object.phaseNow() != .ready) {
+        diag.set("expected a loaded model, found one that isn't", .{});
+        return error.NotReady;
+    }
+    const given = try buffers.options(abi.SessionOptions, bytes, length, "session options", diag);
+    self.session = try engine.Session.create(model_object.model.?, .{
+        .context = given.context,
+        .key_format = try cacheFormat(given.key_format, "key_format", diag),
+        .value_format = try cacheFormat(given.value_format, "value_format", diag),
+        .chunk = given.chunk,
+        .shift_keep = @max(-1, given.shift_keep),
+    }, diag);
+    self.model = model_object;
+}
+
+fn cacheFormat(id: u32, what: []const u8, diag: *Diagnostic) Error!cache.Format {
+    return cache.formatFromId(id) orelse {
+        diag.set("expected {s} to be a format of the KV cache, found number {d}", .{ what, id });
+        return error.InvalidArgument;
+    };
+}
+
+pub fn destroy(handle: u32) callconv(.c) i32 {
+    const object = table.remove(handle, .session) orelse return 0;
+    const self = SessionObject.of(object);
+    if (self.session) |session| session.cancel();
+    table.unpin(object);
+    return 0;
+}
+
+/// Runs `body` on a session, one caller at a time, and keeps the text of an error.
+pub fn withSession(handle: u32, arguments: anytype, comptime body: anytype) i32 {
+    const object = table.pin(handle, .session) orelse return errors.code(error.InvalidHandle);
+    defer table.unpin(object);
+    object.lock();
+    defer object.unlock();
+    const self = SessionObject.of(object);
+    _ = self.ready() catch |err| return errors.finish(object, err);
+    object.diag.len = 0;
+    return errors.finish(object, @call(.auto, body, .{self} ++ arguments));
+}
+
+pub fn start(
+    handle: u32,
+    request: ?[*]const u8,
+    request_length: u32,
+    token_ids: ?[*]align(1) const u32,
+    token_count: u32,
+    stages: ?[*]align(1) const sampler.StageSpec,
+) callconv(.c) i32 {
+    return withSession(handle, .{ request, request_length, token_ids, token_count, stages }, begin);
+}
+
+fn begin(
+    self: *SessionObject,
+    bytes: ?[*]const u8,
+    length: u32,
+    token_ids: ?[*]align(1) const u32,
+    token_count: u32,
+    stages: ?[*]align(1) const sampler.StageSpec,
+) Error!void {
+    const diag = &self.object.diag;
+    const request = try buffers.options(abi.Request, bytes, length, "a request", diag);
+    try buffers.checkFlags(abi.RequestFlags, request.flags, "flags", diag);
+    if (request.stage_count > sampler.stages_max) {
+        diag.set("expected at most {d} sampler stages, found {d}", .{ sampler.stages_max, request.stage_count });
+        return error.InvalidArgument;
+    }
+    var specs: [sampler.stages_max]sampler.StageSpec = undefined;
+    const given = try buffers.slice(sampler.StageSpec, stages, request.stage_count, "the sampler stages", diag);
+    for (given, specs[0..given.len]) |from, *to| to.* = from;
+    const ids = try buffers.slice(u32, token_ids, token_count, "tokens", diag);
+    // The engine reads aligned words; a copy is cheap beside a prefill.
+    const copied = try table.gpa.alloc(u32, ids.len);
+    defer table.gpa.free(copied);
+    for (ids, copied) |from, *to| to.* = from;
+    try self.session.?.start(.{
+        .tokens = copied,
+        .max_tokens = request.max_tokens,
+        .stages = specs[0..given.len],
+        .seed = @as(u64, request.seed_high) << 32 | request.seed_low,
+        .top_logprobs = request.top_logprobs,
+        .all_logits = buffers.has(request.flags, abi.RequestFlags.all_logits),
+        .prompt_logprobs = buffers.has(request.flags, abi.RequestFlags.prompt_logprobs),
+        .ignore_eog = buffers.has(request.flags, abi.RequestFlags.ignore_end),
+    }, diag);
+}
+
+pub fn take(handle: u32, buffer: ?[*]u8, length: u32, out: ?[*]u8, out_length: u32) callconv(.c) i32 {
+    return withSession(handle, .{ buffer, length, out, out_length }, takeRecords);
+}
+
+fn takeRecords(self: *SessionObject, buffer: ?[*]u8, length: u32, out: ?[*]u8, out_length: u32) Error!void {
+    const diag = &self.object.diag;
+    const into = if (length == 0) &.{} else (try buffers.required(buffer, "the buffer", diag))[0..length];
+    _ = try buffers.required(out, "the result", diag);
+    const result = self.session.?.take(into);
+    try buffers.fill(abi.TakeResult{
+        .bytes_taken = @intCast(result.bytes),
+        .bytes_next = result.next,
+        .done = @intFromBool(result.done),
+    }, out, out_length, diag);
+}
+
+pub fn cancel(handle: u32) callconv(.c) i32 {
+    const object = table.pin(handle, .session) orelse return errors.code(error.InvalidHandle);
+    defer table.unpin(object);
+    if (SessionObject.of(object).session) |session| session.cancel();
+    return 0;
+}
+
+pub fn wait(handle: u32) callconv(.c) i32 {
+    const object = table.pin(handle, .session) orelse return errors.code(error.InvalidHandle);
+    defer table.unpin(object);
+    if (SessionObject.of(object).session) |session| session.wait();
+    return 0;
+}
+
+pub fn info(handle: u32, out: ?[*]u8, length: u32) callconv(.c) i32 {
+    return withSession(handle, .{ out, length }, fillInfo);
+}
+
+fn fillInfo(self: *SessionObject, out: ?[*]u8, length: u32) Error!void {
+    const session = self.session.?;
+    const running = session.running.load(.acquire);
+    // The engine writes the text before it ends the request.
+    const failed = !running and session.failure.text().len != 0;
+    if (failed) self.object.diag.set("{s}", .{session.failure.text()});
+    try buffers.fill(abi.SessionInfo{
+        .context = session.context,
+        .position = session.position(),
+        .running = @intFromBool(running),
+        .failure = @backingInt(if (failed) abi.Status.numeric else abi.Status.ok),
+        .logit_rows = @intCast(session.allLogitsRows()),
+        .kv_bytes = @floatFromInt(session.kvBytes()),
+    }, out, length, &self.object.diag);
+}
+
+pub fn stats(handle: u32, out: ?[*]u8, length: u32) callconv(.c) i32 {
+    return withSession(handle, .{ out, length }, fillStats);
+}
+
+fn fillStats(self: *SessionObject, out: ?[*]u8, length: u32) Error!void {
+    const found = self.session.?.stats;
+    const milliseconds = 1e-6;
+    try buffers.fill(abi.SessionStats{
+        .prefill_tokens = @floatFromInt(found.prefill_tokens),
+        .prefill_ms = @as(f64, @floatFromInt(found.prefill_ns)) * milliseconds,
+        .decode_tokens = @floatFromInt(found.decode_tokens),
+        .decode_ms = @as(f64, @floatFromInt(found.decode_ns)) * milliseconds,
+        .first_token_ms = @as(f64, @floatFromInt(found.first_token_ns)) * milliseconds,
+        .shifts = @floatFromInt(found.shifts),
+    }, out, length, &self.object.diag);
+}
+
+pub fn tokens(handle: u32, ids: ?[*]align(1) u32, count: ?*align(1) u32) callconv(.c) i32 {
+    return withSession(handle, .{ ids, count }, copyTokens);
+}
+
+fn copyTokens(self: *SessionObject, ids: ?[*]align(1) u32, count: ?*align(1) u32) Error!void {
+    const diag = &self.object.diag;
+    const fits = try buffers.required(count, "the count", diag);
+    const there = self.session.?.position();
+    const room = fits.*;
+    fits.* = there;
+    if (there > room) {
+        diag.set("expected room for {d} tokens, found {d}", .{ there, room });
+        return error.BufferTooSmall;
+    }
+    const copied = try table.gpa.alloc(u32, there);
+    defer table.gpa.free(copied);
+    try self.session.?.copyTokens(copied, diag);
+    if (there == 0) return;
+    const out = try buffers.required(ids, "the tokens", diag);
+    for (copied, 0..) |id, i| out[i] = id;
+}
+
+pub fn truncate(handle: u32, length: u32) callconv(.c) i32 {
+    return withSession(handle, .{length}, truncateTo);
+}
+
+fn truncateTo(self: *SessionObject, length: u32) Error!void {
+    try self.session.?.truncate(length, &self.object.diag);
+}
+
+pub fn logits(handle: u32, row: u32, values: ?[*]align(1) f32, count: u32) callconv(.c) i32 {
+    return withSession(handle, .{ row, values, count }, copyLogits);
+}
+
+fn copyLogits(self: *SessionObject, row: u32, values: ?[*]align(1) f32, count: u32) Error!void {
+    const diag = &self.object.diag;
+    const session = self.session.?;
+    const vocab = session.model.vocab();
+    if (count != vocab) {
+        diag.set("expected a buffer for {d} values, found {d}", .{ vocab, count });
+        return error.BufferTooSmall;
+    }
+    const out = try buffers.required(values, "the values", diag);
+    const copied = try table.gpa.alloc(f32, vocab);
+    defer table.gpa.free(copied);
+    if (row == abi.none) try session.copyLogits(copied, diag) else try session.copyAllLogits(row, copied, diag);
+    @memcpy(std.mem.sliceAsBytes(out[0..vocab]), std.mem.sliceAsBytes(copied));
+}

@@ -1,0 +1,173 @@
+//! The tokenizer of a model: text to tokens and back.
+
+const std = @import("std");
+const abi = @import("core/abi.zig");
+const buffers = @import("core/buffers.zig");
+const engine = @import("../engine.zig");
+const errors = @import("core/errors.zig");
+const table = @import("core/table.zig");
+const withModel = @import("model.zig").withModel;
+const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+const Error = errors.Error;
+
+pub const functions = .{
+    .{
+        .name = "vitrine_model_tokenize",
+        .function = "tokenize",
+        .doc = "The tokens of a text.",
+        .params = .{
+            .{ "model", "A loaded model." },
+            .{ "text", "UTF-8; read during the call only." },
+            .{ "text_length", "In bytes." },
+            .{ "flags", "TokenizeFlags." },
+            .{ "tokens", "The caller's; filled with token ids." },
+            .{ "count", "In: how many fit. Out: how many there are." },
+        },
+    },
+    .{
+        .name = "vitrine_model_detokenize",
+        .function = "detokenize",
+        .doc = "The text of tokens. Bytes that make no whole character are left as they are.",
+        .params = .{
+            .{ "model", "A loaded model." },
+            .{ "tokens", "Token ids; read during the call only." },
+            .{ "count", "How many." },
+            .{ "flags", "TokenizeFlags: parse_special writes special tokens by their names." },
+            .{ "buffer", "The caller's; filled with UTF-8." },
+            .{ "length", "In: bytes that fit. Out: bytes that there are." },
+        },
+    },
+    .{
+        .name = "vitrine_model_token",
+        .function = "token",
+        .doc = "One token of the vocabulary: a TokenInfo, the piece as it is stored, and the text that it stands for.",
+        .params = .{
+            .{ "model", "A loaded model." },
+            .{ "token", "Below `vocabulary`." },
+            .{ "buffer", "The caller's." },
+            .{ "length", "Of the buffer, in bytes." },
+            .{ "out_length", "Gets the length of the entry, also when the buffer is too small." },
+        },
+    },
+};
+
+/// Longest text of one token; longer ones would be a broken vocabulary.
+const token_bytes_max = 64 << 10;
+
+pub fn tokenize(
+    handle: u32,
+    text: ?[*]align(1) const u8,
+    text_length: u32,
+    flags: u32,
+    tokens: ?[*]align(1) u32,
+    count: ?*align(1) u32,
+) callconv(.c) i32 {
+    return withModel(handle, .{ text, text_length, flags, tokens, count }, copyTokens);
+}
+
+fn copyTokens(
+    model: *engine.Model,
+    diag: *Diagnostic,
+    text: ?[*]align(1) const u8,
+    text_length: u32,
+    flags: u32,
+    tokens: ?[*]align(1) u32,
+    count: ?*align(1) u32,
+) Error!void {
+    const fits = try buffers.required(count, "the count", diag);
+    try buffers.checkFlags(abi.TokenizeFlags, flags, "flags", diag);
+    const bytes = try buffers.slice(u8, text, text_length, "a text", diag);
+    var list: std.ArrayList(u32) = .empty;
+    defer list.deinit(table.gpa);
+    try model.tokenizer.encode(table.gpa, bytes, .{
+        .add_special = buffers.has(flags, abi.TokenizeFlags.add_special),
+        .parse_special = buffers.has(flags, abi.TokenizeFlags.parse_special),
+    }, &list);
+    const room = fits.*;
+    fits.* = @intCast(list.items.len);
+    if (list.items.len > room) {
+        diag.set("expected room for {d} tokens, found {d}", .{ list.items.len, room });
+        return error.BufferTooSmall;
+    }
+    if (list.items.len == 0) return;
+    const out = try buffers.required(tokens, "the tokens", diag);
+    for (list.items, 0..) |id, i| out[i] = id;
+}
+
+pub fn detokenize(
+    handle: u32,
+    tokens: ?[*]align(1) const u32,
+    count: u32,
+    flags: u32,
+    buffer: ?[*]u8,
+    length: ?*align(1) u32,
+) callconv(.c) i32 {
+    return withModel(handle, .{ tokens, count, flags, buffer, length }, copyText);
+}
+
+fn copyText(
+    model: *engine.Model,
+    diag: *Diagnostic,
+    tokens: ?[*]align(1) const u32,
+    count: u32,
+    flags: u32,
+    buffer: ?[*]u8,
+    length: ?*align(1) u32,
+) Error!void {
+    const fits = try buffers.required(length, "the length", diag);
+    try buffers.checkFlags(abi.TokenizeFlags, flags, "flags", diag);
+    const special = buffers.has(flags, abi.TokenizeFlags.parse_special);
+    const piece = try table.gpa.alloc(u8, token_bytes_max);
+    defer table.gpa.free(piece);
+    var total: usize = 0;
+    for (try buffers.slice(u32, tokens, count, "tokens", diag), 0..) |id, i| {
+        try checkToken(model, id, i, diag);
+        const bytes = try decode(model, id, piece, special, diag);
+        if (total + bytes.len <= fits.*) {
+            if (bytes.len != 0) @memcpy((try buffers.required(buffer, "the buffer", diag))[total..][0..bytes.len], bytes);
+        }
+        total += bytes.len;
+    }
+    const room = fits.*;
+    fits.* = std.math.cast(u32, total) orelse {
+        diag.set("expected a text of at most 4 GiB, found {d} bytes", .{total});
+        return error.InvalidArgument;
+    };
+    if (total <= room) return;
+    diag.set("expected a buffer of {d} bytes, found {d}", .{ total, room });
+    return error.BufferTooSmall;
+}
+
+pub fn token(handle: u32, id: u32, buffer: ?[*]u8, length: u32, out_length: ?*align(1) u32) callconv(.c) i32 {
+    return withModel(handle, .{ id, buffer, length, out_length }, copyToken);
+}
+
+fn copyToken(model: *engine.Model, diag: *Diagnostic, id: u32, buffer: ?[*]u8, length: u32, out_length: ?*align(1) u32) Error!void {
+    try checkToken(model, id, 0, diag);
+    const memory = try table.gpa.alloc(u8, token_bytes_max);
+    defer table.gpa.free(memory);
+    const stored = model.tokenizer.tokenText(id);
+    const bytes = try decode(model, id, memory, true, diag);
+    const end = model.tokenizer.isEndOfGeneration(id);
+    const header: abi.TokenInfo = .{
+        .size = @intCast(@sizeOf(abi.TokenInfo) + stored.len + bytes.len),
+        .flags = if (end) @backingInt(abi.TokenFlags.end_of_generation) else 0,
+        .piece_length = @intCast(stored.len),
+        .text_length = @intCast(bytes.len),
+    };
+    try buffers.copyOut(&.{ std.mem.asBytes(&header), stored, bytes }, buffer, length, out_length, diag);
+}
+
+fn decode(model: *engine.Model, id: u32, memory: []u8, special: bool, diag: *Diagnostic) Error![]const u8 {
+    return model.tokenizer.decode(id, memory, special) catch {
+        diag.set("expected token {d} to have a text of at most {d} bytes, found a longer one", .{ id, memory.len });
+        return error.InvalidArgument;
+    };
+}
+
+fn checkToken(model: *engine.Model, id: u32, index: usize, diag: *Diagnostic) Error!void {
+    const count = model.tokenizer.count();
+    if (id < count) return;
+    diag.set("expected tokens under {d}, found {d} at index {d}", .{ count, id, index });
+    return error.InvalidArgument;
+}

@@ -272,19 +272,13 @@ fn copyMetadata(model: *engine.Model, diag: *Diagnostic, index: u32, buffer: ?[*
             header.number = @floatFromInt(elements.len);
         },
         .bool => |on| header.low = @intFromBool(on),
-        .uint8, .int8, .uint16, .int16, .uint32, .int32, .float32, .uint64, .int64, .float64 => |number| {
-            header.number = entry.value.asFloat().?;
-            const exact: u64 = switch (@typeInfo(@TypeOf(number))) {
-                .int => @bitCast(std.math.lossyCast(i64, number)),
-                else => 0,
-            };
+        inline .uint64, .int64 => |number| {
+            const exact: u64 = @bitCast(number);
             header.low = @truncate(exact);
             header.high = @truncate(exact >> 32);
+            header.number = @floatFromInt(number);
         },
-    }
-    if (entry.value == .uint64) {
-        header.low = @truncate(entry.value.uint64);
-        header.high = @truncate(entry.value.uint64 >> 32);
+        .uint8, .int8, .uint16, .int16, .uint32, .int32, .float32, .float64 => header.number = entry.value.asFloat().?,
     }
     header.text_length = @intCast(bytes.len);
     header.size = @intCast(@sizeOf(abi.MetadataEntry) + entry.key.len + bytes.len);
@@ -308,7 +302,7 @@ fn copyArray(model: *engine.Model, diag: *Diagnostic, index: u32, buffer: ?[*]u8
         return error.InvalidArgument;
     }
     const to = @min(elements.len, @as(usize, wanted[0]) + wanted[1]);
-    const out = if (length == 0) &.{} else (try buffers.required(buffer, "the buffer", diag))[0..length];
+    const out: []u8 = if (length == 0) &.{} else (try buffers.required(buffer, "the buffer", diag))[0..length];
     var writer: std.Io.Writer = .fixed(out);
     for (wanted[0]..to) |i| {
         const before = writer.end;

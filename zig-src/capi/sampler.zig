@@ -56,7 +56,7 @@ fn validate(stages: ?[*]align(1) const sampler.StageSpec, count: u32, vocabulary
     const given = try buffers.slice(sampler.StageSpec, stages, count, "the sampler stages", diag);
     for (given, specs[0..given.len]) |from, *to| to.* = from;
     var chain = try sampler.Chain.init(table.gpa, specs[0..given.len], vocabulary, 0, diag);
-    chain.deinit();
+    chain.deinit(table.gpa);
 }
 
 test "a chain is checked, and the text says what is wrong" {

@@ -245,7 +245,7 @@ pub fn take(handle: u32, buffer: ?[*]u8, length: u32, out: ?[*]u8, out_length: u
 
 fn takeRecords(self: *SessionObject, buffer: ?[*]u8, length: u32, out: ?[*]u8, out_length: u32) Error!void {
     const diag = &self.object.diag;
-    const into = if (length == 0) &.{} else (try buffers.required(buffer, "the buffer", diag))[0..length];
+    const into: []u8 = if (length == 0) &.{} else (try buffers.required(buffer, "the buffer", diag))[0..length];
     _ = try buffers.required(out, "the result", diag);
     const result = self.session.?.take(into);
     try buffers.fill(abi.TakeResult{

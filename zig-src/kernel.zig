@@ -1,0 +1,130 @@
+//! The fast CPU kernels. As a module of the library this file declares what a CPU variant offers
+//! (`Table`); as a root it *is* one variant: `build/cpu_variants.zig` compiles it once for each
+//! instruction set of `kernel/variant.zig`, and each object exports one symbol, its table.
+//!
+//! Only `backend/cpu.zig` chooses between tables; the rest of the engine calls through one.
+
+const std = @import("std");
+const builtin = @import("builtin");
+const quant = @import("quant.zig");
+const attention = @import("kernel/attention.zig");
+const elementwise = @import("kernel/elementwise.zig");
+const float = @import("kernel/float.zig");
+const integer = @import("kernel/integer.zig");
+const layout = @import("kernel/layout.zig");
+const pack = @import("kernel/pack.zig");
+const table = @import("kernel/table.zig");
+pub const variant = @import("kernel/variant.zig");
+
+pub const Table = table.Table;
+pub const Precision = table.Precision;
+pub const RopeStyle = table.RopeStyle;
+pub const KvFormat = table.KvFormat;
+pub const MatmulArgs = table.MatmulArgs;
+pub const AttentionArgs = table.AttentionArgs;
+pub const panel_rows = table.panel_rows;
+
+/// The table of the instruction set that this compilation is for. In the library use
+/// `backend.cpu.choose`: this one would be the kernels of its baseline.
+pub const compiled: Table = .{
+    .variant = if (variant.best(builtin.cpu)) |of| of.name else "generic",
+    .packed_bytes = packedBytes,
+    .pack = packPanel,
+    .act_bytes = actBytes,
+    .prepare = prepare,
+    .matmul = matmul,
+    .rms_norm = rmsNorm,
+    .layer_norm = layerNorm,
+    .rope = rope,
+    .silu_mul = siluMul,
+    .gelu_mul = geluMul,
+    .add = add,
+    .scale = scale,
+    .softcap = softcap,
+    .kv_store = kvStore,
+    .attention = attend,
+};
+
+comptime {
+    if (@import("root") == @This()) {
+        const of = variant.best(builtin.cpu) orelse @compileError("expected an architecture of kernel/variant.zig");
+        @export(&compiled, .{ .name = of.symbol(), .visibility = .hidden });
+    }
+}
+
+fn packedBytes(format: u32, precision: u32, rows: usize, cols: usize) callconv(.c) usize {
+    return layout.packedBytes(@fromBackingInt(@intCast(format)), @fromBackingInt(@intCast(precision)), rows, cols);
+}
+
+fn packPanel(format: u32, precision: u32, cols: usize, source: [*]const u8, n_rows: usize, panel: [*]u8) callconv(.c) void {
+    pack.panel(@fromBackingInt(@intCast(format)), @fromBackingInt(@intCast(precision)), cols, source, n_rows, panel);
+}
+
+fn actBytes(precision: u32, cols: usize) callconv(.c) usize {
+    return layout.actBytes(@fromBackingInt(@intCast(precision)), cols);
+}
+
+fn prepare(precision: u32, x: [*]const f32, cols: usize, act: [*]u8) callconv(.c) void {
+    pack.activations(@fromBackingInt(@intCast(precision)), x, cols, act);
+}
+
+fn matmul(args: *const MatmulArgs) callconv(.c) void {
+    const precision: Precision = @fromBackingInt(@intCast(args.precision));
+    switch (@as(quant.Format, @fromBackingInt(@intCast(args.format)))) {
+        inline else => |tag| {
+            if (comptime layout.classOf(tag)) |class| if (precision == .int8) return integer.matmul(class, args);
+            const stored = comptime layout.floatOf(tag);
+            float.matmul(stored, layout.panelBytes(tag, precision, args.cols), layout.floatsAt(precision, args.cols), args);
+        },
+    }
+}
+
+fn rmsNorm(x: [*]const f32, weight: ?[*]const f32, n: usize, eps: f32, out: [*]f32) callconv(.c) void {
+    elementwise.rmsNorm(x, weight, n, eps, out);
+}
+
+fn layerNorm(x: [*]const f32, weight: ?[*]const f32, bias: ?[*]const f32, n: usize, eps: f32, out: [*]f32) callconv(.c) void {
+    elementwise.layerNorm(x, weight, bias, n, eps, out);
+}
+
+fn rope(x: [*]f32, n_heads: usize, head_dim: usize, rot_dim: usize, style: u32, cos_sin: [*]const f32) callconv(.c) void {
+    elementwise.rope(x, n_heads, head_dim, rot_dim, @fromBackingInt(@intCast(style)), cos_sin);
+}
+
+fn siluMul(gate: [*]const f32, up: [*]const f32, n: usize, out: [*]f32) callconv(.c) void {
+    elementwise.gate(.silu, gate, up, n, out);
+}
+
+fn geluMul(gate: [*]const f32, up: [*]const f32, n: usize, out: [*]f32) callconv(.c) void {
+    elementwise.gate(.gelu, gate, up, n, out);
+}
+
+fn add(a: [*]f32, b: [*]const f32, n: usize) callconv(.c) void {
+    elementwise.add(a, b, n);
+}
+
+fn scale(x: [*]f32, n: usize, factor: f32) callconv(.c) void {
+    elementwise.scale(x, n, factor);
+}
+
+fn softcap(x: [*]f32, n: usize, cap: f32) callconv(.c) void {
+    elementwise.softcap(x, n, cap);
+}
+
+fn kvStore(format: u32, x: [*]const f32, n: usize, dst: [*]u8) callconv(.c) void {
+    elementwise.kvStore(@fromBackingInt(@intCast(format)), x, n, dst);
+}
+
+fn attend(args: *const AttentionArgs) callconv(.c) void {
+    attention.attention(args);
+}
+
+test {
+    _ = @import("kernel/dot.zig");
+    _ = @import("kernel/vector.zig");
+    _ = @import("kernel/variant.zig");
+}
+
+test "table" {
+    try std.testing.expect(compiled.packed_bytes(2, 1, 16, 32) > 0);
+}

@@ -1,0 +1,149 @@
+//! The integer product that everything else is built on: unsigned bytes of weights times signed
+//! bytes of activations, four at a time into the 32-bit lane of their row. It is exact in every
+//! form, so that the form may differ between CPU variants without a bound on the difference.
+//!
+//!     VNNI, i8mm   one instruction
+//!     dotprod      signed times signed: 8-bit weights enter as q, without their zero point
+//!     AVX2, AVX-512 without VNNI   `pmaddubsw` adds pairs in 16 bits, which must not overflow:
+//!                  127 * 2 * u fits 8, 4 and 2 times for weights of 4, 5 and 6 bits. 8-bit
+//!                  weights are multiplied as two halves of 4 bits
+//!     otherwise    plain vector arithmetic
+
+const std = @import("std");
+const builtin = @import("builtin");
+const lanes = @import("vector.zig").lanes;
+
+pub const Ints = @Vector(lanes, i32);
+pub const Bytes = @Vector(4 * lanes, u8);
+const Signed = @Vector(4 * lanes, i8);
+const Words = @Vector(2 * lanes, i16);
+
+const Form = enum { one, signed, pairs, plain };
+
+const form: Form = switch (builtin.cpu.arch) {
+    .x86_64 => if (builtin.cpu.has(.x86, if (lanes == 16) .avx512vnni else .avxvnni))
+        .one
+    else if (builtin.cpu.has(.x86, .ssse3)) .pairs else .plain,
+    .aarch64 => if (builtin.cpu.has(.aarch64, .i8mm))
+        .one
+    else if (builtin.cpu.has(.aarch64, .dotprod)) .signed else .plain,
+    else => .plain,
+};
+
+/// Whether weights of so many bits are to be given as signed bytes, q instead of u.
+pub fn wantsSigned(comptime bits: u8) bool {
+    return form == .signed and bits == 8;
+}
+
+/// start + sum over quads of w * a, for weights of at most `bits` bits.
+pub inline fn group(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, start: Ints) Ints {
+    switch (form) {
+        .one, .signed, .plain => {
+            var sum = start;
+            inline for (0..n) |j| sum = quad(sum, w[j], a[j]);
+            return sum;
+        },
+        .pairs => {
+            if (bits == 8) {
+                const half: Bytes = @splat(15);
+                var low: [n]Bytes = undefined;
+                var high: [n]Bytes = undefined;
+                inline for (0..n) |j| {
+                    low[j] = w[j] & half;
+                    high[j] = w[j] >> @splat(4);
+                }
+                const upper = group(4, n, high, a, @splat(0));
+                return group(4, n, low, a, start) +% (upper << @splat(4));
+            }
+            return pairs(bits, n, w, a, start);
+        },
+    }
+}
+
+inline fn pairs(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, start: Ints) Ints {
+    const most = switch (bits) {
+        4 => 8,
+        5 => 4,
+        6 => 2,
+        else => @compileError("expected 4, 5 or 6 bits"),
+    };
+    var sum = start;
+    comptime var from = 0;
+    inline while (from < n) : (from += most) {
+        var words = maddubs(w[from], broadcast(a[from]));
+        inline for (from + 1..@min(n, from + most)) |j| words +%= maddubs(w[j], broadcast(a[j]));
+        sum +%= madd(words);
+    }
+    return sum;
+}
+
+inline fn broadcast(a: i32) Signed {
+    return @bitCast(@as(Ints, @splat(a)));
+}
+
+inline fn quad(sum: Ints, w: Bytes, a: i32) Ints {
+    return switch (form) {
+        .one => if (builtin.cpu.arch == .x86_64)
+            vpdpbusd(sum, w, broadcast(a))
+        else
+            @"llvm.aarch64.neon.usdot.v4i32.v16i8"(sum, w, broadcast(a)),
+        .signed => @"llvm.aarch64.neon.sdot.v4i32.v16i8"(sum, @bitCast(w), broadcast(a)),
+        .plain => plain(sum, w, broadcast(a)),
+        .pairs => unreachable,
+    };
+}
+
+/// Products fit 16 bits (255 * 128 < 2^15); neighbours are added by shifting them over each other.
+inline fn plain(sum: Ints, w: Bytes, a: Signed) Ints {
+    const product: @Vector(4 * lanes, i16) = @as(@Vector(4 * lanes, i16), w) *% @as(@Vector(4 * lanes, i16), a);
+    const two: @Vector(2 * lanes, i32) = @bitCast(product);
+    const pair = (two << @splat(16) >> @splat(16)) +% (two >> @splat(16));
+    const four: @Vector(lanes, i64) = @bitCast(pair);
+    return sum +% @as(Ints, @truncate(four)) +% @as(Ints, @truncate(four >> @splat(32)));
+}
+
+const vpdpbusd = switch (lanes) {
+    16 => @"llvm.x86.avx512.vpdpbusd.512",
+    8 => @"llvm.x86.avx512.vpdpbusd.256",
+    else => @"llvm.x86.avx512.vpdpbusd.128",
+};
+
+const maddubs = switch (lanes) {
+    16 => @"llvm.x86.avx512.pmaddubs.w.512",
+    8 => @"llvm.x86.avx2.pmadd.ub.sw",
+    else => @"llvm.x86.ssse3.pmadd.ub.sw.128",
+};
+
+inline fn madd(words: Words) Ints {
+    const ones: Words = @splat(1);
+    return switch (lanes) {
+        16 => @"llvm.x86.avx512.pmaddw.d.512"(words, ones),
+        8 => @"llvm.x86.avx2.pmadd.wd"(words, ones),
+        else => @"llvm.x86.sse2.pmadd.wd"(words, ones),
+    };
+}
+
+extern fn @"llvm.x86.avx512.vpdpbusd.512"(Ints, Bytes, Signed) Ints;
+extern fn @"llvm.x86.avx512.vpdpbusd.256"(Ints, Bytes, Signed) Ints;
+extern fn @"llvm.x86.avx512.vpdpbusd.128"(Ints, Bytes, Signed) Ints;
+extern fn @"llvm.x86.avx512.pmaddubs.w.512"(Bytes, Signed) Words;
+extern fn @"llvm.x86.avx2.pmadd.ub.sw"(Bytes, Signed) Words;
+extern fn @"llvm.x86.ssse3.pmadd.ub.sw.128"(Bytes, Signed) Words;
+extern fn @"llvm.x86.avx512.pmaddw.d.512"(Words, Words) Ints;
+extern fn @"llvm.x86.avx2.pmadd.wd"(Words, Words) Ints;
+extern fn @"llvm.x86.sse2.pmadd.wd"(Words, Words) Ints;
+extern fn @"llvm.aarch64.neon.usdot.v4i32.v16i8"(Ints, Bytes, Signed) Ints;
+extern fn @"llvm.aarch64.neon.sdot.v4i32.v16i8"(Ints, Signed, Signed) Ints;
+
+test "extremes are exact for every width" {
+    inline for (.{ 4, 5, 6, 8 }) |bits| {
+        for ([_]i8{ -127, 127, 1 }) |value| {
+            const top: u8 = (1 << bits) - 1;
+            const a: [8]i32 = @splat(@bitCast(@as([4]i8, @splat(value))));
+            const stored: u8 = if (wantsSigned(bits)) top ^ 0x80 else top;
+            const sum = group(bits, 8, @as([8]Bytes, @splat(@splat(stored))), &a, @splat(3));
+            const q: i32 = if (wantsSigned(bits)) @as(i8, @bitCast(stored)) else top;
+            try std.testing.expectEqual(@as([lanes]i32, @splat(3 + 32 * q * value)), @as([lanes]i32, sum));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Norms, rotation, activations and the small operations on one row of f32 values.
+
+const std = @import("std");
+const table = @import("table.zig");
+const vector = @import("vector.zig");
+
+const Vf = vector.Vf;
+const lanes = vector.lanes;
+
+/// Reads n values, fewer than a vector, with zeros after them.
+inline fn tail(x: [*]const f32, n: usize) Vf {
+    var values: [lanes]f32 = @splat(0);
+    @memcpy(values[0..n], x[0..n]);
+    return values;
+}
+
+inline fn putTail(out: [*]f32, n: usize, value: Vf) void {
+    const values: [lanes]f32 = value;
+    @memcpy(out[0..n], values[0..n]);
+}
+
+/// The sum of f(x), lane by lane in two chains, then across.
+fn reduce(x: [*]const f32, n: usize, shift: f32, comptime square: bool) f32 {
+    var sums: [2]Vf = @splat(@splat(0));
+    const by: Vf = @splat(shift);
+    var i: usize = 0;
+    while (i + 2 * lanes <= n) : (i += 2 * lanes) {
+        inline for (&sums, 0..) |*sum, j| {
+            const v = @as(Vf, x[i + j * lanes ..][0..lanes].*) - by;
+            sum.* = if (square) vector.fma(v, v, sum.*) else sum.* + v;
+        }
+    }
+    var total = @reduce(.Add, sums[0] + sums[1]);
+    while (i < n) : (i += 1) total += if (square) (x[i] - shift) * (x[i] - shift) else x[i] - shift;
+    return total;
+}
+
+pub fn rmsNorm(x: [*]const f32, weight: ?[*]const f32, n: usize, eps: f32, out: [*]f32) void {
+    const mean = reduce(x, n, 0, true) / @as(f32, @floatFromInt(n));
+    normalise(x, weight, null, n, 0, 1 / @sqrt(mean + eps), out);
+}
+
+pub fn layerNorm(x: [*]const f32, weight: ?[*]const f32, bias: ?[*]const f32, n: usize, eps: f32, out: [*]f32) void {
+    const count: f32 = @floatFromInt(n);
+    const mean = reduce(x, n, 0, false) / count;
+    const variance = reduce(x, n, mean, true) / count;
+    normalise(x, weight, bias, n, mean, 1 / @sqrt(variance + eps), out);
+}
+
+fn normalise(x: [*]const f32, weight: ?[*]const f32, bias: ?[*]const f32, n: usize, mean: f32, factor: f32, out: [*]f32) void {
+    var i: usize = 0;
+    while (i < n) : (i += lanes) {
+        const left = @min(lanes, n - i);
+        var v = (take(x + i, left) - @as(Vf, @splat(mean))) * @as(Vf, @splat(factor));
+        if (weight) |w| v *= take(w + i, left);
+        if (bias) |b| v += take(b + i, left);
+        put(out + i, left, v);
+    }
+}
+
+inline fn take(x: [*]const f32, n: usize) Vf {
+    return if (n == lanes) x[0..lanes].* else tail(x, n);
+}
+
+inline fn put(out: [*]f32, n: usize, value: Vf) void {
+    if (n == lanes) out[0..lanes].* = value else putTail(out, n, value);
+}
+
+pub fn rope(x: [*]f32, n_heads: usize, head_dim: usize, rot_dim: usize, style: table.RopeStyle, cos_sin: [*]const f32) void {
+    const half = rot_dim / 2;
+    for (0..n_heads) |head| {
+        const row = x + head * head_dim;
+        for (0..half) |i| {
+            const first = if (style == .norm) 2 * i else i;
+            const second = if (style == .norm) 2 * i + 1 else i + half;
+            const a = row[first];
+            const b = row[second];
+            const cos = cos_sin[2 * i];
+            const sin = cos_sin[2 * i + 1];
+            row[first] = a * cos - b * sin;
+            row[second] = a * sin + b * cos;
+        }
+    }
+}
+
+pub const Activation = enum { silu, gelu };
+
+pub fn gate(comptime kind: Activation, gates: [*]const f32, up: [*]const f32, n: usize, out: [*]f32) void {
+    var i: usize = 0;
+    while (i < n) : (i += lanes) {
+        const left = @min(lanes, n - i);
+        const x = take(gates + i, left);
+        const one: Vf = @splat(1);
+        const value = switch (kind) {
+            .silu => x / (one + vector.exp(-x)),
+            .gelu => value: {
+                // sqrt(2 / pi) * (x + 0.044715 x³)
+                const inner = x * @as(Vf, @splat(0.7978845608028654)) * (one + x * x * @as(Vf, @splat(0.044715)));
+                break :value @as(Vf, @splat(0.5)) * x * (one + vector.tanh(inner));
+            },
+        };
+        put(out + i, left, value * take(up + i, left));
+    }
+}
+
+pub fn add(a: [*]f32, b: [*]const f32, n: usize) void {
+    for (a[0..n], b[0..n]) |*to, value| to.* += value;
+}
+
+pub fn scale(x: [*]f32, n: usize, factor: f32) void {
+    for (x[0..n]) |*value| value.* *= factor;
+}
+
+pub fn softcap(x: [*]f32, n: usize, cap: f32) void {
+    var i: usize = 0;
+    while (i < n) : (i += lanes) {
+        const left = @min(lanes, n - i);
+        put(x + i, left, cappedScores(take(x + i, left), cap));
+    }
+}
+
+pub inline fn cappedScores(x: Vf, cap: f32) Vf {
+    return @as(Vf, @splat(cap)) * vector.tanh(x / @as(Vf, @splat(cap)));
+}
+
+pub fn kvStore(format: table.KvFormat, x: [*]const f32, n: usize, dst: [*]u8) void {
+    switch (format) {
+        .f32 => @memcpy(dst[0 .. 4 * n], @as([*]const u8, @ptrCast(x))[0 .. 4 * n]),
+        inline .f16, .bf16 => |stored| {
+            const to: [*]align(1) u16 = @ptrCast(dst);
+            var i: usize = 0;
+            while (i < n) : (i += lanes) {
+                const left = @min(lanes, n - i);
+                const v = take(x + i, left);
+                const halves: [lanes]u16 = if (stored == .f16) vector.toF16(lanes, v) else vector.toBf16(lanes, v);
+                @memcpy(to[i..][0..left], halves[0..left]);
+            }
+        },
+    }
+}

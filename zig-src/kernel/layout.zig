@@ -1,0 +1,193 @@
+//! How weights and activations lie in memory for the kernels: the same in all CPU variants.
+//!
+//! **Panels.** Sixteen rows of a weight are interleaved, so that one 32-bit lane of a vector
+//! belongs to one row and nothing is ever added across lanes. A *unit* is 32 inputs of the 16 rows;
+//! a *quad* is four consecutive inputs, and a vector of one quad holds 16 lanes of four bytes.
+//!
+//! An integer panel has the integers of all units first and the scales of all units after them.
+//! Integers are stored unsigned as u = q + zero in 4, 5, 6 or 8 bits:
+//!
+//!     4 bits   4 vectors: the low halves are quads 0 to 3, the high halves quads 4 to 7
+//!     5 bits   the same, then one vector whose bit j is the fifth bit of quad j
+//!     6 bits   the same, then two vectors with two more bits of quads 0 to 3 and 4 to 7
+//!     8 bits   8 vectors
+//!
+//! The class of a format is derived from the decomposition that its file in `quant/` declares; see
+//! `Class`. Scales keep the exact value of the format in all three ways of storing them.
+//!
+//! A float panel is [cols][16] of f32, or of f16 or bf16 for weights that are stored so.
+//!
+//! **Activations.** In float precision a row is its f32 values. In int8 precision it is one `Act`
+//! a unit, then the f32 values too, which weights without integers are multiplied with.
+
+const std = @import("std");
+const quant = @import("../quant.zig");
+const table = @import("table.zig");
+
+pub const panel_rows = table.panel_rows;
+pub const unit = 32;
+pub const quads = unit / 4;
+/// Bytes of a vector of one quad.
+pub const quad_bytes = 4 * panel_rows;
+
+pub const Scale = enum {
+    /// f16 a group.
+    half,
+    /// f16 for 256 inputs, times a small integer a group.
+    two_level,
+    /// f32 a group.
+    single,
+};
+
+/// Everything the integer kernels know of a format. Formats of one class share their code.
+pub const Class = struct {
+    bits: u8,
+    /// q = u - zero
+    zero: u8,
+    /// Inputs that share a scale: 16 or 32.
+    group: u8,
+    offset: bool,
+    scale: Scale,
+
+    /// Groups in a unit.
+    pub fn groups(class: Class) usize {
+        return unit / class.group;
+    }
+
+    /// Units that share one record of scales.
+    pub fn span(class: Class) usize {
+        return if (class.scale == .two_level) 8 else 1;
+    }
+
+    /// Bytes of the integers of one unit.
+    pub fn dataBytes(class: Class) usize {
+        return @as(usize, class.bits) * unit * panel_rows / 8;
+    }
+
+    /// Values in a record that are scales of groups, or offsets.
+    pub fn terms(class: Class) usize {
+        return class.groups() * (@as(usize, 1) + @intFromBool(class.offset));
+    }
+
+    /// Bytes of the scales of one span.
+    pub fn scaleBytes(class: Class) usize {
+        return switch (class.scale) {
+            .half => 2 * panel_rows * class.terms(),
+            .single => 4 * panel_rows * class.terms(),
+            .two_level => class.headBytes() + class.span() * panel_rows * class.terms(),
+        };
+    }
+
+    /// Bytes of the f16 super-scales at the begin of a two-level record.
+    pub fn headBytes(class: Class) usize {
+        return 2 * panel_rows * (@as(usize, 1) + @intFromBool(class.offset));
+    }
+
+    pub fn panelBytes(class: Class, cols: usize) usize {
+        const units = cols / unit;
+        return std.mem.alignForward(usize, units * class.dataBytes() + units / class.span() * class.scaleBytes(), 64);
+    }
+};
+
+/// The class of a format, or null for those without integers: f32, f16 and the like.
+pub fn classOf(comptime format: quant.Format) ?Class {
+    @setEvalBranchQuota(200_000);
+    const M = quant.Member(format);
+    if (M.block_len == 1) return null;
+    const bits = if (M.q_min < 0 and !fitsSigned(M)) 8 else M.q_bits;
+    return .{
+        .bits = bits,
+        .zero = if (M.q_min < 0) 1 << (bits - 1) else 0,
+        .group = M.groups.len,
+        .offset = M.groups.offset,
+        .scale = scaleOf(M),
+    };
+}
+
+fn fitsSigned(comptime M: type) bool {
+    const half = 1 << (M.q_bits - 1);
+    return M.groups.q_min >= -half and M.groups.q_max < half;
+}
+
+fn scaleOf(comptime M: type) Scale {
+    if (!hasHalf(M, "d")) return .single;
+    if (M.block_len == 32) return if (!M.groups.offset or hasHalf(M, "m")) .half else .single;
+    if (M.block_len == 256) return if (!M.groups.offset or hasHalf(M, "dmin")) .two_level else .single;
+    return .single;
+}
+
+fn hasHalf(comptime M: type, comptime name: []const u8) bool {
+    return @hasField(M.Block, name) and @FieldType(M.Block, name) == f16;
+}
+
+/// The step of a two-level format's scales in units of its super-scale: 1, or a smaller power of
+/// two. It is read from the block whose bits are all zero, where scales are at their lowest.
+pub fn scaleStep(comptime M: type) f32 {
+    @setEvalBranchQuota(200_000);
+    var block: M.Block = std.mem.zeroes(M.Block);
+    block.d = 1;
+    var q: [M.block_len]i8 = undefined;
+    var scale: [M.block_len / M.groups.len]f32 = undefined;
+    var offset: [M.block_len / M.groups.len]f32 = undefined;
+    M.decodeGroups(&block, &q, &scale, &offset);
+    return if (scale[0] == @round(scale[0])) 1 else scale[0];
+}
+
+/// How the values of a format lie in a float panel.
+pub fn floatOf(format: quant.Format) table.KvFormat {
+    return switch (format) {
+        .f16 => .f16,
+        .bf16 => .bf16,
+        else => .f32,
+    };
+}
+
+/// The precision that a product of this format really has: formats without integers are float.
+pub fn precisionOf(comptime format: quant.Format, precision: table.Precision) table.Precision {
+    return if (classOf(format) == null) .float else precision;
+}
+
+pub fn panelBytes(format: quant.Format, precision: table.Precision, cols: usize) usize {
+    @setEvalBranchQuota(200_000);
+    switch (format) {
+        inline else => |tag| {
+            if (comptime classOf(tag)) |class| if (precision == .int8) return class.panelBytes(cols);
+            return std.mem.alignForward(usize, cols * panel_rows * floatOf(tag).bytes(), 64);
+        },
+    }
+}
+
+pub fn packedBytes(format: quant.Format, precision: table.Precision, rows: usize, cols: usize) usize {
+    return (rows + panel_rows - 1) / panel_rows * panelBytes(format, precision, cols);
+}
+
+/// 32 activations as 8-bit integers: x is about d * q. The sums serve the zero points and offsets
+/// of weights; they are multiplied once here rather than once a panel.
+pub const Act = extern struct {
+    q: [quads]i32 align(4), // four i8 each
+    d: f32,
+    /// d * sum of q, of each half and of all.
+    sums: [2]f32,
+    sum: f32,
+    /// -8 * sum of q, of each half.
+    start_half: [2]i32,
+    /// -8 * sum of q and -128 * sum of q, of all.
+    start8: i32,
+    start128: i32,
+
+    comptime {
+        std.debug.assert(@sizeOf(Act) == 64);
+    }
+};
+
+pub fn actBytes(precision: table.Precision, cols: usize) usize {
+    return floatsAt(precision, cols) + 4 * cols;
+}
+
+/// Where the f32 values of an activation row begin.
+pub fn floatsAt(precision: table.Precision, cols: usize) usize {
+    return switch (precision) {
+        .float => 0,
+        .int8 => (cols + unit - 1) / unit * @sizeOf(Act),
+    };
+}

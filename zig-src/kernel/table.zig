@@ -1,0 +1,120 @@
+//! What one CPU variant offers: a table of functions, the same for all variants. The engine calls
+//! through it; `backend/cpu.zig` chooses it. Everything in it is C calling convention and plain
+//! pointers, because a variant is an object file of its own.
+//!
+//! **Determinism.** Within one variant each output element is reduced in an order that its shape
+//! alone fixes. Neither the number of tokens in a call, nor how panels or tokens are shared out,
+//! nor where a chunk of positions began can change a bit of a result.
+//!
+//! Callers check shapes; these functions assert them in safe builds only.
+
+/// How activations enter a product with weights.
+pub const Precision = enum(u32) {
+    /// f32: weights are decoded to what the file means, products and sums are f32.
+    float = 0,
+    /// Activations rounded to 8 bits in blocks of 32; integer products for quantised weights.
+    /// Weights stored as f32, f16 or bf16 are multiplied as in `float`.
+    int8 = 1,
+};
+
+/// Which dimensions a rotation pairs.
+pub const RopeStyle = enum(u32) {
+    /// (0, 1), (2, 3), …
+    norm = 0,
+    /// (0, n/2), (1, n/2 + 1), …
+    neox = 1,
+};
+
+/// Storage of keys and values; ids are those of the GGUF tensor types.
+pub const KvFormat = enum(u32) {
+    f32 = 0,
+    f16 = 1,
+    bf16 = 30,
+
+    pub fn bytes(format: KvFormat) usize {
+        return switch (format) {
+            .f32 => 4,
+            .f16, .bf16 => 2,
+        };
+    }
+};
+
+/// Rows (outputs) of a weight that are interleaved in one panel.
+pub const panel_rows = 16;
+
+/// out[t * out_stride + row] = sum over k of weight[row][k] * activation[t][k], for the rows of
+/// panels `panel_from` to `panel_to` (exclusive).
+pub const MatmulArgs = extern struct {
+    format: u32,
+    precision: u32,
+    /// Panel 0 of the packed weight.
+    panels: [*]const u8,
+    panel_from: usize,
+    panel_to: usize,
+    rows: usize,
+    cols: usize,
+    /// Rows written by `prepare` with the same precision and cols.
+    acts: [*]const u8,
+    act_stride: usize,
+    n_tokens: usize,
+    out: [*]f32,
+    out_stride: usize,
+};
+
+/// One query token, one KV head and the query heads that share it.
+pub const AttentionArgs = extern struct {
+    q: [*]const f32, // [group][head_dim_k]
+    /// Floats between the query heads.
+    q_stride: usize,
+    group: u32,
+    head_dim_k: u32,
+    head_dim_v: u32,
+    key_format: u32,
+    value_format: u32,
+    /// Pages of this KV head, indexed by position / page_len; each is [page_len][head_dim].
+    /// Only the pages of positions `from` to `to` are read.
+    key_pages: [*]const [*]const u8,
+    value_pages: [*]const [*]const u8,
+    page_len: u32,
+    /// Positions attended to: from inclusive, to exclusive.
+    from: u32,
+    to: u32,
+    scale: f32,
+    /// 0 is off, otherwise scores become softcap * tanh(score / softcap).
+    softcap: f32,
+    out: [*]f32, // [group][head_dim_v]
+    out_stride: usize,
+};
+
+pub const Table = extern struct {
+    /// The variant's name.
+    variant: [*:0]const u8,
+    /// Bytes of a packed weight: a whole number of panels of equal size.
+    packed_bytes: *const fn (format: u32, precision: u32, rows: usize, cols: usize) callconv(.c) usize,
+    /// Packs one panel: `n_rows` (at most 16) row-major rows as in the file.
+    pack: *const fn (format: u32, precision: u32, cols: usize, source: [*]const u8, n_rows: usize, panel: [*]u8) callconv(.c) void,
+    /// Bytes of one token's prepared activations.
+    act_bytes: *const fn (precision: u32, cols: usize) callconv(.c) usize,
+    /// Prepares one token's activations for `matmul`.
+    prepare: *const fn (precision: u32, x: [*]const f32, cols: usize, act: [*]u8) callconv(.c) void,
+    matmul: *const fn (args: *const MatmulArgs) callconv(.c) void,
+    /// out = x / sqrt(mean(x²) + eps) * weight. `out` may be `x`.
+    rms_norm: *const fn (x: [*]const f32, weight: ?[*]const f32, n: usize, eps: f32, out: [*]f32) callconv(.c) void,
+    /// out = (x - mean) / sqrt(variance + eps) * weight + bias. `out` may be `x`.
+    layer_norm: *const fn (x: [*]const f32, weight: ?[*]const f32, bias: ?[*]const f32, n: usize, eps: f32, out: [*]f32) callconv(.c) void,
+    /// Rotates the first `rot_dim` values of each head in place; `cos_sin` is [rot_dim/2][2].
+    rope: *const fn (x: [*]f32, n_heads: usize, head_dim: usize, rot_dim: usize, style: u32, cos_sin: [*]const f32) callconv(.c) void,
+    /// out = silu(gate) * up. `out` may be `gate` or `up`.
+    silu_mul: *const fn (gate: [*]const f32, up: [*]const f32, n: usize, out: [*]f32) callconv(.c) void,
+    /// out = gelu(gate) * up with the tanh form of gelu. `out` may be `gate` or `up`.
+    gelu_mul: *const fn (gate: [*]const f32, up: [*]const f32, n: usize, out: [*]f32) callconv(.c) void,
+    /// a += b
+    add: *const fn (a: [*]f32, b: [*]const f32, n: usize) callconv(.c) void,
+    /// x *= factor
+    scale: *const fn (x: [*]f32, n: usize, factor: f32) callconv(.c) void,
+    /// x = cap * tanh(x / cap)
+    softcap: *const fn (x: [*]f32, n: usize, cap: f32) callconv(.c) void,
+    /// Rounds to the format of a KV cache.
+    kv_store: *const fn (format: u32, x: [*]const f32, n: usize, dst: [*]u8) callconv(.c) void,
+    attention: *const fn (args: *const AttentionArgs) callconv(.c) void,
+};

@@ -33,4 +33,5 @@ test {
     _ = @import("gguf/split.zig");
     _ = @import("gguf/writer.zig");
     _ = @import("gguf/round_trip_test.zig");
+    _ = @import("gguf/hostile_test.zig");
 }

@@ -27,7 +27,6 @@ pub const Error = error{
     // Metadata.
     UnknownValueType,
     InvalidBool,
-    ArrayPastEnd,
     NestedTooDeep,
     DuplicateKey,
     BadAlignment,

@@ -23,6 +23,7 @@ export type { ModelInfo } from "./src/model_info.ts";
 export type { Precision } from "./src/precision.ts";
 export type { PrefillOptions } from "./src/prefill_options.ts";
 export type { SamplerStage } from "./src/sampler_stage.ts";
+export { type PullProgress, resolveModel, type ResolveOptions } from "./src/store.ts";
 export { Session } from "./src/session.ts";
 export type { SessionOptions } from "./src/session_options.ts";
 export type { SessionStats } from "./src/session_stats.ts";

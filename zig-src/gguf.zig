@@ -34,4 +34,5 @@ test {
     _ = @import("gguf/writer.zig");
     _ = @import("gguf/round_trip_test.zig");
     _ = @import("gguf/hostile_test.zig");
+    _ = @import("gguf/disk_test.zig");
 }

@@ -12,6 +12,7 @@ const value = @import("value.zig");
 const Allocator = std.mem.Allocator;
 const Error = cursor.Error;
 const Mapping = @import("mapping.zig").Mapping;
+const shown = @import("mapping.zig").shown;
 const Tensor = tensor_table.Tensor;
 
 pub const File = struct {
@@ -172,7 +173,7 @@ fn openFollower(gpa: Allocator, name: split.Name, position: u32, options: Mappin
     defer gpa.free(path);
     var source = openSource(gpa, path, options, diag) catch |err| switch (err) {
         error.FileNotFound => {
-            diag.set("{s}: expected file {d} of {d} beside the first, found none", .{ std.fs.path.basename(path), position + 1, name.count });
+            diag.set("{f}: expected file {d} of {d} beside the first, found none", .{ shown(std.fs.path.basename(path)), position + 1, name.count });
             return error.MissingSplit;
         },
         else => |e| return e,
@@ -186,7 +187,7 @@ fn openFollower(gpa: Allocator, name: split.Name, position: u32, options: Mappin
 fn named(err: Error, path: []const u8, diag: *Diagnostic) Error {
     if (err == error.OutOfMemory) return err;
     const before = diag.*;
-    diag.set("{s}: {s}", .{ std.fs.path.basename(path), before.text() });
+    diag.set("{f}: {s}", .{ shown(std.fs.path.basename(path)), before.text() });
     return err;
 }
 

@@ -45,11 +45,11 @@ pub const Mapping = struct {
         const stat = file.stat(io) catch |err| return openFailure(err, path, diag);
         if (stat.kind != .file) return refuseKind(stat.kind, path, diag);
         if (stat.size == 0) {
-            diag.set("{s}: expected a GGUF file, found an empty one", .{path});
+            diag.set("{f}: expected a GGUF file, found an empty one", .{shown(path)});
             return error.EmptyFile;
         }
         const size = std.math.cast(usize, stat.size) orelse {
-            diag.set("{s}: expected a file that fits in the address space, found {d} bytes", .{ path, stat.size });
+            diag.set("{f}: expected a file that fits in the address space, found {d} bytes", .{ shown(path), stat.size });
             return error.FileTooLarge;
         };
         if (options.map) {
@@ -99,6 +99,25 @@ pub const Mapping = struct {
     }
 };
 
+/// A path in a message. Of a long one the end is shown, so that the message itself still fits.
+pub const Shown = struct {
+    path: []const u8,
+
+    const bytes_max = 512;
+
+    pub fn format(s: Shown, writer: *Io.Writer) Io.Writer.Error!void {
+        if (s.path.len <= bytes_max) return writer.writeAll(s.path);
+        var tail = s.path[s.path.len - bytes_max ..];
+        // Not from the middle of a UTF-8 character.
+        while (tail.len > 0 and tail[0] & 0xc0 == 0x80) tail = tail[1..];
+        try writer.print("…{s}", .{tail});
+    }
+};
+
+pub fn shown(path: []const u8) Shown {
+    return .{ .path = path };
+}
+
 /// The engine's threads are its own; file calls simply block.
 fn blockingIo() Io {
     return Io.Threaded.global_single_threaded.io();
@@ -108,34 +127,34 @@ fn readWhole(gpa: std.mem.Allocator, io: Io, file: Io.File, size: usize, path: [
     const copy = try gpa.alignedAlloc(u8, .@"64", size);
     errdefer gpa.free(copy);
     const got = file.readPositionalAll(io, copy, 0) catch |err| {
-        diag.set("{s}: expected to read {d} bytes, found {t}", .{ path, size, err });
+        diag.set("{f}: expected to read {d} bytes, found {t}", .{ shown(path), size, err });
         return error.ReadFailed;
     };
     if (got != size) {
-        diag.set("{s}: expected {d} bytes, found the end of the file after {d}", .{ path, size, got });
+        diag.set("{f}: expected {d} bytes, found the end of the file after {d}", .{ shown(path), size, got });
         return error.FileChanged;
     }
     return .{ .bytes = copy, .kind = .{ .read = copy } };
 }
 
 fn refuseKind(kind: Io.File.Kind, path: []const u8, diag: *Diagnostic) Error {
-    diag.set("{s}: expected a regular file, found a {t}", .{ path, kind });
+    diag.set("{f}: expected a regular file, found a {t}", .{ shown(path), kind });
     return error.NotAFile;
 }
 
 fn openFailure(err: anyerror, path: []const u8, diag: *Diagnostic) Error {
     switch (err) {
         error.FileNotFound, error.NotDir => {
-            diag.set("{s}: expected a file, found none", .{path});
+            diag.set("{f}: expected a file, found none", .{shown(path)});
             return error.FileNotFound;
         },
         error.IsDir => return refuseKind(.directory, path, diag),
         error.AccessDenied, error.PermissionDenied => {
-            diag.set("{s}: expected a readable file, found {t}", .{ path, err });
+            diag.set("{f}: expected a readable file, found {t}", .{ shown(path), err });
             return error.AccessDenied;
         },
         else => {
-            diag.set("{s}: expected a file that can be opened, found {t}", .{ path, err });
+            diag.set("{f}: expected a file that can be opened, found {t}", .{ shown(path), err });
             return error.CannotOpen;
         },
     }

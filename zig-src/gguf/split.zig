@@ -8,6 +8,7 @@ const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const cursor = @import("cursor.zig");
 const reader = @import("reader.zig");
 const Error = cursor.Error;
+const shown = @import("mapping.zig").shown;
 
 /// This file's position, from 0.
 pub const number_key = "split.no";
@@ -72,15 +73,15 @@ pub fn countOf(part: *const reader.Part, diag: *Diagnostic) Error!u32 {
 pub fn nameOf(path: []const u8, part: *const reader.Part, count: u32, diag: *Diagnostic) Error!Name {
     const base = std.fs.path.basename(path);
     const name = Name.parse(path) orelse {
-        diag.set("{s}: expected a name that ends in -00001-of-{d:0>5}.gguf, as the file says that it is one of {d}, found \"{f}\"", .{ base, count, count, cursor.printable(base) });
+        diag.set("{f}: expected a name that ends in -00001-of-{d:0>5}.gguf, found another name for a file that says it is one of {d}", .{ shown(base), count, count });
         return error.BadSplitName;
     };
     if (name.number != 1) {
-        diag.set("{s}: expected the first file of the set, -00001-of-{d:0>5}.gguf, found file {d}", .{ base, name.count, name.number });
+        diag.set("{f}: expected the first file of the set, -00001-of-{d:0>5}.gguf, found file {d}", .{ shown(base), name.count, name.number });
         return error.NotFirstSplit;
     }
     if (name.count != count) {
-        diag.set("{s}: expected {d} files by the name, found {d} by \"{s}\"", .{ base, name.count, count, count_key });
+        diag.set("{f}: expected {d} files by the name, found {d} by \"{s}\"", .{ shown(base), name.count, count, count_key });
         return error.SplitMismatch;
     }
     try check(part, 0, count, diag);

@@ -36,7 +36,7 @@ pub fn loadWeights(model: *Model, progress: *Progress, diag: *Diagnostic) Error!
         diag.set("expected an embedding for each of the vocabulary's {d} tokens, found {d}", .{ model.tokenizer.count(), vocab });
         return error.BadTensorShape;
     }
-    model.token_embd = .{ .format = embd.format, .rows = vocab, .cols = h.embd, .source = embd.bytes };
+    model.token_embd = .{ .format = embd.format, .rows = vocab, .cols = h.embd, .tensor = embd };
     // Without an output matrix of its own a model uses its embeddings.
     model.output = try reader.matrix("output.weight", vocab, h.embd) orelse model.token_embd;
     model.output_norm = try reader.vector("output_norm.weight", h.embd) orelse return reader.missing("output_norm.weight");
@@ -129,7 +129,7 @@ const Reader = struct {
         if (tensor.dims[0] != cols or tensor.dims[1] != rows or tensor.dims[2] != 1 or tensor.dims[3] != 1) {
             return reader.badShape(name, tensor, cols, rows);
         }
-        return .{ .format = tensor.format, .rows = rows, .cols = cols, .source = tensor.bytes };
+        return .{ .format = tensor.format, .rows = rows, .cols = cols, .tensor = tensor };
     }
 
     /// Decoded to f32; null when the file has no such tensor.
@@ -160,7 +160,7 @@ fn pack(model: *Model, progress: *Progress, diag: *Diagnostic) Error!void {
     var source_total: usize = 0;
     for (weights.items) |weight| {
         total += std.mem.alignForward(usize, packedBytes(model, weight), 64);
-        source_total += weight.source.len;
+        source_total += weight.tensor.bytes.len;
     }
     progress.bytes_total.store(source_total, .monotonic);
     model.panels = std.heap.page_allocator.alignedAlloc(u8, .fromByteUnits(panels_alignment), total) catch {
@@ -180,8 +180,9 @@ fn pack(model: *Model, progress: *Progress, diag: *Diagnostic) Error!void {
         offset += std.mem.alignForward(usize, packedBytes(model, weight), 64);
         var task: PackTask = .{ .model = model, .weight = weight, .into = @constCast(weight.panels) };
         model.team.run(model.threads, &task, PackTask.run);
-        _ = progress.bytes_done.fetchAdd(weight.source.len, .monotonic);
-        if (weight.source.ptr != model.token_embd.source.ptr) model.file.dropPages(weight.source);
+        _ = progress.bytes_done.fetchAdd(weight.tensor.bytes.len, .monotonic);
+        // Rows of the embeddings are read from the file.
+        if (weight.tensor != model.token_embd.tensor) model.file.advise(weight.tensor, .dont_need);
     }
 }
 

@@ -139,6 +139,10 @@ pub const Scheduler = struct {
             scheduler.sampleReady();
             scheduler.batch.clear();
             scheduler.wanted_len = 0;
+            // Before anything is appended: a shift turns a sequence that decodes into one that reads.
+            for (scheduler.running.items) |session| {
+                if (session.job.left() != 0 and session.sequence.len == session.context) shift(session);
+            }
             for (scheduler.running.items) |session| {
                 if (session.job.left() == 1) scheduler.append(session, 1);
             }
@@ -195,7 +199,6 @@ pub const Scheduler = struct {
         const batch = &scheduler.batch;
         if (room == 0 or batch.len == batch.rows.len) return;
         if (job.left() == 0 or !hasRoom(session)) return;
-        if (session.sequence.len == session.context) shift(session);
         var len = @min(room, job.left(), session.chunk, session.context - session.sequence.len);
         if (job.request.prompt_logprobs) len = @min(len, recordsThatFit(session) - 1);
         std.debug.assert(len != 0);

@@ -4,6 +4,7 @@
 const std = @import("std");
 const gguf = @import("../gguf.zig");
 const quant = @import("../quant.zig");
+const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 
 pub const Shape = struct {
     architecture: []const u8 = "llama",
@@ -25,9 +26,10 @@ pub fn write(gpa: std.mem.Allocator, folder: std.Io.Dir, name: []const u8, shape
     var arena_state: std.heap.ArenaAllocator = .init(gpa);
     defer arena_state.deinit();
     const arena = arena_state.allocator();
-    var writer: gguf.Writer = .init(arena, .{});
+    var diag: Diagnostic = .{};
+    var writer: gguf.Writer = try .init(arena, .{}, &diag);
     const prefix = shape.architecture;
-    try writer.putString("general.architecture", prefix);
+    try writer.add("general.architecture", []const u8, prefix);
     const counts = [_]struct { []const u8, u32 }{
         .{ "block_count", shape.layers },
         .{ "embedding_length", shape.embd },
@@ -41,9 +43,9 @@ pub fn write(gpa: std.mem.Allocator, folder: std.Io.Dir, name: []const u8, shape
     };
     for (counts) |count| {
         const key = try std.fmt.allocPrint(arena, "{s}.{s}", .{ prefix, count[0] });
-        try writer.putUint32(key, count[1]);
+        try writer.add(key, u32, count[1]);
     }
-    try writer.putFloat32(try std.fmt.allocPrint(arena, "{s}.attention.layer_norm_rms_epsilon", .{prefix}), 1e-5);
+    try writer.add(try std.fmt.allocPrint(arena, "{s}.attention.layer_norm_rms_epsilon", .{prefix}), f32, 1e-5);
     try vocabulary(arena, &writer, shape.vocab);
 
     var random: Random = .{ .arena = arena, .state = .init(shape.seed), .format = shape.format };
@@ -72,7 +74,7 @@ pub fn write(gpa: std.mem.Allocator, folder: std.Io.Dir, name: []const u8, shape
         } else &.{ .{ "attn_norm", shape.embd }, .{ "ffn_norm", shape.embd } };
         for (norms) |n| try random.vector(&writer, try std.fmt.allocPrint(arena, "blk.{d}.{s}.weight", .{ i, n[0] }), n[1]);
     }
-    const bytes = try writer.finish();
+    const bytes = try writer.toBytes(arena);
     try folder.writeFile(std.testing.io, .{ .sub_path = name, .data = bytes });
 }
 
@@ -94,12 +96,12 @@ fn vocabulary(arena: std.mem.Allocator, writer: *gguf.Writer, len: u32) !void {
         score.* = -@as(f32, @floatFromInt(i));
         kind.* = if (i == 0) 2 else if (i < 3) 3 else 1;
     }
-    try writer.putString("tokenizer.ggml.model", "llama");
-    try writer.putStrings("tokenizer.ggml.tokens", tokens);
-    try writer.putFloat32s("tokenizer.ggml.scores", scores);
-    try writer.putInt32s("tokenizer.ggml.token_type", types);
-    try writer.putUint32("tokenizer.ggml.bos_token_id", 1);
-    try writer.putUint32("tokenizer.ggml.eos_token_id", 2);
+    try writer.add("tokenizer.ggml.model", []const u8, "llama");
+    try writer.addArray("tokenizer.ggml.tokens", []const u8, tokens);
+    try writer.addArray("tokenizer.ggml.scores", f32, scores);
+    try writer.addArray("tokenizer.ggml.token_type", i32, types);
+    try writer.add("tokenizer.ggml.bos_token_id", u32, 1);
+    try writer.add("tokenizer.ggml.eos_token_id", u32, 2);
 }
 
 const Random = struct {
@@ -113,12 +115,12 @@ const Random = struct {
         for (values) |*value| value.* = random.state.random().floatNorm(f32) * deviation;
         const bytes = try random.arena.alloc(u8, @intCast(try quant.rowBytes(random.format, values.len)));
         try quant.encodeRow(random.format, values, bytes);
-        try writer.putTensor(name, &.{ cols, rows }, random.format, bytes);
+        try writer.addTensor(name, try random.arena.dupe(u64, &.{ cols, rows }), random.format, bytes);
     }
 
     fn vector(random: *Random, writer: *gguf.Writer, name: []const u8, len: u32) !void {
         const values = try random.arena.alloc(f32, len);
         for (values) |*value| value.* = 1 + 0.1 * random.state.random().floatNorm(f32);
-        try writer.putTensor(name, &.{len}, .f32, std.mem.sliceAsBytes(values));
+        try writer.addTensor(name, try random.arena.dupe(u64, &.{len}), .f32, std.mem.sliceAsBytes(values));
     }
 };

@@ -1,5 +1,6 @@
 //! One matrix of a model: where its GGUF rows are, and the packed form that the kernels read.
 
+const gguf = @import("../gguf.zig");
 const quant = @import("../quant.zig");
 
 /// Rows that share a panel; the last panel of a matrix may have fewer.
@@ -11,7 +12,7 @@ pub const Weight = struct {
     rows: u32,
     cols: u32,
     /// Row-major blocks, as in the file; valid while the file is open.
-    source: []const u8,
+    tensor: *const gguf.Tensor,
     /// Panels of `panel_rows` interleaved rows; set when the model has been packed.
     panels: [*]const u8 = undefined,
 
@@ -26,6 +27,6 @@ pub const Weight = struct {
 
     pub fn row(weight: *const Weight, index: usize) []const u8 {
         const bytes = weight.rowBytes();
-        return weight.source[index * bytes ..][0..bytes];
+        return weight.tensor.bytes[index * bytes ..][0..bytes];
     }
 };

@@ -177,13 +177,10 @@ pub const Reader = struct {
 
     fn uniform(reader: Reader, full: []const u8) ?u64 {
         const array = reader.file.getArray(full) orelse return null;
-        switch (array.element_type) {
-            .uint8, .uint16, .uint32, .uint64, .int8, .int16, .int32, .int64 => {},
-            else => return null,
-        }
-        if (array.len == 0) return null;
-        for (1..@intCast(array.len)) |i| if (array.uint(i) != array.uint(0)) return null;
-        return array.uint(0);
+        if (!array.element.isInteger() or array.len == 0) return null;
+        const first = array.int(0);
+        for (1..@intCast(array.len)) |i| if (array.int(i) != first) return null;
+        return std.math.cast(u64, first);
     }
 
     pub fn float(reader: Reader, name: []const u8) Error!f64 {

@@ -1,0 +1,100 @@
+/**
+ * What the commands that load a model share: the options, the bar, and Ctrl-C.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import {
+  type KvFormat,
+  loadModel,
+  type LoadOptions,
+  type Model,
+  type Precision,
+  type PullProgress,
+  resolveModel,
+  type SessionOptions,
+} from "../mod.ts";
+import type { Arguments } from "./arguments.ts";
+import type { CommandOption } from "./command.ts";
+import { ProgressBar } from "./output.ts";
+
+/** The model that is meant when none is named. */
+export const defaultModel = "smollm2";
+
+/** Options of the commands that load weights. */
+export const loadOptions = {
+  threads: { short: "t", value: "N", help: "threads that compute; default: one a physical core" },
+  precision: { value: "P", help: "int8 (default), or float: activations are not rounded, slower" },
+} as const satisfies Record<string, CommandOption>;
+
+/** Options of the commands that make a session. */
+export const sessionOptions = {
+  ctx: { value: "N", help: "tokens that fit; default: the model's, at most 4096" },
+  "key-format": { value: "F", help: "keys of the KV cache: f16 (default), f32 or bf16" },
+  "value-format": { value: "F", help: "values of the KV cache: f16 (default), f32 or bf16" },
+} as const satisfies Record<string, CommandOption>;
+
+const kvFormats: readonly KvFormat[] = ["f32", "f16", "bf16"];
+const precisions: readonly Precision[] = ["int8", "float"];
+
+/** Shows the fetching of a file as a bar. */
+export function showPull(bar: ProgressBar): (progress: PullProgress) => void {
+  return ({ phase, name, done, total }) => {
+    if (phase === "wait") bar.show(`waiting for another process that fetches ${name}`, 0, 0);
+    else if (phase === "verify") bar.show(`checking ${name}`, done, total);
+    else bar.show(`downloading ${name}`, done, total);
+  };
+}
+
+/** Finds or fetches the model and loads it, with a bar for what takes long. */
+export async function openModel(
+  ref: string,
+  given: Arguments,
+  extra: LoadOptions = {},
+): Promise<Model> {
+  const bar = new ProgressBar();
+  try {
+    const path = await resolveModel(ref, { signal: extra.signal, onProgress: showPull(bar) });
+    const begun = performance.now();
+    return await loadModel(path, {
+      threads: given.integer("threads", 1, 1024),
+      precision: given.choice("precision", precisions),
+      ...extra,
+      onProgress: ({ done, total }) => {
+        // Most models load faster than a bar can be read.
+        if (process.stderr.isTTY && performance.now() - begun > 500) {
+          bar.show("loading", done, total);
+        }
+      },
+    });
+  } finally {
+    bar.end();
+  }
+}
+
+/** The session that the options ask for. */
+export function sessionSettings(given: Arguments): SessionOptions {
+  return {
+    context: given.integer("ctx", 1, 1 << 20),
+    kv: {
+      key: given.choice("key-format", kvFormats),
+      value: given.choice("value-format", kvFormats),
+    },
+  };
+}
+
+/** The reason of a signal that Ctrl-C gave; its name makes the exit status 130. */
+export function interruption(): Error {
+  return new DOMException("The command was interrupted", "AbortError");
+}
+
+/** A signal that the first Ctrl-C gives; the second one ends the program. */
+export function interruptSignal(): AbortSignal {
+  const control = new AbortController();
+  process.on("SIGINT", () => {
+    if (control.signal.aborted) process.exit(130);
+    control.abort(interruption());
+  });
+  return control.signal;
+}

@@ -1,0 +1,169 @@
+/**
+ * `vitrine run`: one prompt, one answer.
+ *
+ * @module
+ */
+
+import type { Generation, Model, Session, Step } from "../mod.ts";
+import type { Arguments } from "./arguments.ts";
+import { type Command, commonOptions } from "./command.ts";
+import {
+  defaultModel,
+  interruptSignal,
+  loadOptions,
+  openModel,
+  sessionOptions,
+  sessionSettings,
+} from "./model.ts";
+import { bytesText, figure, note, peakMemory, perSecond, print, printJson } from "./output.ts";
+import { chainText, defaultChain, samplerOf, samplingOptions, seedOf } from "./sampling.ts";
+
+/** Tokens that are generated when `-n` isn't given. */
+const tokensDefault = 256;
+
+/** The command. */
+export const run: Command = {
+  name: "run",
+  summary: "answer a prompt",
+  usage: "[MODEL] PROMPT",
+  description: [
+    `Answers PROMPT with MODEL, ${defaultModel} when only a prompt is given. The prompt goes through the`,
+    "model's chat template unless --raw is given. The text goes to stdout as it is generated, settings",
+    `and figures to stderr. Sampler stages apply in the order given; default: ${
+      chainText(defaultChain)
+    }.`,
+  ],
+  options: {
+    tokens: {
+      short: "n",
+      value: "N",
+      help: `generate at most N tokens; default: ${tokensDefault}`,
+    },
+    ...samplingOptions,
+    raw: { help: "continue PROMPT as it is, without the chat template" },
+    ...loadOptions,
+    ...sessionOptions,
+    logprobs: { value: "K", help: "report the K most probable tokens of each step (0 to 64)" },
+    ...commonOptions,
+  },
+  positionals: [1, 2],
+  run: async (given) => {
+    const [first, second] = given.positionals as [string, string | undefined];
+    const [ref, text] = second === undefined ? [defaultModel, first] : [first, second];
+    const request = {
+      sampler: samplerOf(given),
+      seed: seedOf(given),
+      maxTokens: given.integer("tokens", 1) ?? tokensDefault,
+      topLogprobs: given.integer("logprobs", 0, 64) ?? 0,
+      signal: interruptSignal(),
+    };
+    const settings = sessionSettings(given);
+    using model = await openModel(ref, given, { signal: request.signal });
+    const prompt = given.has("raw") ? text : promptOf(model, text);
+    using session = model.session(settings);
+    const generation = session.generate(prompt, request);
+    if (!given.has("json")) {
+      note(`sampler: ${chainText(request.sampler)}; seed ${generation.seed}\n`);
+    }
+    const steps = await read(generation, given);
+    if (given.has("json")) printJson(resultOf(model, session, generation, steps, given));
+    else note(summaryOf(model, session, generation));
+    return 0;
+  },
+};
+
+/** The prompt as a conversation of one message, if the model was trained on conversations. */
+function promptOf(model: Model, text: string): string {
+  if (model.metadata.has("tokenizer.chat_template")) {
+    return model.chatTemplate([{ role: "user", content: text }]);
+  }
+  note("the model has no chat template: the prompt is continued as it is\n");
+  return text;
+}
+
+/** Reads the steps; writes their text as they come, if people read it. */
+async function read(generation: Generation, given: Arguments): Promise<Step[]> {
+  const steps: Step[] = [];
+  const isShown = !given.has("json");
+  const top = given.has("logprobs");
+  try {
+    for await (const step of generation) {
+      steps.push(step);
+      if (!isShown) continue;
+      print(step.text);
+      if (top) note(`\n${stepText(step)}\n`);
+    }
+  } finally {
+    if (isShown) print("\n");
+  }
+  return steps;
+}
+
+function stepText(step: Step): string {
+  const others = step.top.map(({ token, logprob }) => `${token} ${logprob.toFixed(3)}`).join(", ");
+  return `  ${step.token} ${step.logprob.toFixed(3)}${others === "" ? "" : ` of ${others}`}`;
+}
+
+/** The result as the JSON that programs read. */
+function resultOf(
+  model: Model,
+  session: Session,
+  generation: Generation,
+  steps: readonly Step[],
+  given: Arguments,
+): Record<string, unknown> {
+  const { stats } = session;
+  const withTop = given.has("logprobs");
+  return {
+    prompt_tokens: Array.from(generation.promptTokens),
+    tokens: steps.map((step) => step.token),
+    text: steps.map((step) => step.text).join(""),
+    steps: steps.map(({ token, text, logprob, top }) => ({
+      token,
+      text,
+      logprob,
+      ...(withTop && { top: top.map(({ token, logprob }) => ({ token, logprob })) }),
+    })),
+    stop_reason: generation.stopReason ?? null,
+    // A seed can be larger than a JSON number keeps exactly.
+    seed: generation.seed <= BigInt(Number.MAX_SAFE_INTEGER)
+      ? Number(generation.seed)
+      : String(generation.seed),
+    sampler: samplerOf(given).map(({ name, params }) => ({ name, ...params })),
+    timings: {
+      load_ms: model.info.loadMs,
+      prefill_ms: stats.prefillMs,
+      prefill_tok_s: perSecond(stats.prefillTokens, stats.prefillMs),
+      decode_tok_s: perSecond(stats.decodeTokens - 1, stats.decodeMs),
+      first_token_ms: stats.firstTokenMs,
+    },
+    memory: {
+      weights_bytes: model.info.weightsBytes,
+      kv_bytes: session.kv.bytes,
+      peak_rss_bytes: peakMemory(),
+    },
+    cpu_variant: model.info.cpuVariant,
+    threads: model.info.threads,
+  };
+}
+
+/** The same figures in one line. */
+function summaryOf(model: Model, session: Session, generation: Generation): string {
+  const { stats } = session;
+  const { info } = model;
+  const why = generation.stopReason === "length"
+    ? " (-n reached)"
+    : generation.stopReason === "context"
+    ? " (context full)"
+    : "";
+  return [
+    `${stats.prefillTokens} + ${stats.decodeTokens} tokens${why}`,
+    `load ${figure(info.loadMs)} ms`,
+    `first token ${figure(stats.firstTokenMs)} ms`,
+    `prefill ${figure(perSecond(stats.prefillTokens, stats.prefillMs))} tok/s`,
+    `decode ${figure(perSecond(stats.decodeTokens - 1, stats.decodeMs))} tok/s`,
+    `weights ${bytesText(info.weightsBytes)}`,
+    `KV cache ${bytesText(session.kv.bytes)}`,
+    `${info.cpuVariant}, ${info.threads} ${info.threads === 1 ? "thread" : "threads"}`,
+  ].join(" · ") + "\n";
+}

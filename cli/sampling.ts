@@ -1,0 +1,74 @@
+/**
+ * The sampler of the command line: the stages are the options, in the order in which they are given.
+ *
+ * @module
+ */
+
+import { greedy, minP, type SamplerStage, temperature, topK, topP } from "../mod.ts";
+import { type Arguments, UsageError } from "./arguments.ts";
+import type { CommandOption } from "./command.ts";
+
+/** The stages by the names of their options. */
+const stages: Readonly<Record<string, (value: number) => SamplerStage>> = {
+  temperature,
+  "top-k": topK,
+  "top-p": topP,
+  "min-p": minP,
+};
+
+/** Options that make the chain. */
+export const samplingOptions = {
+  temperature: { value: "T", help: "sampler stage: divide the logits by T" },
+  "top-k": { value: "K", help: "sampler stage: keep the K most probable tokens" },
+  "top-p": {
+    value: "P",
+    help: "sampler stage: keep the fewest tokens whose probabilities reach P",
+  },
+  "min-p": {
+    value: "P",
+    help: "sampler stage: keep tokens with at least P of the best one's probability",
+  },
+  greedy: { help: "take the most probable token; no other stage beside it" },
+  seed: { value: "S", help: "seed of the random numbers; default: drawn, and printed" },
+} as const satisfies Record<string, CommandOption>;
+
+/** What `run` and `chat` do when no stage is given. */
+export const defaultChain: readonly SamplerStage[] = [temperature(0.7), topK(40), topP(0.95)];
+
+/** The chain that the options ask for. */
+export function samplerOf(given: Arguments): readonly SamplerStage[] {
+  const named = given.order.filter((name) => name in stages);
+  if (given.has("greedy")) {
+    if (named.length > 0) {
+      throw new UsageError(
+        `Expected --greedy without other sampler stages, but found --${named.join(", --")}`,
+      );
+    }
+    return [greedy()];
+  }
+  if (named.length === 0) return defaultChain;
+  return named.map((name) =>
+    (stages[name] as (value: number) => SamplerStage)(given.number(name) as number)
+  );
+}
+
+/** The seed that the options ask for: up to 2^64 - 1. */
+export function seedOf(given: Arguments): bigint | undefined {
+  const text = given.text("seed");
+  if (text === undefined) return undefined;
+  if (!/^\d{1,20}$/.test(text) || BigInt(text) >= 1n << 64n) {
+    throw new UsageError(
+      `Expected a whole number from 0 to 2^64 - 1 after --seed, but found ${JSON.stringify(text)}`,
+    );
+  }
+  return BigInt(text);
+}
+
+/** A chain for people. */
+export function chainText(chain: readonly SamplerStage[]): string {
+  if (chain.length === 0) return "the model's own distribution";
+  return chain.map(({ name, params }) => {
+    const values = Object.values(params);
+    return values.length === 0 ? name : `${name} ${values.join(" ")}`;
+  }).join(", ");
+}

@@ -55,18 +55,18 @@ pub fn cut(input: Input, measure: Measure, target: f64, scratch: []f32) Cut {
         return cutSorted(copyFinite(input.values, scratch), measure, target);
     }
 
+    if (gatherAbove(input, scratch)) |few| {
+        // Fewer than were asked for: then they are all that there are.
+        if (measure == .count and @as(f64, @floatFromInt(few.len)) < target) return .everything;
+        return cutScratch(few, measure, target);
+    }
     const bottom = if (input.lowest > -std.math.inf(f32)) input.lowest else lowestFinite(input.values);
     if (!(bottom < input.highest)) {
         return cutScratch(copyFinite(input.values, scratch), measure, target);
     }
-    const first: Range = .init(input.highest, bottom);
+    const range: Range = .init(input.highest, bottom);
     var sums: [buckets]f64 = @splat(0);
-    var start: usize = 0;
-    for (input.block_max[0..sweep.blockCount(input.values.len)]) |block_max| {
-        const end = @min(start + sweep.block_len, input.values.len);
-        if (block_max >= input.lowest) addToBuckets(input.values[start..end], first, measure, &sums);
-        start = end;
-    }
+    addToBuckets(input.values, range, measure, &sums);
     var need = target;
     const met = meet(&sums, &need) orelse return switch (measure) {
         // Fewer candidates than asked for.
@@ -74,8 +74,7 @@ pub fn cut(input: Input, measure: Measure, target: f64, scratch: []f32) Cut {
         // A rounding error short, and the caller has promised that nothing lower is needed.
         .mass => .{ .threshold = bottom, .ties = input.values.len },
     };
-    const rest = gather(input, first, met, scratch);
-    return cutScratch(rest, measure, need);
+    return cutScratch(gatherFrom(input.values, range, met, scratch), measure, need);
 }
 
 /// As `cut`, on values that may be moved about and are all finite.
@@ -163,17 +162,30 @@ fn meet(sums: *const [buckets]f64, need: *f64) ?u32 {
     return null;
 }
 
-fn gather(input: Input, range: Range, bucket: u32, scratch: []f32) []f32 {
+/// Copies the values that are not below `input.lowest`, or gives up when they are more than an
+/// eighth of all: then a round of buckets over all of them is the cheaper way to fewer.
+fn gatherAbove(input: Input, out: []f32) ?[]f32 {
+    if (input.lowest == -std.math.inf(f32)) return null;
+    const bound: F = @splat(input.lowest);
+    const len_max = input.values.len / 8;
     var len: usize = 0;
     var start: usize = 0;
     for (input.block_max[0..sweep.blockCount(input.values.len)]) |block_max| {
         const end = @min(start + sweep.block_len, input.values.len);
-        if (block_max >= input.lowest) {
-            len += gatherFrom(input.values[start..end], range, bucket, scratch[len..]).len;
+        defer start = end;
+        if (block_max < input.lowest) continue;
+        if (len > len_max) return null;
+        var i = start;
+        while (i < end) : (i += lanes) {
+            const each: [lanes]f32 = loadPadded(input.values[i..end]);
+            var mask: u16 = @bitCast(@as(F, each) >= bound);
+            while (mask != 0) : (mask &= mask - 1) {
+                out[len] = each[@ctz(mask)];
+                len += 1;
+            }
         }
-        start = end;
     }
-    return scratch[0..len];
+    return out[0..len];
 }
 
 /// Copies the finite values of one bucket to `out`, which may be where they already are.

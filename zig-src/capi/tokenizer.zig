@@ -6,6 +6,7 @@ const buffers = @import("core/buffers.zig");
 const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
 const table = @import("core/table.zig");
+const Tokenizer = @import("../tokenizer.zig").Tokenizer;
 const withModel = @import("model.zig").withModel;
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Error = errors.Error;
@@ -27,7 +28,7 @@ pub const functions = .{
     .{
         .name = "vitrine_model_detokenize",
         .function = "detokenize",
-        .doc = "The text of tokens. Bytes that make no whole character are left as they are.",
+        .doc = "The text of tokens. Bytes that make no whole character become U+FFFD.",
         .params = .{
             .{ "model", "A loaded model." },
             .{ "tokens", "Token ids; read during the call only." },
@@ -50,9 +51,6 @@ pub const functions = .{
         },
     },
 };
-
-/// Longest text of one token; longer ones would be a broken vocabulary.
-const token_bytes_max = 64 << 10;
 
 pub fn tokenize(
     handle: u32,
@@ -116,18 +114,19 @@ fn copyText(
 ) Error!void {
     const fits = try buffers.required(length, "the length", diag);
     try buffers.checkFlags(abi.TokenizeFlags, flags, "flags", diag);
-    const special = buffers.has(flags, abi.TokenizeFlags.parse_special);
-    const piece = try table.gpa.alloc(u8, token_bytes_max);
-    defer table.gpa.free(piece);
-    var total: usize = 0;
+    var stream: Tokenizer.Stream = .init(model.tokenizer, .{
+        .special = buffers.has(flags, abi.TokenizeFlags.parse_special),
+        .continues = false,
+    });
+    const memory = try table.gpa.alloc(u8, @max(stream.outMax(), 3));
+    defer table.gpa.free(memory);
+    var out: Sink = .{ .buffer = buffer, .room = fits.* };
     for (try buffers.slice(u32, tokens, count, "tokens", diag), 0..) |id, i| {
         try checkToken(model, id, i, diag);
-        const bytes = try decode(model, id, piece, special, diag);
-        if (total + bytes.len <= fits.*) {
-            if (bytes.len != 0) @memcpy((try buffers.required(buffer, "the buffer", diag))[total..][0..bytes.len], bytes);
-        }
-        total += bytes.len;
+        try out.append(stream.push(id, memory), diag);
     }
+    try out.append(stream.flush(memory), diag);
+    const total = out.total;
     const room = fits.*;
     fits.* = std.math.cast(u32, total) orelse {
         diag.set("expected a text of at most 4 GiB, found {d} bytes", .{total});
@@ -138,16 +137,29 @@ fn copyText(
     return error.BufferTooSmall;
 }
 
+/// Writes what fits and counts everything.
+const Sink = struct {
+    buffer: ?[*]u8,
+    room: u32,
+    total: usize = 0,
+
+    fn append(sink: *Sink, bytes: []const u8, diag: *Diagnostic) Error!void {
+        if (bytes.len != 0 and sink.total + bytes.len <= sink.room) {
+            const out = try buffers.required(sink.buffer, "the buffer", diag);
+            @memcpy(out[sink.total..][0..bytes.len], bytes);
+        }
+        sink.total += bytes.len;
+    }
+};
+
 pub fn token(handle: u32, id: u32, buffer: ?[*]u8, length: u32, out_length: ?*align(1) u32) callconv(.c) i32 {
     return withModel(handle, .{ id, buffer, length, out_length }, copyToken);
 }
 
 fn copyToken(model: *engine.Model, diag: *Diagnostic, id: u32, buffer: ?[*]u8, length: u32, out_length: ?*align(1) u32) Error!void {
     try checkToken(model, id, 0, diag);
-    const memory = try table.gpa.alloc(u8, token_bytes_max);
-    defer table.gpa.free(memory);
     const stored = model.tokenizer.tokenText(id);
-    const bytes = try decode(model, id, memory, true, diag);
+    const bytes = model.tokenizer.bytesOf(id, true);
     const end = model.tokenizer.isEndOfGeneration(id);
     const header: abi.TokenInfo = .{
         .size = @intCast(@sizeOf(abi.TokenInfo) + stored.len + bytes.len),
@@ -156,13 +168,6 @@ fn copyToken(model: *engine.Model, diag: *Diagnostic, id: u32, buffer: ?[*]u8, l
         .text_length = @intCast(bytes.len),
     };
     try buffers.copyOut(&.{ std.mem.asBytes(&header), stored, bytes }, buffer, length, out_length, diag);
-}
-
-fn decode(model: *engine.Model, id: u32, memory: []u8, special: bool, diag: *Diagnostic) Error![]const u8 {
-    return model.tokenizer.decode(id, memory, special) catch {
-        diag.set("expected token {d} to have a text of at most {d} bytes, found a longer one", .{ id, memory.len });
-        return error.InvalidArgument;
-    };
 }
 
 fn checkToken(model: *engine.Model, id: u32, index: usize, diag: *Diagnostic) Error!void {

@@ -427,7 +427,7 @@ int32_t vitrine_model_tensor(uint32_t model, uint32_t index, void *buffer, uint3
 int32_t vitrine_model_tokenize(uint32_t model, const void *text, uint32_t text_length, uint32_t flags, uint32_t *tokens, uint32_t *count);
 
 /*
- * The text of tokens. Bytes that make no whole character are left as they are.
+ * The text of tokens. Bytes that make no whole character become U+FFFD.
  *   model: A loaded model.
  *   tokens: Token ids; read during the call only.
  *   count: How many.

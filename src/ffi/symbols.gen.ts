@@ -186,7 +186,7 @@ export interface Calls {
    */
   vitrine_model_tokenize(model: number, text: Bytes, text_length: number, flags: number, tokens: Bytes, count: Bytes): number;
   /**
-   * The text of tokens. Bytes that make no whole character are left as they are.
+   * The text of tokens. Bytes that make no whole character become U+FFFD.
    *
    * @param model A loaded model.
    * @param tokens Token ids; read during the call only.

@@ -255,5 +255,6 @@ test {
     _ = @import("tokenizer/scan/groups.zig");
     _ = @import("tokenizer/stream.zig");
     _ = @import("tokenizer/unicode.zig");
+    _ = @import("tokenizer/test_golden.zig");
     _ = @import("tokenizer/test_vectors.zig");
 }

@@ -7,7 +7,7 @@
 //!   `passes`   the passes that split the text one after the other (scan.zig)
 //!   `byte_level` = false when the vocabulary is plain UTF-8 instead of GPT-2's byte characters
 //! and says its pattern in its header. The patterns are those that the models' authors published;
-//! where a family is made of scanners, tests/golden/pretokenizer.txt holds what the patterns
+//! where a family is made of scanners, golden/pretokenizer.txt holds what the patterns
 //! themselves give for difficult text.
 
 const std = @import("std");

@@ -22,7 +22,8 @@ pub fn SpacedType(comptime set: scan.Set) type {
         pub fn match(text: []const u8, from: usize) usize {
             const at = scan.one(scan.spaces, text, from);
             const end = scan.run(set, text, at);
-            return if (end > at) end else from;
+            // The white space may be of the set itself.
+            return if (end > at) end else scan.run(set, text, from);
         }
     });
 }

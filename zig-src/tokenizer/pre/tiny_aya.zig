@@ -4,6 +4,7 @@
 const Name = @import("../pre.zig").Name;
 const groups = @import("../scan/groups.zig");
 const o200k = @import("../scan/o200k.zig");
+const scan = @import("../scan.zig");
 const unicode = @import("../unicode.zig");
 
 pub const names = [_]Name{
@@ -11,8 +12,15 @@ pub const names = [_]Name{
     .{ .text = "cohere2moe" },
 };
 
-/// What may not follow the digits: \b asks for a character outside \w.
-const word = unicode.letter | unicode.mark | unicode.set(&.{ .nd, .pc });
+/// What may not follow the digits: \b asks for a character outside \w, which holds the letters
+/// in circles and squares and Latin-1's raised digits and fractions as well.
+const word: scan.Set = .{
+    .mask = unicode.letter | unicode.mark | unicode.set(&.{ .nd, .nl, .pc }),
+    .ranges = &.{
+        .{ 0xB2, 0xB3 },       .{ 0xB9, 0xB9 },       .{ 0xBC, 0xBE },       .{ 0x24B6, 0x24E9 },
+        .{ 0x1F130, 0x1F149 }, .{ 0x1F150, 0x1F169 }, .{ 0x1F170, 0x1F189 },
+    },
+};
 
 pub const passes = .{
     groups.PassType(.{ .digit = unicode.bit(.nd), .not_before = word }),

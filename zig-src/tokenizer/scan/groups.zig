@@ -2,14 +2,15 @@
 //! run of digits is counted once and kept, so that a million digits are not counted a third of a
 //! million times.
 
+const scan = @import("../scan.zig");
 const unicode = @import("../unicode.zig");
 const Mask = unicode.Mask;
 
 pub const Options = struct {
     /// The classes that count as digits.
     digit: Mask,
-    /// A run before a character of these classes is not grouped.
-    not_before: Mask = 0,
+    /// A run before one of these characters is not grouped.
+    not_before: scan.Set = .{},
 };
 
 const Run = struct { end: usize, count: usize };
@@ -59,7 +60,7 @@ pub fn PassType(comptime options: Options) type {
                     at += unicode.decode(text, at).len;
                     continue;
                 }
-                if (run.end == text.len or unicode.decode(text, run.end).mask() & options.not_before == 0) {
+                if (run.end == text.len or !options.not_before.has(unicode.decode(text, run.end).code)) {
                     pass.left = run.count;
                     break;
                 }
@@ -126,7 +127,7 @@ test "groups of three from the right" {
     const Pass = PassType(.{ .digit = unicode.number });
     try expectPieces(Pass, "1234567", &.{ "1", "234", "567" });
     try expectPieces(Pass, "a1b12345c123456", &.{ "a", "1", "b", "12", "345", "c", "123", "456" });
-    const Whole = PassType(.{ .digit = unicode.bit(.nd), .not_before = unicode.letter });
+    const Whole = PassType(.{ .digit = unicode.bit(.nd), .not_before = scan.letters });
     try expectPieces(Whole, "1234a 1234 x", &.{ "1234a ", "1", "234", " x" });
 }
 

@@ -16,6 +16,9 @@ const sweep = @import("sweep.zig");
 const select = @import("select.zig");
 const assert = std.debug.assert;
 
+const lanes = sweep.lanes;
+const F = @Vector(lanes, f32);
+
 pub const Error = error{
     /// A logit is NaN or +inf, so there is no distribution.
     NotANumber,
@@ -177,30 +180,57 @@ pub const Candidates = struct {
         ties: *usize,
         kept_before: usize,
     ) usize {
-        const lanes = sweep.lanes;
-        const bound: @Vector(lanes, f32) = @splat(threshold);
         var kept = kept_before;
         var i = start;
-        while (i < end) : (i += lanes) {
-            var mask: u16 = 0;
-            if (i + lanes <= end) {
-                const x: @Vector(lanes, f32) = set.values[i..][0..lanes].*;
-                mask = @bitCast(x >= bound);
-            } else for (i..end) |j| {
-                if (set.values[j] >= threshold) mask |= @as(u16, 1) << @intCast(j - i);
+        while (i + lanes <= end) : (i += lanes) {
+            const x: F = set.values[i..][0..lanes].*;
+            const stays: u16 = @bitCast(x >= @as(F, @splat(threshold)));
+            if (stays == 0) continue;
+            const above: u16 = @bitCast(x > @as(F, @splat(threshold)));
+            const mask = above | firstBits(stays & ~above, ties);
+            kept = if (@popCount(mask) > lanes / 4)
+                set.keepMany(i, mask, kept)
+            else
+                set.keepFew(i, mask, kept);
+        }
+        for (i..end) |index| {
+            const x = set.values[index];
+            if (x < threshold) continue;
+            if (x == threshold) {
+                if (ties.* == 0) continue;
+                ties.* -= 1;
             }
-            while (mask != 0) : (mask &= mask - 1) {
-                const j = i + @ctz(mask);
-                const x = set.values[j];
-                if (x == threshold) {
-                    if (ties.* == 0) continue;
-                    ties.* -= 1;
-                }
-                const token = set.id(j);
-                set.logits[kept] = x;
-                set.ids[kept] = token;
-                kept += 1;
-            }
+            kept = set.keepFew(index, 1, kept);
+        }
+        return kept;
+    }
+
+    fn keepFew(set: *Candidates, start: usize, mask: u16, kept_before: usize) usize {
+        var kept = kept_before;
+        var rest = mask;
+        while (rest != 0) : (rest &= rest - 1) {
+            const index = start + @ctz(rest);
+            const token = set.id(index);
+            set.logits[kept] = set.values[index];
+            set.ids[kept] = token;
+            kept += 1;
+        }
+        return kept;
+    }
+
+    /// As `keepFew`, without a branch for each member: all are written, and one that does not
+    /// stay is written over. The last write is at most at the place that is read.
+    fn keepMany(set: *Candidates, start: usize, mask: u16, kept_before: usize) usize {
+        const values: [lanes]f32 = set.values[start..][0..lanes].*;
+        const tokens: [lanes]u32 = if (set.whole)
+            std.simd.iota(u32, lanes) + @as(@Vector(lanes, u32), @splat(@intCast(start)))
+        else
+            set.ids[start..][0..lanes].*;
+        var kept = kept_before;
+        inline for (0..lanes) |lane| {
+            set.logits[kept] = values[lane];
+            set.ids[kept] = tokens[lane];
+            kept += mask >> lane & 1;
         }
         return kept;
     }
@@ -261,3 +291,18 @@ pub const Candidates = struct {
         return null;
     }
 };
+
+/// The lowest `limit` bits of `mask`, which are taken off the limit.
+fn firstBits(mask: u16, limit: *usize) u16 {
+    if (@popCount(mask) <= limit.*) {
+        limit.* -= @popCount(mask);
+        return mask;
+    }
+    var kept: u16 = 0;
+    var rest = mask;
+    while (limit.* > 0) : (limit.* -= 1) {
+        kept |= rest & -%rest;
+        rest &= rest - 1;
+    }
+    return kept;
+}

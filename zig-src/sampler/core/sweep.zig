@@ -78,6 +78,19 @@ fn containsNan(block: []const f32) bool {
     return false;
 }
 
+/// How many values are at or above `bound`.
+pub fn countFrom(values: []const f32, bound: f32) usize {
+    var count: usize = 0;
+    var i: usize = 0;
+    while (i + lanes <= values.len) : (i += lanes) {
+        const x: F = values[i..][0..lanes].*;
+        const mask: u16 = @bitCast(x >= @as(F, @splat(bound)));
+        count += @popCount(mask);
+    }
+    for (values[i..]) |x| count += @intFromBool(x >= bound);
+    return count;
+}
+
 /// Σ exp((x - max) · beta) over `values`, and the same of each block into `block_mass`.
 /// `max` must be the maximum of `values`, finite; `beta` must be positive and finite.
 pub fn mass(values: []const f32, max: f32, beta: f32, block_mass: []f32) f64 {
@@ -227,4 +240,14 @@ test "mass agrees with f64, and its blocks add up" {
             try std.testing.expectEqual(found, sum);
         }
     }
+}
+
+test "countFrom counts what is at or above the bound" {
+    var values: [37]f32 = undefined;
+    for (&values, 0..) |*x, i| x.* = @floatFromInt(i * 7 % 37);
+    values[3] = -std.math.inf(f32);
+    try std.testing.expectEqual(16, countFrom(&values, 20));
+    try std.testing.expectEqual(37, countFrom(&values, -std.math.inf(f32)));
+    try std.testing.expectEqual(0, countFrom(&values, 36.5));
+    try std.testing.expectEqual(2, countFrom(values[34..], 23));
 }

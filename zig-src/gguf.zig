@@ -35,4 +35,5 @@ test {
     _ = @import("gguf/round_trip_test.zig");
     _ = @import("gguf/hostile_test.zig");
     _ = @import("gguf/disk_test.zig");
+    _ = @import("gguf/fuzz.zig");
 }

@@ -27,6 +27,7 @@ pub fn statusOf(err: Error) abi.Status {
         error.EmptySequence,
         error.UnknownCallback,
         error.TextTooLong,
+        error.UnknownCpuVariant,
         => .invalid_argument,
         error.InvalidHandle => .invalid_handle,
         error.BufferTooSmall => .buffer_too_small,
@@ -50,7 +51,6 @@ pub fn statusOf(err: Error) abi.Status {
         error.NameTooLong,
         error.UnknownValueType,
         error.InvalidBool,
-        error.ArrayPastEnd,
         error.NestedTooDeep,
         error.DuplicateKey,
         error.BadAlignment,
@@ -80,6 +80,7 @@ pub fn statusOf(err: Error) abi.Status {
         error.UnknownTokenizer,
         error.UnknownPreTokenizer,
         error.VocabularyOnly,
+        error.CpuVariantUnavailable,
         => .unsupported,
         error.Unexpected => .internal,
     };

@@ -21,26 +21,21 @@ const block = 64;
 /// Query heads that share one read; a larger group passes in several runs.
 const heads_max = 16;
 /// Query heads and vectors of a value row that stay in registers together.
-const heads_tile = 4;
+const heads_tiles = .{ 4, 1 };
 const width_tile = if (lanes == 16) 4 else 2;
 
 const Scores = [heads_max][block]f32;
 
 pub fn attention(args: *const Args) void {
-    const key: KvFormat = @fromBackingInt(@intCast(args.key_format));
-    const value: KvFormat = @fromBackingInt(@intCast(args.value_format));
     var head: usize = 0;
     while (head < args.group) : (head += heads_max) {
-        const heads = @min(heads_max, args.group - head);
-        switch (key) {
-            inline else => |k| switch (value) {
-                inline else => |v| runHeads(k, v, args, head, heads),
-            },
-        }
+        runHeads(args, head, @min(heads_max, args.group - head));
     }
 }
 
-fn runHeads(comptime key: KvFormat, comptime value: KvFormat, args: *const Args, head: usize, heads: usize) void {
+fn runHeads(args: *const Args, head: usize, heads: usize) void {
+    const key: KvFormat = @fromBackingInt(@intCast(args.key_format));
+    const value: KvFormat = @fromBackingInt(@intCast(args.value_format));
     var scores: Scores align(64) = undefined;
     var top: [heads_max]f32 = @splat(-std.math.inf(f32));
     var total: [heads_max]f32 = @splat(0);
@@ -51,24 +46,31 @@ fn runHeads(comptime key: KvFormat, comptime value: KvFormat, args: *const Args,
         const from = @max(at, args.from);
         const to = @min(at + block, args.to);
         for (scores[0..heads]) |*row| row.* = @splat(-std.math.inf(f32));
-        for (from..to) |position| {
-            const page = args.key_pages[position / args.page_len];
-            const row = page + position % args.page_len * args.head_dim_k * comptime key.bytes();
-            scorePosition(key, args, row, head, heads, position - at, &scores);
+        switch (key) {
+            inline else => |format| scoreBlock(format, args, at, from, to, head, heads, &scores),
         }
         for (0..heads) |h| weigh(args, &scores[h], &top[h], &total[h], head + h);
-        accumulate(value, args, at, from, to, head, heads, &scores);
+        switch (value) {
+            inline else => |format| accumulate(format, args, at, from, to, head, heads, &scores),
+        }
     }
     for (0..heads) |h| {
         elementwise.scale(args.out + (head + h) * args.out_stride, args.head_dim_v, 1 / total[h]);
     }
 }
 
+fn scoreBlock(comptime key: KvFormat, args: *const Args, at: usize, from: usize, to: usize, head: usize, heads: usize, scores: *Scores) void {
+    for (from..to) |position| {
+        const page = args.key_pages[position / args.page_len];
+        const row = page + position % args.page_len * args.head_dim_k * comptime key.bytes();
+        scorePosition(key, args, row, head, heads, position - at, scores);
+    }
+}
+
 /// q · k of one position for each query head.
-inline fn scorePosition(comptime key: KvFormat, args: *const Args, row: [*]const u8, head: usize, heads: usize, column: usize, scores: *Scores) void {
+fn scorePosition(comptime key: KvFormat, args: *const Args, row: [*]const u8, head: usize, heads: usize, column: usize, scores: *Scores) void {
     var h: usize = 0;
-    comptime var tile = heads_tile;
-    inline while (tile > 0) : (tile /= 2) {
+    inline for (heads_tiles) |tile| {
         while (heads - h >= tile) : (h += tile) {
             const q = args.q + (head + h) * args.q_stride;
             var sums: [tile]Vf = @splat(@splat(0));
@@ -123,8 +125,7 @@ fn weigh(args: *const Args, row: *[block]f32, top: *f32, total: *f32, head: usiz
 /// out += weight * value, position by position.
 fn accumulate(comptime value: KvFormat, args: *const Args, at: usize, from: usize, to: usize, head: usize, heads: usize, scores: *const Scores) void {
     var h: usize = 0;
-    comptime var tile = heads_tile;
-    inline while (tile > 0) : (tile /= 2) {
+    inline for (heads_tiles) |tile| {
         while (heads - h >= tile) : (h += tile) {
             var i: usize = 0;
             while (i + width_tile * lanes <= args.head_dim_v) : (i += width_tile * lanes) {

@@ -36,7 +36,7 @@ pub fn wantsSigned(comptime bits: u8) bool {
 }
 
 /// start + sum over quads of w * a, for weights of at most `bits` bits.
-pub inline fn group(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, start: Ints) Ints {
+pub fn group(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, start: Ints) Ints {
     switch (form) {
         .one, .signed, .plain => {
             var sum = start;
@@ -60,7 +60,7 @@ pub inline fn group(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const
     }
 }
 
-inline fn pairs(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, start: Ints) Ints {
+fn pairs(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, start: Ints) Ints {
     const most = switch (bits) {
         4 => 8,
         5 => 4,
@@ -77,11 +77,11 @@ inline fn pairs(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]
     return sum;
 }
 
-inline fn broadcast(a: i32) Signed {
+fn broadcast(a: i32) Signed {
     return @bitCast(@as(Ints, @splat(a)));
 }
 
-inline fn quad(sum: Ints, w: Bytes, a: i32) Ints {
+fn quad(sum: Ints, w: Bytes, a: i32) Ints {
     return switch (form) {
         .one => if (builtin.cpu.arch == .x86_64)
             vpdpbusd(sum, w, broadcast(a))
@@ -94,7 +94,7 @@ inline fn quad(sum: Ints, w: Bytes, a: i32) Ints {
 }
 
 /// Products fit 16 bits (255 * 128 < 2^15); neighbours are added by shifting them over each other.
-inline fn plain(sum: Ints, w: Bytes, a: Signed) Ints {
+fn plain(sum: Ints, w: Bytes, a: Signed) Ints {
     const product: @Vector(4 * lanes, i16) = @as(@Vector(4 * lanes, i16), w) *% @as(@Vector(4 * lanes, i16), a);
     const two: @Vector(2 * lanes, i32) = @bitCast(product);
     const pair = (two << @splat(16) >> @splat(16)) +% (two >> @splat(16));
@@ -114,7 +114,7 @@ const maddubs = switch (lanes) {
     else => @"llvm.x86.ssse3.pmadd.ub.sw.128",
 };
 
-inline fn madd(words: Words) Ints {
+fn madd(words: Words) Ints {
     const ones: Words = @splat(1);
     return switch (lanes) {
         16 => @"llvm.x86.avx512.pmaddw.d.512"(words, ones),

@@ -8,13 +8,13 @@ const Vf = vector.Vf;
 const lanes = vector.lanes;
 
 /// Reads n values, fewer than a vector, with zeros after them.
-inline fn tail(x: [*]const f32, n: usize) Vf {
+fn tail(x: [*]const f32, n: usize) Vf {
     var values: [lanes]f32 = @splat(0);
     @memcpy(values[0..n], x[0..n]);
     return values;
 }
 
-inline fn putTail(out: [*]f32, n: usize, value: Vf) void {
+fn putTail(out: [*]f32, n: usize, value: Vf) void {
     const values: [lanes]f32 = value;
     @memcpy(out[0..n], values[0..n]);
 }
@@ -58,11 +58,11 @@ fn normalise(x: [*]const f32, weight: ?[*]const f32, bias: ?[*]const f32, n: usi
     }
 }
 
-inline fn take(x: [*]const f32, n: usize) Vf {
+fn take(x: [*]const f32, n: usize) Vf {
     return if (n == lanes) x[0..lanes].* else tail(x, n);
 }
 
-inline fn put(out: [*]f32, n: usize, value: Vf) void {
+fn put(out: [*]f32, n: usize, value: Vf) void {
     if (n == lanes) out[0..lanes].* = value else putTail(out, n, value);
 }
 
@@ -119,7 +119,7 @@ pub fn softcap(x: [*]f32, n: usize, cap: f32) void {
     }
 }
 
-pub inline fn cappedScores(x: Vf, cap: f32) Vf {
+pub fn cappedScores(x: Vf, cap: f32) Vf {
     return @as(Vf, @splat(cap)) * vector.tanh(x / @as(Vf, @splat(cap)));
 }
 

@@ -12,14 +12,14 @@ const Vf = vector.Vf;
 const lanes = vector.lanes;
 const panel_rows = layout.panel_rows;
 const parts = panel_rows / lanes;
-const tile_max = if (lanes == 16) 16 else 4;
+/// Tokens in a tile, widest first.
+const tiles = if (lanes == 16) .{ 16, 4, 1 } else if (lanes == 8) .{ 4, 1 } else .{ 2, 1 };
 /// Panels that one token reads at a time.
 const panels_max = if (parts == 4) 2 else 4;
 
 pub fn matmul(comptime format: table.KvFormat, bytes: usize, floats_at: usize, args: *const table.MatmulArgs) void {
     var token: usize = 0;
-    comptime var n_tokens = tile_max;
-    inline while (n_tokens > 0) : (n_tokens /= 2) {
+    inline for (tiles) |n_tokens| {
         while (args.n_tokens - token >= n_tokens) : (token += n_tokens) {
             var p = args.panel_from;
             if (n_tokens == 1) while (p + panels_max <= args.panel_to) : (p += panels_max) {

@@ -10,6 +10,7 @@
 //! Both for one token and for a tile, in the order of the inputs: results don't depend on the tile.
 
 const std = @import("std");
+const builtin = @import("builtin");
 const dot = @import("dot.zig");
 const layout = @import("layout.zig");
 const table = @import("table.zig");
@@ -24,23 +25,21 @@ const panel_rows = layout.panel_rows;
 /// Vectors that the 16 rows of a panel take.
 pub const parts = panel_rows / lanes;
 
-/// Tokens in the widest tile. Weights of a unit take 8 registers and each token one: of 32
-/// registers 16 are left for tokens, of 16 registers 4.
-const tile_max = if (lanes == 16) 16 else 4;
+/// Tokens in a tile, widest first. Weights of a unit take 8 registers and each token one: of 32
+/// registers 16 are left for tokens, of 16 registers 4. ARM has 32 narrow ones.
+const tiles = if (lanes == 16) .{ 16, 4, 1 } else if (builtin.cpu.arch == .aarch64) .{ 8, 1 } else if (lanes == 8) .{ 4, 1 } else .{1};
 
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
-    const bytes = class.panelBytes(args.cols);
     var token: usize = 0;
-    comptime var tile_tokens = tile_max;
-    inline while (tile_tokens > 0) : (tile_tokens /= 2) {
-        while (args.n_tokens - token >= tile_tokens) : (token += tile_tokens) {
-            for (args.panel_from..args.panel_to) |p| {
-                // Several tokens pass a part of the rows at a time, so that weights stay in
+    inline for (tiles) |n_tokens| {
+        while (args.n_tokens - token >= n_tokens) : (token += n_tokens) {
+            for (args.panel_from..args.panel_to) |panel| {
+                // Several tokens pass one part of the rows at a time, so that its weights stay in
                 // registers; one token reads the panel once.
-                if (tile_tokens == 1) {
-                    tile(class, 1, parts, args, args.panels + p * bytes, p, token, 0);
-                } else inline for (0..parts) |part| {
-                    tile(class, tile_tokens, 1, args, args.panels + p * bytes, p, token, part);
+                if (n_tokens == 1 and parts <= 2) {
+                    tile(class, 1, parts, args, panel, token, 0);
+                } else for (0..parts) |part| {
+                    tile(class, n_tokens, 1, args, panel, token, part);
                 }
             }
         }
@@ -52,11 +51,11 @@ fn tile(
     comptime n_tokens: usize,
     comptime n_parts: usize,
     args: *const table.MatmulArgs,
-    panel: [*]const u8,
     panel_index: usize,
     token: usize,
-    comptime part: usize,
+    part: usize,
 ) void {
+    const panel = args.panels + panel_index * class.panelBytes(args.cols);
     const units = args.cols / layout.unit;
     const scales = panel + units * comptime class.dataBytes();
     var acts: [n_tokens][*]const Act = undefined;
@@ -84,7 +83,7 @@ fn tile(
 }
 
 /// One token and one unit.
-inline fn step(
+fn step(
     comptime class: Class,
     weights: *const [layout.quads]dot.Bytes,
     terms: *const [class.terms()]Vf,
@@ -110,7 +109,7 @@ inline fn step(
 }
 
 /// -zero * sum of the group's activations.
-inline fn start(comptime class: Class, act: *const Act, comptime g: usize) dot.Ints {
+fn start(comptime class: Class, act: *const Act, comptime g: usize) dot.Ints {
     if (class.zero == 0) return @splat(0);
     if (comptime dot.wantsSigned(class.bits)) return @splat(0);
     if (comptime class.groups() == 2) return @as(dot.Ints, @splat(act.start_half[g])) << @splat(@ctz(class.zero) - 3);
@@ -119,7 +118,7 @@ inline fn start(comptime class: Class, act: *const Act, comptime g: usize) dot.I
 }
 
 /// The integers of one unit for the rows of one part, a vector a quad.
-inline fn unpack(comptime class: Class, data: [*]const u8, part: usize) [layout.quads]dot.Bytes {
+fn unpack(comptime class: Class, data: [*]const u8, part: usize) [layout.quads]dot.Bytes {
     const from = data + part * 4 * lanes;
     var out: [layout.quads]dot.Bytes = undefined;
     if (class.bits == 8) {
@@ -157,12 +156,12 @@ inline fn unpack(comptime class: Class, data: [*]const u8, part: usize) [layout.
     return out;
 }
 
-inline fn read(from: [*]const u8, comptime quad: usize) dot.Bytes {
+fn read(from: [*]const u8, comptime quad: usize) dot.Bytes {
     return from[quad * layout.quad_bytes ..][0 .. 4 * lanes].*;
 }
 
 /// The scales, then the offsets, of the groups of unit `i` of a record, in f32.
-inline fn readTerms(comptime class: Class, record: [*]const u8, i: usize, part: usize) [class.terms()]Vf {
+fn readTerms(comptime class: Class, record: [*]const u8, i: usize, part: usize) [class.terms()]Vf {
     var out: [class.terms()]Vf = undefined;
     inline for (&out, 0..) |*to, term| {
         const row = part * lanes;
@@ -182,7 +181,7 @@ inline fn readTerms(comptime class: Class, record: [*]const u8, i: usize, part: 
 }
 
 /// Writes the rows that exist.
-pub inline fn store(args: *const table.MatmulArgs, sum: Vf, row: usize, token: usize) void {
+pub fn store(args: *const table.MatmulArgs, sum: Vf, row: usize, token: usize) void {
     const to = args.out + token * args.out_stride;
     if (row + lanes <= args.rows) {
         to[row..][0..lanes].* = sum;

@@ -27,16 +27,16 @@ fn Len(comptime T: type) comptime_int {
 
 /// a * b + c, rounded once where the processor can. Without such an instruction `@mulAdd` would
 /// be a library call for each element.
-pub inline fn fma(a: anytype, b: @TypeOf(a), c: @TypeOf(a)) @TypeOf(a) {
+pub fn fma(a: anytype, b: @TypeOf(a), c: @TypeOf(a)) @TypeOf(a) {
     return if (has_fma) @mulAdd(@TypeOf(a), a, b, c) else a * b + c;
 }
 
-pub inline fn splat(comptime T: type, x: @typeInfo(T).vector.child) T {
+pub fn splat(comptime T: type, x: @typeInfo(T).vector.child) T {
     return @splat(x);
 }
 
 /// Exact.
-pub inline fn fromF16(comptime n: usize, half: @Vector(n, u16)) @Vector(n, f32) {
+pub fn fromF16(comptime n: usize, half: @Vector(n, u16)) @Vector(n, f32) {
     if (has_f16) return @floatCast(@as(@Vector(n, f16), @bitCast(half)));
     const U = @Vector(n, u32);
     const wide: U = half;
@@ -49,17 +49,17 @@ pub inline fn fromF16(comptime n: usize, half: @Vector(n, u16)) @Vector(n, f32) 
 }
 
 /// Exact.
-pub inline fn fromBf16(comptime n: usize, half: @Vector(n, u16)) @Vector(n, f32) {
+pub fn fromBf16(comptime n: usize, half: @Vector(n, u16)) @Vector(n, f32) {
     return @bitCast(@as(@Vector(n, u32), half) << @splat(16));
 }
 
 /// Rounds to nearest even; too large becomes infinite.
-pub inline fn toF16(comptime n: usize, x: @Vector(n, f32)) @Vector(n, u16) {
+pub fn toF16(comptime n: usize, x: @Vector(n, f32)) @Vector(n, u16) {
     return @bitCast(@as(@Vector(n, f16), @floatCast(x)));
 }
 
 /// Rounds to nearest even; NaN stays NaN.
-pub inline fn toBf16(comptime n: usize, x: @Vector(n, f32)) @Vector(n, u16) {
+pub fn toBf16(comptime n: usize, x: @Vector(n, f32)) @Vector(n, u16) {
     const U = @Vector(n, u32);
     const bits: U = @bitCast(x);
     const odd = bits >> @splat(16) & splat(U, 1);
@@ -69,7 +69,7 @@ pub inline fn toBf16(comptime n: usize, x: @Vector(n, f32)) @Vector(n, u16) {
 }
 
 /// Reads n values of a cache or weight format at any address.
-pub inline fn load(comptime format: @import("table.zig").KvFormat, comptime n: usize, at: [*]const u8) @Vector(n, f32) {
+pub fn load(comptime format: @import("table.zig").KvFormat, comptime n: usize, at: [*]const u8) @Vector(n, f32) {
     return switch (format) {
         .f32 => @bitCast(at[0 .. 4 * n].*),
         .f16 => fromF16(n, @bitCast(at[0 .. 2 * n].*)),
@@ -82,7 +82,7 @@ const exp_max = 88.3;
 
 /// The integer n and the remainder r of x = n * ln 2 + r, and exp(r) - 1 by its series: |r| is at
 /// most 0.35, so that the first term left out is below 6e-9.
-inline fn reduce(x: anytype) struct { n: @Vector(Len(@TypeOf(x)), i32), p: @TypeOf(x) } {
+fn reduce(x: anytype) struct { n: @Vector(Len(@TypeOf(x)), i32), p: @TypeOf(x) } {
     const F = @TypeOf(x);
     const I = @Vector(Len(F), i32);
     // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
@@ -98,13 +98,13 @@ inline fn reduce(x: anytype) struct { n: @Vector(Len(@TypeOf(x)), i32), p: @Type
     return .{ .n = n, .p = fma(q * r, r, r) };
 }
 
-inline fn power(comptime F: type, n: @Vector(Len(F), i32)) F {
+fn power(comptime F: type, n: @Vector(Len(F), i32)) F {
     const I = @Vector(Len(F), i32);
     return @bitCast((n +% splat(I, 127)) << @splat(23));
 }
 
 /// e^x; see the head of the file for its error.
-pub inline fn exp(x: anytype) @TypeOf(x) {
+pub fn exp(x: anytype) @TypeOf(x) {
     const F = @TypeOf(x);
     const top = splat(F, exp_max);
     const bottom = splat(F, exp_min);
@@ -116,7 +116,7 @@ pub inline fn exp(x: anytype) @TypeOf(x) {
 }
 
 /// tanh(x) = m / (m + 2) with m = e^2x - 1, where m doesn't cancel for small x.
-pub inline fn tanh(x: anytype) @TypeOf(x) {
+pub fn tanh(x: anytype) @TypeOf(x) {
     const F = @TypeOf(x);
     const top = splat(F, 10);
     // From 10 on the result is 1 in f32.

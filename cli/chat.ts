@@ -79,6 +79,8 @@ class Conversation implements Disposable {
   readonly session: Session;
   settings: ChatSettings;
   readonly #system: readonly ChatMessage[];
+  /** Tokens of the last answer. */
+  answerTokens = 0;
   #messages: ChatMessage[];
 
   constructor(model: Model, session: Session, system: string | undefined, settings: ChatSettings) {
@@ -120,6 +122,7 @@ class Conversation implements Disposable {
         throw error;
       }
     }
+    this.answerTokens = answer.tokens.length;
     this.#messages.push({ role: "assistant", content: answer.text });
     return answer;
   }
@@ -212,14 +215,14 @@ function parseSampler(text: string): Pick<ChatSettings, "sampler" | "seed"> {
   return { sampler: samplerOf(given), seed: seedOf(given) };
 }
 
-function statsText({ session, model, length }: Conversation): string {
+function statsText({ session, model, length, answerTokens }: Conversation): string {
   const stats: SessionStats = session.stats;
   return [
     `${length} messages, ${session.position} of ${session.context} tokens`,
     `KV cache ${bytesText(session.kv.bytes)} (${session.kv.keyFormat}/${session.kv.valueFormat})`,
-    `last answer: ${stats.prefillTokens} + ${stats.decodeTokens} tokens`,
+    `last answer: ${stats.prefillTokens} + ${answerTokens} tokens`,
     `prefill ${figure(perSecond(stats.prefillTokens, stats.prefillMs))} tok/s`,
-    `decode ${figure(perSecond(stats.decodeTokens - 1, stats.decodeMs))} tok/s`,
+    `decode ${figure(perSecond(answerTokens - 1, stats.decodeMs))} tok/s`,
     `${model.info.cpuVariant}, ${model.info.threads} threads`,
   ].join("\n") + "\n";
 }

@@ -5,7 +5,7 @@
  */
 
 import { statSync } from "node:fs";
-import type { MetadataValue, Model, ModelInfo } from "../mod.ts";
+import type { MetadataValue, Model } from "../mod.ts";
 import { type Command, commonOptions } from "./command.ts";
 import { openModel } from "./model.ts";
 import { bytesText, print, printJson, table } from "./output.ts";
@@ -37,21 +37,56 @@ export const inspect: Command = {
   },
 };
 
-/** Bytes of keys and values for one token: what `Session.kv.bytes` grows by. */
+/** What the metadata says about the cache: values of keys and of values that one token takes. */
+interface CacheShape {
+  readonly keyValues: number;
+  readonly valueValues: number;
+  readonly contextTrain: number;
+}
+
+/** Reads the shape of the cache; nothing where the file has no layers with attention. */
+function cacheShape(model: Model): CacheShape | undefined {
+  const { metadata } = model;
+  const prefix = String(metadata.get("general.architecture"));
+  const values = (key: string): number[] => {
+    const value = metadata.get(`${prefix}.${key}`);
+    if (typeof value === "number") return [value];
+    return typeof value === "object" ? value.slice().map(Number) : [];
+  };
+  const one = (key: string) => values(key)[0];
+  const layers = one("block_count");
+  const heads = values("attention.head_count");
+  const embedding = one("embedding_length");
+  const [firstHeads] = heads;
+  if (layers === undefined || firstHeads === undefined || embedding === undefined) return undefined;
+  const kvHeads = values("attention.head_count_kv");
+  const counts = kvHeads.length > 0 ? kvHeads : heads;
+  // One number stands for all layers; a list has one for each.
+  const all = counts.length === 1
+    ? (counts[0] as number) * layers
+    : counts.slice(0, layers).reduce((sum, count) => sum + count, 0);
+  const length = embedding / firstHeads;
+  return {
+    keyValues: all * (one("attention.key_length") ?? length),
+    valueValues: all * (one("attention.value_length") ?? length),
+    contextTrain: one("context_length") ?? 0,
+  };
+}
+
+/** What `Session.kv.bytes` will be. */
 function cacheBytes(
-  info: ModelInfo,
+  shape: CacheShape,
   key: CacheFormat,
   value: CacheFormat,
   context: number,
 ): number {
-  const row = info.keyLength * valueBytes[key] + info.valueLength * valueBytes[value];
-  return info.layers * info.kvHeads * row * context;
+  return (shape.keyValues * valueBytes[key] + shape.valueValues * valueBytes[value]) * context;
 }
 
 /** The context lengths worth a row: up to what the model was trained with, and that itself. */
-function contextsOf(info: ModelInfo): number[] {
-  const shorter = contexts.filter((context) => context < info.contextTrain);
-  return info.contextTrain > 0 ? [...shorter, info.contextTrain] : contexts;
+function contextsOf({ contextTrain }: CacheShape): number[] {
+  const shorter = contexts.filter((context) => context < contextTrain);
+  return contextTrain > 0 ? [...shorter, contextTrain] : contexts;
 }
 
 /** Tensors and bytes by format, the largest share first. */
@@ -76,6 +111,7 @@ const pairs: readonly (readonly [CacheFormat, CacheFormat])[] = [
 
 function resultOf(model: Model, isFull: boolean): Record<string, unknown> {
   const { info } = model;
+  const shape = cacheShape(model);
   const metadata = [...model.metadata].map(([key, value]) => [
     key,
     typeof value === "object"
@@ -93,32 +129,43 @@ function resultOf(model: Model, isFull: boolean): Record<string, unknown> {
     metadata: Object.fromEntries(metadata),
     tensors: model.tensors,
     formats: formatsOf(model),
-    kv_cache: hasCache(info)
-      ? contextsOf(info).flatMap((context) =>
+    kv_cache: shape === undefined
+      ? []
+      : contextsOf(shape).flatMap((context) =>
         pairs.map(([key, value]) => ({
           context,
           key_format: key,
           value_format: value,
-          bytes: cacheBytes(info, key, value, context),
+          bytes: cacheBytes(shape, key, value, context),
         }))
-      )
-      : [],
+      ),
   };
 }
 
-/** A file with a vocabulary and no layers has no cache. */
-function hasCache(info: ModelInfo): boolean {
-  return info.layers > 0 && info.kvHeads > 0;
-}
-
 function printAll(model: Model, isFull: boolean): void {
-  const { info, tensors } = model;
+  const { info } = model;
   print(`${info.path}: ${info.architecture}, ${bytesText(statSync(info.path).size)}\n`);
   print(`\nMetadata (${model.metadata.size})\n`);
   for (const [key, value] of model.metadata) print(`  ${key} = ${valueText(value, isFull)}\n`);
-  print(`\nFormats\n`);
+  printTensors(model, isFull);
+  const shape = cacheShape(model);
+  if (shape === undefined) return;
+  print(`\nKV cache by context length, keys/values\n`);
+  print(table([
+    ["  tokens", ...pairs.map(([key, value]) => `${key}/${value}`)],
+    ...contextsOf(shape).map((context) => [
+      `  ${context}`,
+      ...pairs.map(([key, value]) => bytesText(cacheBytes(shape, key, value, context))),
+    ]),
+  ]));
+}
+
+function printTensors(model: Model, isFull: boolean): void {
+  const { tensors } = model;
+  if (tensors.length === 0) return print("\nNo tensors: a vocabulary only\n");
   const formats = formatsOf(model);
   const total = formats.reduce((sum, row) => sum + row.bytes, 0);
+  print(`\nFormats\n`);
   print(table([
     ["  format", "tensors", "bytes", "share"],
     ...formats.map(({ format, tensors, bytes }) => [
@@ -139,15 +186,6 @@ function printAll(model: Model, isFull: boolean): void {
   if (shown.length < tensors.length) {
     print(`  … and ${tensors.length - shown.length} more (--full)\n`);
   }
-  if (!hasCache(info)) return;
-  print(`\nKV cache by context length, keys/values\n`);
-  print(table([
-    ["  tokens", ...pairs.map(([key, value]) => `${key}/${value}`)],
-    ...contextsOf(info).map((context) => [
-      `  ${context}`,
-      ...pairs.map(([key, value]) => bytesText(cacheBytes(info, key, value, context))),
-    ]),
-  ]));
 }
 
 function valueText(value: MetadataValue, isFull: boolean): string {

@@ -67,7 +67,7 @@ export const run: Command = {
     }
     const steps = await read(generation, given);
     if (given.has("json")) printJson(resultOf(model, session, generation, steps, given));
-    else note(summaryOf(model, session, generation));
+    else note(summaryOf(model, session, generation, steps.length));
     return 0;
   },
 };
@@ -134,7 +134,7 @@ function resultOf(
       load_ms: model.info.loadMs,
       prefill_ms: stats.prefillMs,
       prefill_tok_s: perSecond(stats.prefillTokens, stats.prefillMs),
-      decode_tok_s: perSecond(stats.decodeTokens - 1, stats.decodeMs),
+      decode_tok_s: perSecond(steps.length - 1, stats.decodeMs),
       first_token_ms: stats.firstTokenMs,
     },
     memory: {
@@ -148,7 +148,7 @@ function resultOf(
 }
 
 /** The same figures in one line. */
-function summaryOf(model: Model, session: Session, generation: Generation): string {
+function summaryOf(model: Model, session: Session, generation: Generation, count: number): string {
   const { stats } = session;
   const { info } = model;
   const why = generation.stopReason === "length"
@@ -157,11 +157,11 @@ function summaryOf(model: Model, session: Session, generation: Generation): stri
     ? " (context full)"
     : "";
   return [
-    `${stats.prefillTokens} + ${stats.decodeTokens} tokens${why}`,
+    `${stats.prefillTokens} + ${count} tokens${why}`,
     `load ${figure(info.loadMs)} ms`,
     `first token ${figure(stats.firstTokenMs)} ms`,
     `prefill ${figure(perSecond(stats.prefillTokens, stats.prefillMs))} tok/s`,
-    `decode ${figure(perSecond(stats.decodeTokens - 1, stats.decodeMs))} tok/s`,
+    `decode ${figure(perSecond(count - 1, stats.decodeMs))} tok/s`,
     `weights ${bytesText(info.weightsBytes)}`,
     `KV cache ${bytesText(session.kv.bytes)}`,
     `${info.cpuVariant}, ${info.threads} ${info.threads === 1 ? "thread" : "threads"}`,

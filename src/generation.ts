@@ -89,6 +89,8 @@ export class Generation implements AsyncIterableIterator<Step> {
 
   async *#run(): AsyncGenerator<Step> {
     const { request, signal, stop, onPrefill } = this.#settings;
+    const total = this.promptTokens.length;
+    let read = 0;
     signal?.throwIfAborted();
     const core = this.#core;
     const before = core.position;
@@ -99,9 +101,11 @@ export class Generation implements AsyncIterableIterator<Step> {
     let finished = false;
     try {
       for await (const record of core.run(this.promptTokens, request, signal)) {
-        if (record.kind === "prefill") onPrefill?.({ done: record.done, total: record.total });
+        if (record.kind === "prefill") onPrefill?.({ done: read = record.done, total });
         if (record.kind === "end") end = record;
         if (record.kind !== "token") continue;
+        // The engine reports only pieces that aren't the last one.
+        if (read < total) onPrefill?.({ done: read = total, total });
         kept.follow(record);
         const { token, text, logprob, top, position } = record;
         for (const step of filter.push({ token, text, logprob, top, position })) {

@@ -193,7 +193,7 @@ export class Session {
     try {
       for await (const record of core.run(tokens, prefillRequest(flags), signal)) {
         if (record.kind === "prefill") {
-          options.onPrefill?.({ done: record.done, total: record.total });
+          options.onPrefill?.({ done: record.done, total: tokens.length });
         } else if (record.kind === "prompt") {
           scores[record.position - before] = record.logprob;
         } else if (record.kind === "end") {
@@ -205,6 +205,7 @@ export class Session {
         signal?.throwIfAborted();
         throw new EngineError("cancelled", "The prefill was cancelled");
       }
+      options.onPrefill?.({ done: tokens.length, total: tokens.length });
       finished = true;
     } finally {
       if (!finished && !core.disposed) core.truncate(Math.min(before, core.position));

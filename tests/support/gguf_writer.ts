@@ -73,15 +73,14 @@ export function writeGguf(
 
 class Sink {
   #buffer = new Uint8Array(1 << 16);
-  #view = new DataView(this.#buffer.buffer);
   #length = 0;
 
   u32(value: number): void {
-    this.#view.setUint32(this.#grow(4), value, true);
+    this.#at(4).setUint32(0, value, true);
   }
 
   u64(value: bigint): void {
-    this.#view.setBigUint64(this.#grow(8), BigInt.asUintN(64, value), true);
+    this.#at(8).setBigUint64(0, BigInt.asUintN(64, value), true);
   }
 
   bytes(bytes: Uint8Array): void {
@@ -113,12 +112,18 @@ class Sink {
   #scalar(type: string, value: string | number | bigint | boolean): void {
     if (type === "string") return this.text(String(value));
     if (type === "uint64" || type === "int64") return this.u64(BigInt(value));
-    if (type === "float32") return this.#view.setFloat32(this.#grow(4), Number(value), true);
-    if (type === "float64") return this.#view.setFloat64(this.#grow(8), Number(value), true);
+    if (type === "float32") return this.#at(4).setFloat32(0, Number(value), true);
+    if (type === "float64") return this.#at(8).setFloat64(0, Number(value), true);
     if (type === "bool" || type === "uint8") {
-      return this.#view.setUint8(this.#grow(1), Number(value));
+      return this.#at(1).setUint8(0, Number(value));
     }
     this.u32(Number(value) >>> 0);
+  }
+
+  /** The next bytes; the buffer may be another one after this. */
+  #at(count: number): DataView {
+    const at = this.#grow(count);
+    return new DataView(this.#buffer.buffer, at, count);
   }
 
   #grow(count: number): number {
@@ -128,7 +133,6 @@ class Sink {
       const larger = new Uint8Array(Math.max(this.#length, this.#buffer.length * 2));
       larger.set(this.#buffer.subarray(0, at));
       this.#buffer = larger;
-      this.#view = new DataView(larger.buffer);
     }
     return at;
   }

@@ -74,8 +74,6 @@ pub const punctuation = set(&.{ .pc, .pd, .ps, .pe, .pi, .pf, .po });
 pub const symbol = set(&.{ .sm, .sc, .sk, .so });
 /// \s: the property White_Space.
 pub const space = set(&.{ .zs, .zl, .zp, .cc_space });
-/// \p{C}
-pub const other = set(&.{ .cc, .cf, .cs, .co, .cn });
 /// \p{Han}
 pub const han: Mask = 1 << 31;
 

@@ -123,7 +123,7 @@ pub const Vocabulary = struct {
         const reachable = switch (kind) {
             .normal, .unused => plain != null and !std.mem.eql(u8, text, "") and !spacedByHand(text, spelling),
             // SentencePiece's user-defined pieces take part in merges; its byte pieces don't.
-            .user_defined => spelling == .sentence_piece and text.len > 0,
+            .user_defined => spelling == .sentence_piece and text.len > 0 and !spacedByHand(text, spelling),
             .control, .unknown, .byte, .undefined => false,
         };
         if (spelling == .sentence_piece) if (byteOf(text)) |byte| {

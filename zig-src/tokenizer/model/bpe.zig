@@ -30,7 +30,7 @@ pub const Model = struct {
     pairs: pieces.PairTable,
     /// The symbol of each byte, where words are bytes.
     byte_symbols: [256]u32,
-    /// What a byte that has no token is written as: the tokens of U+FFFD.
+    /// What an invalid byte that has no token is written as: the tokens of U+FFFD.
     replacement: []const u32,
     verdicts: job_file.Verdicts,
     count: u32,
@@ -119,7 +119,11 @@ pub const Model = struct {
     fn emitBytes(model: *const Model, vocabulary: *const Vocabulary, job: *Job, bytes: []const u8) Job.Error!void {
         for (bytes) |byte| {
             const id = if (model.byte_level) model.byte_symbols[byte] else vocabulary.byte_tokens[byte];
-            if (id < model.count) try job.emit(id) else try job.out.appendSlice(job.gpa, model.replacement);
+            if (id < model.count) {
+                try job.emit(id);
+            } else if (neverInText(byte)) {
+                try job.out.appendSlice(job.gpa, model.replacement);
+            }
         }
     }
 
@@ -155,6 +159,12 @@ pub const Model = struct {
         return ids.items;
     }
 };
+
+/// Bytes that valid UTF-8 doesn't have. Vocabularies often lack tokens for them. Any other byte
+/// that lacks a token is passed over, as the models' own tokenizers do.
+fn neverInText(byte: u8) bool {
+    return byte == 0xC0 or byte == 0xC1 or byte >= 0xF5;
+}
 
 /// The number of a part of a merge. One that is no token gets a number behind the tokens.
 fn symbolOf(arena: Allocator, vocabulary: *Vocabulary, bytes: []const u8) Error!u32 {

@@ -53,11 +53,11 @@ pub const Model = struct {
             const char = unicode.decode(text, at);
             at += char.len;
             const mask = char.mask();
-            if (mask & unicode.space != 0) {
+            if (char.code == '\t' or char.code == '\n' or char.code == '\r' or mask & blanks != 0) {
                 try model.endWord(vocabulary, job);
-            } else if (char.code == 0 or char.code == unicode.replacement or mask & unicode.other != 0) {
+            } else if (char.code == unicode.replacement or mask & dropped != 0) {
                 continue;
-            } else if (stands_alone(char.code, mask)) {
+            } else if (standsAlone(char.code, mask)) {
                 try model.endWord(vocabulary, job);
                 try model.append(job, char.code);
                 try model.endWord(vocabulary, job);
@@ -110,8 +110,12 @@ pub const Model = struct {
     }
 };
 
+const blanks = unicode.set(&.{ .zs, .zl, .zp });
+/// Control characters, the white space among them included, and what no text should have.
+const dropped = unicode.set(&.{ .cc, .cc_space, .cf, .co, .cs });
+
 /// Punctuation in the wider sense of BERT, and Han characters.
-fn stands_alone(code: u21, mask: unicode.Mask) bool {
+fn standsAlone(code: u21, mask: unicode.Mask) bool {
     if (mask & unicode.punctuation != 0) return true;
     if (code < 127) return mask & unicode.symbol != 0;
     return switch (code) {

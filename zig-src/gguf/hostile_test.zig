@@ -47,8 +47,11 @@ const cases = [_]Case{
     .{ .name = "array of an unknown type", .expected = error.UnknownValueType, .make = unknownElement },
     .{ .name = "bool of 2", .expected = error.InvalidBool, .make = badBool },
     .{ .name = "bool of 255 in an array", .expected = error.InvalidBool, .make = badBools },
+    .{ .name = "bool of 2 in an array", .expected = error.InvalidBool, .make = boolOfTwo },
     .{ .name = "array of 2^64 - 1 bytes", .expected = error.CountTooLarge, .make = arrayCount(.uint8, u64_max) },
     .{ .name = "array whose size wraps around", .expected = error.CountTooLarge, .make = arrayCount(.uint64, 1 << 61) },
+    .{ .name = "one number more than there is room for", .expected = error.CountTooLarge, .make = arrayCount(.uint64, 4) },
+    .{ .name = "one string more than there is room for", .expected = error.CountTooLarge, .make = arrayCount(.string, 4) },
     .{ .name = "array of 2^60 strings", .expected = error.CountTooLarge, .make = arrayCount(.string, 1 << 60) },
     .{ .name = "array of 2^60 arrays", .expected = error.CountTooLarge, .make = arrayCount(.array, 1 << 60) },
     .{ .name = "array's string past the end", .expected = error.StringPastEnd, .make = arrayStringPastEnd },
@@ -312,6 +315,13 @@ fn badBools(f: *Forge) !void {
     try f.key("k", .array);
     try f.arrayOf(.bool, 3);
     try f.raw("\x00\x01\xff");
+}
+
+fn boolOfTwo(f: *Forge) !void {
+    try f.header(0, 1);
+    try f.key("k", .array);
+    try f.arrayOf(.bool, 2);
+    try f.raw("\x02\x01");
 }
 
 fn arrayCount(comptime element: value.Type, comptime len: u64) *const fn (*Forge) anyerror!void {

@@ -68,12 +68,10 @@ pub fn cut(input: Input, measure: Measure, target: f64, scratch: []f32) Cut {
     var sums: [buckets]f64 = @splat(0);
     addToBuckets(input.values, range, measure, &sums);
     var need = target;
-    const met = meet(&sums, &need) orelse return switch (measure) {
-        // Fewer candidates than asked for.
-        .count => .everything,
-        // A rounding error short, and the caller has promised that nothing lower is needed.
-        .mass => .{ .threshold = bottom, .ties = input.values.len },
-    };
+    // Short of the target with all of them: there are fewer than were asked for, or a rounding
+    // error is missing and the caller has promised that nothing lower is needed.
+    const met = meet(&sums, &need) orelse
+        return .{ .threshold = bottom, .ties = input.values.len };
     return cutScratch(gatherFrom(input.values, range, met, scratch), measure, need);
 }
 

@@ -233,19 +233,24 @@ cancelling("a signal ends a prefill within 50 ms, and the session is as it was",
   using session = model.session({ context: 8192 });
   await session.prefill("the");
   const before = session.position;
-  const times: number[] = [];
-  for (let i = 0; i < 5 && Math.min(...times) >= 50; i++) {
+  const tries: [took: number, piece: number][] = [];
+  const late = ([took, piece]: [number, number]) => took >= Math.max(50, piece / 2);
+  while (tries.length < 5 && tries.every(late)) {
     const controller = new AbortController();
-    const promise = rejection(session.prefill(long(8000), { signal: controller.signal }));
-    await sleep(60);
+    const { signal } = controller;
+    const pieces: number[] = [];
+    const onPrefill = () => void pieces.push(performance.now());
+    const promise = rejection(session.prefill(long(8000), { signal, onPrefill }));
+    while (pieces.length < 3) await sleep(1);
     const asked = performance.now();
     controller.abort(new Error("enough"));
     assert.is((await promise).message, "enough");
-    times.push(performance.now() - asked);
+    tries.push([performance.now() - asked, (pieces[2] ?? NaN) - (pieces[1] ?? NaN)]);
     assert.is(session.position, before);
   }
-  // The bound is the engine's; a machine with other work is given some attempts.
-  assert.ok(Math.min(...times) < 50, `took ${times} ms`);
+  // Where the machine has so much other work that a piece of the prefill takes long, half of a
+  // piece is the bound: the engine looks at every layer, of which a piece has six.
+  assert.ok(!tries.every(late), `took, and a piece: ${tries.join("; ")} ms`);
   await session.step();
 });
 

@@ -18,6 +18,7 @@ pub const rules = .{
     @import("tidy/reachable.zig"),
     @import("tidy/registries.zig"),
     @import("tidy/switches.zig"),
+    @import("tidy/seams.zig"),
 };
 
 comptime {
@@ -78,7 +79,10 @@ test "the registries of the house are seen as such" {
     const arena = arena_state.allocator();
     const tree = try tree_file.load(arena, std.testing.io);
     const found = try zig_text.registries(arena, tree);
-    for ([_][]const u8{ "quant", "arch", "sampler", "cache", "tidy" }) |name| {
+    const names = [_][]const u8{
+        "quant", "arch", "op", "sampler", "backend", "cache", "capi", "tokenizer/pre", "tidy",
+    };
+    for (names) |name| {
         const folder = try std.fmt.allocPrint(arena, "zig-src/{s}", .{name});
         for (found) |registry| {
             if (std.mem.eql(u8, registry.folder, folder)) break;

@@ -94,7 +94,7 @@ async function read(generation: Generation, given: Arguments): Promise<Step[]> {
       if (top) note(`\n${stepText(step)}\n`);
     }
   } finally {
-    if (isShown) print("\n");
+    if (isShown && steps.length > 0) print("\n");
   }
   return steps;
 }

@@ -1,0 +1,381 @@
+/**
+ * The command line, run as a user runs it: what it prints, what it refuses and how, and its exit
+ * status. The real model is fetched when it isn't in the cache yet.
+ */
+
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { greedy, loadModel, resolveModel } from "../mod.ts";
+
+const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
+const runtimeArguments = "Deno" in globalThis ? ["run", "--quiet", "--allow-all"] : ["run"];
+
+interface Ended {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs one command line to its end. */
+function vitrine(args: string[], input = "", env: Record<string, string> = {}): Ended {
+  const run = spawnSync(process.execPath, [...runtimeArguments, main, ...args], {
+    encoding: "utf8",
+    input,
+    env: { ...process.env, ...env },
+  });
+  return { status: run.status, stdout: run.stdout, stderr: run.stderr };
+}
+
+/** Runs a command that must succeed, and parses its JSON. */
+// deno-lint-ignore no-explicit-any
+function json(args: string[], input = ""): any {
+  const [command, ...rest] = args as [string, ...string[]];
+  const run = vitrine([command, "--json", ...rest], input);
+  assert.is(run.status, 0, run.stderr);
+  return JSON.parse(run.stdout);
+}
+
+const cli = suite<{ folder: string; model: string }>("cli");
+
+cli.before(async (context) => {
+  context.folder = mkdtempSync(join(tmpdir(), "vitrine-cli-"));
+  context.model = await resolveModel("smollm2");
+});
+
+cli.after((context) => rmSync(context.folder, { recursive: true, force: true }));
+
+cli("each command has a help, and the overview names it", () => {
+  const overview = vitrine(["--help"]);
+  assert.is(overview.status, 0);
+  for (const name of ["run", "chat", "tokenize", "inspect", "perplexity", "pull", "bench"]) {
+    assert.match(overview.stdout, new RegExp(`^  ${name} `, "m"));
+    const help = vitrine([name, "--help"]);
+    assert.is(help.status, 0);
+    assert.match(help.stdout, new RegExp(`^usage: vitrine ${name} `));
+    assert.match(help.stdout, /--json/);
+  }
+});
+
+cli("what doesn't fit is refused by name, with exit status 2", () => {
+  const refusals: [string[], RegExp][] = [
+    [[], /usage: vitrine COMMAND/],
+    [["pul", "x"], /found "pul"; did you mean pull\?/],
+    [["run"], /Expected run \[MODEL\] PROMPT, but found nothing/],
+    [["run", "a", "b", "c"], /but found "a" "b" "c"/],
+    [["run", "--tempreature", "1", "x"], /found --tempreature; did you mean --temperature\?/],
+    [["run", "-n", "many", "x"], /whole number of at least 1 after --tokens, but found "many"/],
+    [["run", "-n", "x"], /whole number .* after --tokens, but found "x"|but found nothing/],
+    [["run", "--seed", "--raw", "x"], /Expected S after --seed, but found --raw/],
+    [["run", "--seed", "18446744073709551616", "x"], /from 0 to 2\^64 - 1 after --seed/],
+    [["run", "--seed", "1", "--seed", "2", "x"], /Expected --seed once/],
+    [
+      ["run", "--greedy", "--top-k", "4", "x"],
+      /--greedy without other sampler stages, but found --top-k/,
+    ],
+    [["run", "--temperature", "-1", "x"], /temperature .* but found -1/],
+    [["run", "--temperature", "hot", "x"], /a number after --temperature, but found "hot"/],
+    [["run", "--key-format", "f61", "x"], /f32 or f16 or bf16 after --key-format, but found "f61"/],
+    [["run", "--logprobs", "65", "x"], /from 0 to 64 after --logprobs/],
+    [["run", "--raw=yes", "x"], /no value for --raw/],
+    [["tokenize", "smollm2"], /Expected a text or --file, but found neither/],
+    [["tokenize", "smollm2", "x", "--file", "y"], /but found both/],
+    [["perplexity", "smollm2"], /Expected --file/],
+    [["perplexity", "smollm2", "--file", "/none"], /text file at \/none, but found ENOENT/],
+  ];
+  for (const [args, message] of refusals) {
+    const run = vitrine(args);
+    assert.is(run.status, 2, `${args.join(" ")}: ${run.stderr}`);
+    assert.match(run.stderr + run.stdout, message);
+  }
+});
+
+cli("a failure has exit status 1 and, with --json, an object with a code", () => {
+  const run = vitrine(["inspect", "./none.gguf", "--json"]);
+  assert.is(run.status, 1);
+  assert.match(run.stderr, /^vitrine inspect: Expected /);
+  assert.match(JSON.parse(run.stdout).error.code, /^(file|model)-not-found$/);
+  assert.is(vitrine(["inspect", main]).status, 1);
+});
+
+cli("run gives the JSON that programs read, the same as the library", async ({ model }) => {
+  const result = json([
+    "run",
+    model,
+    "The capital of France is",
+    "--raw",
+    "--greedy",
+    "-n",
+    "6",
+    "--logprobs",
+    "3",
+  ]);
+  assert.is(result.steps.length, result.tokens.length);
+  assert.is(result.steps.map((s: { text: string }) => s.text).join(""), result.text);
+  for (const [i, step] of result.steps.entries()) {
+    assert.is(step.token, result.tokens[i]);
+    assert.is(step.top.length, 3);
+    assert.is(step.top[0].token, step.token);
+    assert.is(step.top[0].logprob, step.logprob);
+    assert.ok(step.logprob < 0 && step.top[1].logprob <= step.top[0].logprob);
+  }
+  for (const name of ["load_ms", "prefill_ms", "prefill_tok_s", "decode_tok_s", "first_token_ms"]) {
+    assert.ok(result.timings[name] > 0, name);
+  }
+  for (const name of ["weights_bytes", "kv_bytes", "peak_rss_bytes"]) {
+    assert.ok(Number.isInteger(result.memory[name]) && result.memory[name] > 1e6, name);
+  }
+  assert.type(result.cpu_variant, "string");
+  assert.ok(result.threads >= 1);
+
+  using loaded = await loadModel(model);
+  using session = loaded.session();
+  const generation = session.generate("The capital of France is", {
+    sampler: [greedy()],
+    maxTokens: 6,
+  });
+  const text = await generation.text();
+  assert.is(result.text, text);
+  assert.equal(result.prompt_tokens, Array.from(generation.promptTokens));
+  assert.is(result.memory.kv_bytes, session.kv.bytes);
+});
+
+cli(
+  "the same seed gives the same text, whatever the threads; the chain is printed",
+  ({ model }) => {
+    const args = [
+      "run",
+      model,
+      "Once upon a time",
+      "-n",
+      "12",
+      "--seed",
+      "7",
+      "--top-p",
+      "0.9",
+      "--temperature",
+      "0.8",
+    ];
+    const one = json([...args, "--threads", "1"]);
+    const two = json([...args, "--threads", "2"]);
+    assert.equal(one.tokens, two.tokens);
+    assert.equal(one.steps, two.steps);
+    assert.equal(one.sampler.map((s: { name: string }) => s.name), ["top_p", "temperature"]);
+    const people = vitrine(args);
+    assert.is(people.stdout, `${one.text}\n`);
+    assert.match(people.stderr, /sampler: top_p 0.9, temperature 0.8; seed 7/);
+    assert.match(people.stderr, /decode .* tok\/s/);
+    assert.match(
+      vitrine(["run", model, "x", "-n", "1"]).stderr,
+      /sampler: temperature 0.7, top_k 40, top_p 0.95; seed \d+/,
+    );
+  },
+);
+
+cli("--raw leaves the chat template out, --ctx and the formats size the cache", ({ model }) => {
+  const raw = json(["run", model, "Hi", "--raw", "-n", "1", "--ctx", "256", "--key-format", "f32"]);
+  const chat = json(["run", model, "Hi", "-n", "1", "--ctx", "256", "--value-format", "bf16"]);
+  assert.is(raw.prompt_tokens.length, 1);
+  assert.ok(chat.prompt_tokens.length > 10);
+  assert.is(raw.memory.kv_bytes, chat.memory.kv_bytes * 1.5);
+});
+
+cli("a full context ends the answer and says so", ({ model }) => {
+  const result = json([
+    "run",
+    model,
+    "One two three",
+    "--raw",
+    "--greedy",
+    "-n",
+    "500",
+    "--ctx",
+    "16",
+  ]);
+  assert.is(result.stop_reason, "context");
+  assert.ok(result.tokens.length > 0 && result.tokens.length <= 16);
+  const run = vitrine([
+    "run",
+    model,
+    "a b c d e f g h i j k l m n o p q r s t",
+    "--raw",
+    "--ctx",
+    "8",
+  ]);
+  assert.is(run.status, 1);
+  assert.match(run.stderr, /expected at most 8 .* found \d+/i);
+});
+
+cli("tokenize: ids, special tokens and the file agree", async ({ model, folder }) => {
+  const file = join(folder, "text.txt");
+  writeFileSync(file, "Hello world");
+  using loaded = await loadModel(model, { vocabularyOnly: true });
+  const tokens = json(["tokenize", model, "Hello world"]).tokens;
+  assert.equal(tokens, Array.from(loaded.tokenize("Hello world")));
+  assert.equal(json(["tokenize", model, "--file", file]).tokens, tokens);
+  assert.is(json(["tokenize", model, "<|im_start|>"]).tokens.length, 1);
+  assert.ok(json(["tokenize", model, "<|im_start|>", "--no-special"]).tokens.length > 1);
+  assert.equal(
+    json(["tokenize", "--", model, "--no-bos"]).tokens,
+    Array.from(loaded.tokenize("--no-bos")),
+  );
+  assert.match(vitrine(["tokenize", model, "Hello world"]).stdout, /" world"/);
+});
+
+cli("inspect: what it says about the cache is what a session takes", async ({ model }) => {
+  const result = json(["inspect", model]);
+  assert.is(result.architecture, "llama");
+  assert.is(result.metadata["general.architecture"], "llama");
+  assert.is(result.tensors.length, 272);
+  assert.is(
+    result.formats.reduce((sum: number, f: { tensors: number }) => sum + f.tensors, 0),
+    272,
+  );
+  using loaded = await loadModel(model);
+  for (const row of result.kv_cache.filter((row: { context: number }) => row.context === 512)) {
+    using session = loaded.session({
+      context: 512,
+      kv: { key: row.key_format, value: row.value_format },
+    });
+    assert.is(session.kv.bytes, row.bytes);
+  }
+  const people = vitrine(["inspect", model]);
+  for (const part of [/general\.name/, /q4_1 +210/, /token_embd\.weight/, /KV cache/]) {
+    assert.match(people.stdout, part);
+  }
+});
+
+cli("perplexity is the mean over the predicted tokens of all chunks", async ({ model, folder }) => {
+  const file = join(folder, "prose.txt");
+  const text = "It was the best of times, it was the worst of times. ".repeat(4);
+  writeFileSync(file, text);
+  const result = json(["perplexity", model, "--file", file, "--ctx", "16", "-n", "40"]);
+  assert.is(result.tokens, 15 + 15 + 7);
+  assert.ok(Math.abs(Math.log(result.perplexity) - result.nll) < 1e-9);
+
+  // The same from logits, position by position, with the softmax written out here.
+  using loaded = await loadModel(model);
+  const tokens = loaded.tokenize(text).subarray(0, 40);
+  let sum = 0;
+  for (const from of [0, 16, 32]) {
+    using session = loaded.session({ context: 16 });
+    const chunk = tokens.subarray(from, from + 16);
+    await session.prefill(chunk, { allLogits: true });
+    for (let i = 0; i + 1 < chunk.length; i++) {
+      const logits = session.logits(i);
+      const most = logits.reduce((a, b) => Math.max(a, b));
+      const mass = logits.reduce((total, x) => total + Math.exp(x - most), 0);
+      sum += most + Math.log(mass) - (logits[chunk[i + 1] as number] as number);
+    }
+  }
+  assert.ok(Math.abs(sum / 37 - result.nll) < 1e-4, `${sum / 37} and ${result.nll}`);
+});
+
+cli("pull prints the path of what is there", ({ model }) => {
+  assert.is(vitrine(["pull", "smollm2"]).stdout, `${model}\n`);
+  assert.equal(json(["pull", model]), { path: model, bytes: 98362432, fetched: false });
+});
+
+cli("chat answers, keeps the conversation, and obeys its commands", ({ model }) => {
+  const input = [
+    "My name is Ann.",
+    "/stats",
+    "/sampler --temperature 0.5 --seed 3",
+    "/smapler",
+    "/sampler --top-q 1",
+    "/reset",
+    "/stats",
+    "/exit",
+    "not read",
+  ].join("\n");
+  const run = vitrine(["chat", model, "--greedy", "-n", "8", "--ctx", "256"], input);
+  assert.is(run.status, 0, run.stderr);
+  assert.match(run.stderr, /sampler: greedy/);
+  assert.match(run.stderr, /2 messages, \d+ of 256 tokens/);
+  assert.match(run.stderr, /temperature 0.5; seed 3/);
+  assert.match(run.stderr, /found \/smapler; did you mean \/sampler\?/);
+  assert.match(run.stderr, /Expected an option of \/sampler, but found --top-q/);
+  assert.match(run.stderr, /0 messages, 0 of 256 tokens/);
+  const answers = vitrine(
+    ["chat", model, "--greedy", "-n", "8", "--ctx", "256", "--json"],
+    "Hi\nAgain\n",
+  );
+  const lines = answers.stdout.trim().split("\n").map((line) => JSON.parse(line));
+  assert.is(lines.length, 2);
+  for (const line of lines) assert.ok(line.tokens.length > 0 && line.text.length > 0);
+});
+
+/** Waits until a stream has said something that matches. */
+function said(child: ChildProcess, stream: "stdout" | "stderr", pattern: RegExp): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    child[stream]?.on("data", (chunk) => {
+      text += String(chunk);
+      if (pattern.test(text)) resolve();
+    });
+    child.once("close", () => reject(new Error(`Expected ${pattern}, but found ${text}`)));
+  });
+}
+
+cli("Ctrl-C stops the answer of a chat and not the program, and ends a run", async ({ model }) => {
+  const chat = spawn(process.execPath, [
+    ...runtimeArguments,
+    main,
+    "chat",
+    model,
+    "--ctx",
+    "4096",
+    "--seed",
+    "1",
+  ]);
+  const exited = new Promise<number | null>((resolve) =>
+    chat.once("exit", (code) => resolve(code))
+  );
+  const stopped = said(chat, "stdout", /\(stopped\)/);
+  stopped.catch(() => undefined);
+  const answering = said(chat, "stdout", /\w/);
+  chat.stdin?.write("Write a very long story about the sea, with many chapters.\n");
+  await answering;
+  chat.kill("SIGINT");
+  await stopped;
+  const stats = said(chat, "stderr", /2 messages/);
+  chat.stdin?.end("/stats\n/exit\n");
+  await stats;
+  assert.is(await exited, 0);
+
+  const run = spawn(process.execPath, [
+    ...runtimeArguments,
+    main,
+    "run",
+    model,
+    "--raw",
+    "-n",
+    "4000",
+    "One, two,",
+  ]);
+  const ended = new Promise<number | null>((resolve) => run.once("exit", (code) => resolve(code)));
+  await said(run, "stdout", /\w/);
+  run.kill("SIGINT");
+  assert.is(await ended, 130);
+});
+
+cli("bench prints rates of ours, and none of the peer that was left out", ({ model }) => {
+  const result = json(["bench", model, "--no-peer", "-p", "16", "-n", "4", "-r", "2"]);
+  assert.ok(result.prefill_tok_s > 0 && result.decode_tok_s > 0);
+  assert.is(result.peer, null);
+  for (const part of ["prefill", "decode"]) {
+    const { median, min, max } = result[part];
+    assert.ok(min <= median && median <= max);
+  }
+  assert.match(
+    vitrine(["bench", model, "--no-peer", "-p", "16", "-n", "4", "-r", "1"]).stdout,
+    /Vitrine +\d/,
+  );
+});
+
+cli.run();

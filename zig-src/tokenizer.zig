@@ -256,5 +256,6 @@ test {
     _ = @import("tokenizer/stream.zig");
     _ = @import("tokenizer/unicode.zig");
     _ = @import("tokenizer/test_golden.zig");
+    _ = @import("tokenizer/test_small.zig");
     _ = @import("tokenizer/test_vectors.zig");
 }

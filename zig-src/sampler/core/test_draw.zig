@@ -79,6 +79,35 @@ test "the ends of the unit interval draw the first and the last token that have 
     try std.testing.expectEqual(401, draw.pick(&set, 1 - 0x1p-53));
 }
 
+test "a target on the edge between two tokens or two blocks draws the later one" {
+    const gpa = std.testing.allocator;
+    const values: [2 * sweep.block_len]f32 = @splat(1);
+    var set: Candidates = try .init(gpa, values.len);
+    defer set.deinit(gpa);
+    try set.begin(&values);
+    try std.testing.expectEqual(1, draw.pick(&set, 1.0 / 256.0));
+    try std.testing.expectEqual(sweep.block_len, draw.pick(&set, 0.5));
+}
+
+test "no rounding error draws a masked token" {
+    const gpa = std.testing.allocator;
+    var prng: std.Random.DefaultPrng = .init(23);
+    var values: [sweep.block_len]f32 = @splat(-inf);
+    var set: Candidates = try .init(gpa, values.len);
+    defer set.deinit(gpa);
+    var fell_short = false;
+    for (0..100) |_| {
+        for (values[0..61]) |*x| x.* = prng.random().floatNorm(f32);
+        try set.begin(&values);
+        var sum: f64 = 0;
+        for (0..61) |index| sum += set.weight(index);
+        // In about half of the rounds the block's mass was rounded up.
+        fell_short = fell_short or set.mass() > sum;
+        try std.testing.expectEqual(60, draw.pick(&set, 1 - 0x1p-53));
+    }
+    try std.testing.expect(fell_short);
+}
+
 test "log-probabilities are those of the model, whatever the stages" {
     const gpa = std.testing.allocator;
     var prng: std.Random.DefaultPrng = .init(22);

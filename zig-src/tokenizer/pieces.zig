@@ -91,8 +91,17 @@ pub const ByteTable = struct {
 
     /// Puts a piece in unless an equal one is there, which is then returned.
     pub fn put(table: *ByteTable, pieces: *const Pieces, number: u32) ?u32 {
+        return table.putHashed(pieces, number, hashOf(pieces.get(number)));
+    }
+
+    /// Asks for the memory that `putHashed` will need. A vocabulary's table is larger than the
+    /// near caches, so that waiting for one slot after the other is most of the time to load it.
+    pub inline fn prefetch(table: *const ByteTable, hash: u64) void {
+        @prefetch(&table.slots[@as(usize, @truncate(hash)) & (table.slots.len - 1)], .{ .rw = .write });
+    }
+
+    pub fn putHashed(table: *ByteTable, pieces: *const Pieces, number: u32, hash: u64) ?u32 {
         const bytes = pieces.get(number);
-        const hash = hashOf(bytes);
         const slot = table.probe(pieces, bytes, hash);
         if (slot.number != none) return slot.number;
         // Whoever puts in more than was said at first uses `putMore`.

@@ -78,7 +78,12 @@ pub const Vocabulary = struct {
 
         try vocabulary.bytes.reserve(arena, n, text_bytes);
         vocabulary.table = try .init(arena, n);
-        for (0..n) |i| try vocabulary.addToken(arena, @intCast(i), spelling, diag);
+        var waiting: Waiting = .{};
+        for (0..n) |i| {
+            const id: u32 = @intCast(i);
+            if (try vocabulary.addToken(arena, id, spelling)) try waiting.add(&vocabulary, id, diag);
+        }
+        try waiting.finish(&vocabulary, diag);
         vocabulary.special = try .init(arena, &vocabulary, diag);
         if (spelling != .byte_level) vocabulary.fillByteTokens();
         return vocabulary;
@@ -105,14 +110,16 @@ pub const Vocabulary = struct {
         vocabulary.scores = try arena.dupe(f32, scores[0..n]);
     }
 
-    fn addToken(vocabulary: *Vocabulary, arena: Allocator, id: u32, spelling: Spelling, diag: *Diagnostic) Error!void {
+    /// Stores what the token stands for; true when text can become the token.
+    fn addToken(vocabulary: *Vocabulary, arena: Allocator, id: u32, spelling: Spelling) Error!bool {
         const text = vocabulary.texts.get(id);
         const start = vocabulary.bytes.bytes.items.len;
         const out = try vocabulary.bytes.bytes.addManyAsSlice(arena, text.len);
         const kind = vocabulary.types[id];
         const plain = switch (kind) {
             .normal, .unused, .byte, .undefined => spell(text, out, spelling),
-            .control, .user_defined, .unknown => null,
+            .user_defined => if (spelling == .sentence_piece) spell(text, out, spelling) else null,
+            .control, .unknown => null,
         };
         if (plain == null) @memcpy(out, text);
         const len = if (plain) |bytes| bytes.len else text.len;
@@ -133,12 +140,10 @@ pub const Vocabulary = struct {
                 vocabulary.bytes.bytes.shrinkRetainingCapacity(start + 1);
                 vocabulary.bytes.ends.items[id] = @intCast(start + 1);
                 vocabulary.byte_tokens[byte] = id;
-                return;
+                return false;
             }
         };
-        if (!reachable) return;
-        const other = vocabulary.table.put(&vocabulary.bytes, id) orelse return;
-        if (std.mem.eql(u8, vocabulary.texts.get(other), text)) return duplicate(diag, text, other, id);
+        return reachable;
     }
 
     /// Bytes that no byte token covers may be tokens by themselves.
@@ -168,6 +173,36 @@ pub const Vocabulary = struct {
             if (std.mem.eql(u8, vocabulary.texts.get(@intCast(id)), text)) return @intCast(id);
         }
         return null;
+    }
+};
+
+/// Tokens whose place in the table has been asked for and is on its way.
+const Waiting = struct {
+    tokens: [distance]Token = undefined,
+    first: usize = 0,
+    end: usize = 0,
+
+    const distance = 16;
+    const Token = struct { id: u32, hash: u64 };
+
+    fn add(waiting: *Waiting, vocabulary: *Vocabulary, id: u32, diag: *Diagnostic) Error!void {
+        if (waiting.end - waiting.first == distance) try waiting.put(vocabulary, diag);
+        const hash = pieces.hashOf(vocabulary.bytes.get(id));
+        vocabulary.table.prefetch(hash);
+        waiting.tokens[waiting.end % distance] = .{ .id = id, .hash = hash };
+        waiting.end += 1;
+    }
+
+    fn finish(waiting: *Waiting, vocabulary: *Vocabulary, diag: *Diagnostic) Error!void {
+        while (waiting.first < waiting.end) try waiting.put(vocabulary, diag);
+    }
+
+    fn put(waiting: *Waiting, vocabulary: *Vocabulary, diag: *Diagnostic) Error!void {
+        const token = waiting.tokens[waiting.first % distance];
+        waiting.first += 1;
+        const other = vocabulary.table.putHashed(&vocabulary.bytes, token.id, token.hash) orelse return;
+        const text = vocabulary.texts.get(token.id);
+        if (std.mem.eql(u8, vocabulary.texts.get(other), text)) return duplicate(diag, text, other, token.id);
     }
 };
 

@@ -131,7 +131,8 @@ function compile(say: (text: string) => void): string {
 export function zigPath(): string {
   try {
     const tools = readFileSync(join(root, ".setup", "tools"), "utf8");
-    const path = /^VITRINE_ZIG=(.+)$/m.exec(tools)?.[1];
+    // The shell wrote it with its quoting.
+    const path = /^VITRINE_ZIG=(.+)$/m.exec(tools)?.[1]?.replace(/\\(.)/g, "$1");
     if (path !== undefined && existsSync(path)) return path;
   } catch {
     // Set-up never ran here.

@@ -378,4 +378,19 @@ cli("bench prints rates of ours, and none of the peer that was left out", ({ mod
   );
 });
 
+cli("bench runs beside its peer, and both always generate the same", ({ model }) => {
+  if (`${process.platform}-${process.arch}` !== "linux-x64") {
+    process.stdout.write(
+      `\nskipped: the peer is installed on linux-x64 only, this is ${process.platform}-${process.arch}\n`,
+    );
+    return;
+  }
+  const result = json(["bench", model, "-p", "16", "-n", "4", "-r", "2"]);
+  assert.match(result.peer.name, /llama\.cpp/);
+  for (const engine of [result, result.peer]) {
+    assert.ok(engine.prefill_tok_s > 0 && engine.decode_tok_s > 0);
+    assert.ok(Number.isInteger(engine.hash));
+  }
+});
+
 cli.run();

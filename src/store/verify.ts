@@ -14,11 +14,11 @@ import { type PullSettings, throttle } from "./progress.ts";
 export async function digestFile(
   path: string,
   settings: PullSettings = {},
+  name: string = basename(path),
 ): Promise<{ sha256: string; magic: string }> {
   const hash = createHash("sha256");
   const buffer = new Uint8Array(1 << 20);
   const total = statSync(path).size;
-  const name = basename(path);
   const report = throttle(settings.onProgress, 100);
   const file = openSync(path, "r");
   let done = 0;
@@ -56,7 +56,7 @@ export async function admit(
   origin: string,
   settings: PullSettings = {},
 ): Promise<void> {
-  const seen = await digestFile(from, settings);
+  const seen = await digestFile(from, settings, basename(to));
   if (sha256 !== undefined && seen.sha256 !== sha256) {
     rmSync(from, { force: true });
     throw new EngineError(

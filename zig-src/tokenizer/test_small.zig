@@ -249,7 +249,12 @@ test "broken vocabularies are refused by name" {
 }
 
 test "odd vocabularies load and encode anything" {
-    const empty: Source = .{ .model = "llama", .tokens = &.{ "", "", "\xFF\xFE", "<0x", "<0xGG>" }, .types = &.{ -1, 99, 1, 6, 6 }, .scores = &.{ 0, 0, std.math.inf(f32), 0, -std.math.inf(f32) } };
+    const empty: Source = .{
+        .model = "llama",
+        .tokens = &.{ "", "", "\xFF\xFE", "<0x", "<0xGG>" },
+        .types = &.{ -1, 99, 1, 6, 6 },
+        .scores = &.{ 0, 0, std.math.inf(f32), 0, -std.math.inf(f32) },
+    };
     try expectTokens(&empty, "a\xFF\xFE", plain, &.{ 0, 0, 2 });
     const one: Source = .{ .model = "bert", .tokens = &.{"x"} };
     try expectTokens(&one, "y", plain, &.{0});

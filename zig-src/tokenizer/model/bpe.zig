@@ -140,8 +140,11 @@ pub const Model = struct {
             const gap = std.mem.indexOfScalarPos(u8, text, @min(1, text.len), ' ') orelse 0;
             if (gap == 0 or gap + 1 == text.len) return badMerge(diag, rank, text, "two parts with a space between them");
             try buffer.resize(arena, text.len);
-            const left = vocabulary_file.spell(text[0..gap], buffer.items, how) orelse return badMerge(diag, rank, text, "characters that stand for bytes");
-            const right = vocabulary_file.spell(text[gap + 1 ..], buffer.items[left.len..], how) orelse return badMerge(diag, rank, text, "characters that stand for bytes");
+            const spelled = "characters that stand for bytes";
+            const left = vocabulary_file.spell(text[0..gap], buffer.items, how) orelse
+                return badMerge(diag, rank, text, spelled);
+            const right = vocabulary_file.spell(text[gap + 1 ..], buffer.items[left.len..], how) orelse
+                return badMerge(diag, rank, text, spelled);
             const both = buffer.items[0 .. left.len + right.len];
             const product = try symbolOf(arena, vocabulary, both);
             const left_symbol = try symbolOf(arena, vocabulary, left);

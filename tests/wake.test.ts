@@ -36,7 +36,7 @@ wake("a signal before the wait isn't lost", async () => {
     if (i % 3 === 0) await sleep(1);
     await driver.wait(ticket);
   }
-  driver.release();
+  await driver.release();
 });
 
 wake("a million signals under garbage collection arrive and stop nothing", async () => {
@@ -68,7 +68,7 @@ wake("a million signals under garbage collection arrive and stop nothing", async
   calls.vitrine_wake_unregister(slot[0] ?? 0);
   await library.joinWake(slot[0] ?? 0);
   callback.release();
-  driver.release();
+  await driver.release();
 });
 
 wake("a hundred starts and stops while signals rain", async () => {
@@ -79,7 +79,7 @@ wake("a hundred starts and stops while signals rain", async () => {
     const ticket = driver.wakes;
     calls.vitrine_wake_exercise(1, 0);
     await driver.wait(ticket);
-    driver.release();
+    await driver.release();
     if (i % 10 === 0) collector.Bun?.gc(true);
   }
   await sleep(50);

@@ -39,8 +39,10 @@ export async function bun(): Promise<Runtime> {
       }
       const library = ffi.dlopen(path, symbols);
       const calls = library.symbols as unknown as Calls;
+      const { Bun } = globalThis as unknown as { Bun: { isMainThread: boolean } };
       return {
         calls,
+        inWorker: !Bun.isMainThread,
         wakeCallback: (wake) => wakeCallback(ffi, wake),
         joinWake: (slot) => {
           calls.vitrine_wake_join(slot);

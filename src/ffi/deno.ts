@@ -34,6 +34,7 @@ export const deno: Runtime = {
     return {
       calls: library.symbols as unknown as Calls,
       wakeCallback,
+      inWorker: "WorkerGlobalScope" in globalThis,
       joinWake: async (slot) => {
         await join(slot);
       },

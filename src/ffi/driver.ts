@@ -40,11 +40,20 @@ export class Driver {
     if (this.#users === 1) this.#callback?.hold();
   }
 
-  /** Stops listening when nobody else does. */
-  release(): void {
-    if (--this.#users > 0) return;
+  /**
+   * Stops listening when nobody else does. In a worker the promise resolves when the notifier thread
+   * has ended, because a worker may be terminated as soon as it has its result, and a callback into
+   * it must not come afterwards. The main thread keeps the notifier for a moment instead.
+   */
+  release(): Promise<void> {
+    if (--this.#users > 0) return Promise.resolve();
     this.#callback?.release();
-    this.#idle = setTimeout(() => this.#stop(), lingerMs);
+    if (!this.#library.inWorker) {
+      this.#idle = setTimeout(() => this.#stop(), lingerMs);
+      return Promise.resolve();
+    }
+    this.#stop();
+    return this.#joining;
   }
 
   /**
@@ -54,11 +63,6 @@ export class Driver {
   wait(ticket: number): Promise<void> {
     if (ticket !== this.#wakes) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
-  }
-
-  /** Resolves when every notifier thread that was stopped has ended. */
-  settled(): Promise<void> {
-    return this.#joining;
   }
 
   #start(): void {

@@ -35,6 +35,8 @@ export interface Opened {
   readonly calls: Calls;
   /** Makes the callback through which native code wakes JavaScript. */
   wakeCallback(wake: () => void): WakeCallback;
+  /** Whether this is a worker, which may be terminated at any time. */
+  readonly inWorker: boolean;
   /** Waits, without blocking JavaScript, until the notifier of a registration has ended. */
   joinWake(slot: number): Promise<void>;
 }

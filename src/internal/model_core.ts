@@ -69,7 +69,7 @@ export class ModelCore {
       if (handle !== 0) calls.vitrine_model_destroy(handle);
       throw error;
     } finally {
-      driver.release();
+      await driver.release();
     }
   }
 

@@ -183,7 +183,7 @@ export class SessionCore {
       this.skipped.push(...batch);
       if (!done) await this.#drain(cancel);
       this.#busy = false;
-      driver.release();
+      await driver.release();
     }
   }
 

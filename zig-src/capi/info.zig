@@ -7,6 +7,7 @@ const buffers = @import("core/buffers.zig");
 const cache = @import("../cache.zig");
 const describe = @import("core/describe.zig");
 const errors = @import("core/errors.zig");
+const pin = @import("core/pin.zig");
 const quant = @import("../quant.zig");
 const sampler = @import("../sampler.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
@@ -35,6 +36,8 @@ pub const functions = .{
 pub fn abiHash(out: ?*align(1) [2]u32) callconv(.c) i32 {
     var diag: Diagnostic = .{};
     const to = buffers.required(out, "the hash", &diag) catch |err| return errors.code(err);
+    // Every host asks this first.
+    pin.pin();
     const hash = comptime describe.hash();
     to.* = .{ @truncate(hash), @truncate(hash >> 32) };
     return 0;

@@ -5,6 +5,7 @@ const abi = @import("core/abi.zig");
 const buffers = @import("core/buffers.zig");
 const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
+const pin = @import("core/pin.zig");
 const table = @import("core/table.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const ModelObject = @import("core/model_object.zig").ModelObject;
@@ -124,6 +125,7 @@ pub fn load(path: ?[*]align(1) const u8, path_length: u32, options: ?[*]const u8
     var diag: Diagnostic = .{};
     const out = buffers.required(out_model, "the handle", &diag) catch |err| return errors.code(err);
     out.* = 0;
+    pin.pin();
     var refused: ?Error = null;
     const given = buffers.slice(u8, path, path_length, "a path", &diag) catch |err| blk: {
         refused = err;

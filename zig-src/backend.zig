@@ -31,6 +31,7 @@ pub const Error = joined: {
 
 test {
     inline for (backends) |backend| _ = backend;
+    _ = @import("kernel/tests/variants.zig");
 }
 
 test "every file in the folder is a registered backend" {

@@ -174,6 +174,8 @@ fn readTerms(comptime class: Class, record: [*]const u8, i: usize, part: usize) 
                 const at = record + comptime class.headBytes();
                 const small: @Vector(lanes, i8) = @bitCast(at[(i * class.terms() + term) * panel_rows + row ..][0..lanes].*);
                 to.* = head * @as(Vf, @floatFromInt(small));
+                // A power of two in f32 is exact, where in the super-scale's f16 it might not be.
+                if (class.step != 1 and level == 0) to.* *= @as(Vf, @splat(class.step));
             },
         }
     }

@@ -48,6 +48,8 @@ pub const Class = struct {
     group: u8,
     offset: bool,
     scale: Scale,
+    /// What small integers of two-level scales count: 1, or a smaller power of two.
+    step: f32 = 1,
 
     /// Groups in a unit.
     pub fn groups(class: Class) usize {
@@ -101,6 +103,7 @@ pub fn classOf(comptime format: quant.Format) ?Class {
         .group = M.groups.len,
         .offset = M.groups.offset,
         .scale = scaleOf(M),
+        .step = if (scaleOf(M) == .two_level) scaleStep(M) else 1,
     };
 }
 
@@ -122,7 +125,7 @@ fn hasHalf(comptime M: type, comptime name: []const u8) bool {
 
 /// The step of a two-level format's scales in units of its super-scale: 1, or a smaller power of
 /// two. It is read from the block whose bits are all zero, where scales are at their lowest.
-pub fn scaleStep(comptime M: type) f32 {
+fn scaleStep(comptime M: type) f32 {
     @setEvalBranchQuota(200_000);
     var block: M.Block = std.mem.zeroes(M.Block);
     block.d = 1;

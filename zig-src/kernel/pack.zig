@@ -101,17 +101,15 @@ fn writeUnit(comptime class: Class, words: [layout.quads]u32, row: usize, into: 
 
 /// The two levels of the scales of 256 inputs of one row.
 fn writeSpan(comptime M: type, comptime class: Class, block: *align(1) const M.Block, scale: []const f32, offset: []const f32, row: usize, into: [*]u8) void {
-    const step = comptime layout.scaleStep(M);
     const head: [*]align(1) f16 = @ptrCast(into);
-    const d = block.d * @as(f16, step);
-    head[row] = d;
+    head[row] = block.d;
     if (class.offset) head[panel_rows + row] = block.dmin;
     const small: [*]i8 = @ptrCast(into + class.headBytes());
     for (0..class.span()) |i| {
         inline for (0..comptime class.groups()) |g| {
             const index = i * class.groups() + g;
             const at = i * class.terms() + g;
-            small[at * panel_rows + row] = ratio(scale[index], d);
+            small[at * panel_rows + row] = ratio(scale[index] / class.step, block.d);
             if (class.offset) small[(at + class.groups()) * panel_rows + row] = ratio(offset[index], block.dmin);
         }
     }
@@ -120,7 +118,7 @@ fn writeSpan(comptime M: type, comptime class: Class, block: *align(1) const M.B
 /// The integer n of value = n * d. Where d is 0 or not a number any n gives the same value.
 fn ratio(value: f32, d: f16) i8 {
     const n = @round(value / @as(f32, d));
-    if (!(@abs(n) <= 127)) return 0;
+    if (!(n >= -128 and n <= 127)) return 0;
     return @intFromFloat(n);
 }
 
@@ -143,7 +141,8 @@ pub fn activations(precision: table.Precision, x: [*]const f32, cols: usize, int
 fn quantise(x: @Vector(unit, f32)) layout.Act {
     const F = @Vector(unit, f32);
     const largest = @reduce(.Max, @abs(x));
-    const d = largest / 127;
+    // A maximum passes over NaN, which must stay visible in the result.
+    const d = if (@reduce(.Or, x != x)) std.math.nan(f32) else largest / 127;
     // A subnormal d has no finite inverse: such a block is zero next to anything that matters.
     const inverse: f32 = if (d >= std.math.floatMin(f32)) 127 / largest else 0;
     // Adding 1.5 * 2^23 rounds to the nearest even integer and leaves it in the low bits.

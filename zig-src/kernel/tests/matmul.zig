@@ -1,0 +1,242 @@
+//! Products of every format in both precisions: near the reference, and the same bits for any
+//! number of tokens and any share of the panels.
+
+const std = @import("std");
+const kernel = @import("../../kernel.zig");
+const layout = @import("../layout.zig");
+const op = @import("../../op.zig");
+const quant = @import("../../quant.zig");
+const variants = @import("variants.zig");
+
+const gpa = std.testing.allocator;
+const tokens_max = 23;
+
+/// A weight with its packed form and some tokens.
+const Case = struct {
+    format: quant.Format,
+    precision: kernel.Precision,
+    rows: usize,
+    cols: usize,
+    blocks: []u8,
+    decoded: []f32, // [rows, cols]
+    x: []f32, // [tokens_max, cols]
+    panels: []align(64) u8,
+    acts: []align(64) u8,
+    act_stride: usize,
+
+    fn init(table: *const kernel.Table, random: std.Random, format: quant.Format, precision: kernel.Precision, rows: usize, cols: usize) !Case {
+        const row_bytes: usize = @intCast(try quant.rowBytes(format, cols));
+        try op.matmul.check(format, cols, row_bytes, cols);
+        const stride = std.mem.alignForward(usize, table.act_bytes(@backingInt(precision), cols), 64);
+        var case: Case = .{
+            .format = format,
+            .precision = precision,
+            .rows = rows,
+            .cols = cols,
+            .blocks = try gpa.alloc(u8, rows * row_bytes),
+            .decoded = try gpa.alloc(f32, rows * cols),
+            .x = try gpa.alloc(f32, tokens_max * cols),
+            .panels = try gpa.alignedAlloc(u8, .@"64", table.packed_bytes(@backingInt(format), @backingInt(precision), rows, cols)),
+            .acts = try gpa.alignedAlloc(u8, .@"64", tokens_max * stride),
+            .act_stride = stride,
+        };
+        fillBlocks(random, format, case.blocks, case.decoded);
+        variants.fill(random, case.x);
+        // A block of zeros and one with a single value.
+        @memset(case.x[0..@min(cols, 32)], 0);
+        if (cols > 40) @memset(case.x[33..@min(cols, 64)], 0);
+        case.pack(table, row_bytes);
+        for (0..tokens_max) |t| {
+            table.prepare(@backingInt(precision), case.x[t * cols ..].ptr, cols, case.acts[t * stride ..].ptr);
+        }
+        return case;
+    }
+
+    fn pack(case: *Case, table: *const kernel.Table, row_bytes: usize) void {
+        const panels = (case.rows + kernel.panel_rows - 1) / kernel.panel_rows;
+        const bytes = case.panels.len / panels;
+        // What lies in the memory before must not matter.
+        @memset(case.panels, 0xa5);
+        for (0..panels) |p| {
+            const from = p * kernel.panel_rows;
+            const n = @min(kernel.panel_rows, case.rows - from);
+            table.pack(@backingInt(case.format), @backingInt(case.precision), case.cols, case.blocks[from * row_bytes ..].ptr, n, case.panels[p * bytes ..].ptr);
+        }
+    }
+
+    fn deinit(case: *Case) void {
+        inline for (.{ "blocks", "decoded", "x", "panels", "acts" }) |field| gpa.free(@field(case, field));
+    }
+
+    fn run(case: *const Case, table: *const kernel.Table, token: usize, n_tokens: usize, panel_from: usize, panel_to: usize, out: []f32) void {
+        table.matmul(&.{
+            .format = @backingInt(case.format),
+            .precision = @backingInt(case.precision),
+            .panels = case.panels.ptr,
+            .panel_from = panel_from,
+            .panel_to = panel_to,
+            .rows = case.rows,
+            .cols = case.cols,
+            .acts = case.acts[token * case.act_stride ..].ptr,
+            .act_stride = case.act_stride,
+            .n_tokens = n_tokens,
+            .out = out[token * case.rows ..].ptr,
+            .out_stride = case.rows,
+        });
+    }
+};
+
+/// Random bytes, block by block, until they decode to values of a usual size.
+fn fillBlocks(random: std.Random, format: quant.Format, bytes: []u8, decoded: []f32) void {
+    const of = quant.info(format);
+    for (0..bytes.len / of.block_bytes) |i| {
+        const block = bytes[i * of.block_bytes ..][0..of.block_bytes];
+        const values = decoded[i * of.block_len ..][0..of.block_len];
+        var tries: usize = 0;
+        while (true) : (tries += 1) {
+            random.bytes(block);
+            // Wide integers are hardly ever small.
+            const limit: f32 = if (tries < 64) 1e4 else 1e20;
+            quant.decodeRow(format, block, values);
+            const usual = for (values) |value| {
+                // Not above either when not a number.
+                if (!(@abs(value) < limit)) break false;
+            } else true;
+            if (usual) break;
+        }
+    }
+}
+
+fn expectNear(case: *const Case, got: []const f32) !void {
+    const of = quant.info(case.format);
+    const x = try gpa.alloc(f32, case.cols);
+    defer gpa.free(x);
+    for (0..tokens_max) |t| {
+        const exact = case.x[t * case.cols ..][0..case.cols];
+        if (case.precision == .int8 and of.block_len > 1) op.matmul.rounded(exact, x) else @memcpy(x, exact);
+        for (0..case.rows) |row| {
+            const weights = case.decoded[row * case.cols ..][0..case.cols];
+            const want = op.matmul.reference(weights, x);
+            // With offsets, terms are as large as the largest value of a block, even where the
+            // values themselves are small.
+            var scale: f32 = if (of.block_len == 1) want.scale else 0;
+            if (of.block_len > 1) for (0..case.cols / of.block_len) |b| {
+                var largest: f32 = 0;
+                var sum: f32 = 0;
+                for (weights[b * of.block_len ..][0..of.block_len]) |w| largest = @max(largest, @abs(w));
+                for (x[b * of.block_len ..][0..of.block_len]) |value| sum += @abs(value);
+                scale += largest * sum;
+            };
+            const found = got[t * case.rows + row];
+            if (op.matmul.tolerance.holds(found, want.value, scale)) continue;
+            std.debug.print("row {d} token {d}: expected {e}, found {e}, scale {e}\n", .{ row, t, want.value, found, scale });
+            return error.OutOfTolerance;
+        }
+    }
+}
+
+fn everyFormat(table: *const kernel.Table, random: std.Random) !void {
+    for (std.enums.values(quant.Format)) |format| {
+        for ([_]kernel.Precision{ .float, .int8 }) |precision| {
+            const block_len = quant.info(format).block_len;
+            const unit: usize = if (block_len == 1) 23 else block_len;
+            for ([_][2]usize{ .{ 1, unit }, .{ 16, 3 * unit }, .{ 83, 2 * unit } }) |shape| {
+                errdefer std.debug.print("{t} {t} [{d}, {d}]\n", .{ format, precision, shape[0], shape[1] });
+                var case: Case = try .init(table, random, format, precision, shape[0], shape[1]);
+                defer case.deinit();
+                try checkCase(&case, table);
+            }
+        }
+    }
+}
+
+fn checkCase(case: *const Case, table: *const kernel.Table) !void {
+    const panels = (case.rows + kernel.panel_rows - 1) / kernel.panel_rows;
+    const whole = try gpa.alloc(f32, tokens_max * case.rows + 1);
+    defer gpa.free(whole);
+    const parts = try gpa.alloc(f32, tokens_max * case.rows);
+    defer gpa.free(parts);
+    // One past the end stays as it is: rows that a panel pads are not written.
+    whole[tokens_max * case.rows] = 12345;
+    case.run(table, 0, tokens_max, 0, panels, whole);
+    try std.testing.expectEqual(12345, whole[tokens_max * case.rows]);
+    try expectNear(case, whole[0 .. tokens_max * case.rows]);
+
+    for (0..tokens_max) |t| for (0..panels) |p| case.run(table, t, 1, p, p + 1, parts);
+    try variants.expectSameBits(parts, whole[0..parts.len]);
+    // Tokens in growing chunks: 1, 2, 3, … so that tiles fall differently.
+    @memset(parts, 0);
+    var from: usize = 0;
+    var chunk: usize = 1;
+    while (from < tokens_max) : (chunk += 1) {
+        const n = @min(chunk, tokens_max - from);
+        case.run(table, from, n, 0, panels, parts);
+        from += n;
+    }
+    try variants.expectSameBits(parts, whole[0..parts.len]);
+}
+
+test "products of every format" {
+    try variants.each(everyFormat);
+}
+
+fn packedScales(table: *const kernel.Table, random: std.Random) !void {
+    // One activation of 127 with scale 1 makes each result one weight, exactly: packing keeps the
+    // values of the format, in both precisions.
+    for (std.enums.values(quant.Format)) |format| {
+        const cols = quant.info(format).block_len;
+        if (cols == 1) continue;
+        errdefer std.debug.print("{t}\n", .{format});
+        var case: Case = try .init(table, random, format, .int8, 16, cols);
+        defer case.deinit();
+        var out: [16]f32 = undefined;
+        for (0..cols) |col| {
+            @memset(case.x[0..cols], 0);
+            case.x[col] = 127;
+            table.prepare(@backingInt(case.precision), case.x.ptr, cols, case.acts.ptr);
+            case.run(table, 0, 1, 0, 1, &out);
+            for (out, 0..) |found, row| {
+                // Relative to the largest weight, because an offset can cancel a product.
+                var largest: f32 = 0;
+                for (case.decoded[row * cols ..][0..cols]) |weight| largest = @max(largest, @abs(weight));
+                const want = 127 * case.decoded[row * cols + col];
+                try std.testing.expectApproxEqAbs(want, found, 127 * 2e-7 * largest);
+            }
+        }
+    }
+}
+
+test "packing keeps the values" {
+    try variants.each(packedScales);
+}
+
+fn badActivations(table: *const kernel.Table, random: std.Random) !void {
+    var case: Case = try .init(table, random, .q4_0, .int8, 16, 64);
+    defer case.deinit();
+    var out: [16]f32 = undefined;
+    case.x[5] = 1e-42;
+    table.prepare(@backingInt(case.precision), case.x.ptr, 64, case.acts.ptr);
+    case.run(table, 0, 1, 0, 1, &out);
+    for (out) |value| try std.testing.expect(std.math.isFinite(value));
+    // What isn't a number must not come out as one.
+    for ([_]f32{ std.math.nan(f32), std.math.inf(f32) }) |bad| {
+        case.x[5] = bad;
+        table.prepare(@backingInt(case.precision), case.x.ptr, 64, case.acts.ptr);
+        case.run(table, 0, 1, 0, 1, &out);
+        for (out) |value| try std.testing.expect(!std.math.isFinite(value));
+    }
+}
+
+test "activations that are tiny, infinite or not a number" {
+    try variants.each(badActivations);
+}
+
+test "a panel takes little more memory than its rows in the file" {
+    // The common formats keep the width of their integers and their scales.
+    inline for (.{ .{ "q4_0", 1.0 }, .{ "q4_1", 1.0 }, .{ "q5_0", 1.0 }, .{ "q5_1", 1.0 }, .{ "q8_0", 1.0 }, .{ "q4_k", 1.03 }, .{ "q5_k", 1.03 }, .{ "q6_k", 1.001 } }) |row| {
+        const format = @field(quant.Format, row[0]);
+        const in_file: f64 = @floatFromInt(try quant.rowBytes(format, 4096) * 16);
+        const in_panel: f64 = @floatFromInt(layout.packedBytes(format, .int8, 16, 4096));
+        try std.testing.expect(in_panel <= in_file * row[1]);
+    }
+}

@@ -40,14 +40,10 @@ pub const Header = extern struct {
     top_len: u32 = 0,
 };
 
-/// Longest text that one record carries.
-pub const text_max = 4096;
-
-pub fn bytesMax(top_len: usize) usize {
-    return @sizeOf(Header) + top_len * @sizeOf(sampler.TokenLogprob) + text_max + 4;
+/// Bytes of the longest record with so many alternatives and a text of so many bytes.
+pub fn bytesMax(top_len: usize, text_len: usize) usize {
+    return @sizeOf(Header) + top_len * @sizeOf(sampler.TokenLogprob) + std.mem.alignForward(usize, text_len, 4);
 }
-
-pub const end_bytes_max = @sizeOf(Header) + text_max + 4;
 
 comptime {
     std.debug.assert(@sizeOf(Header) == 32);

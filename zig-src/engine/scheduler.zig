@@ -348,14 +348,13 @@ pub const Scheduler = struct {
         const top = session.top[0..job.request.top_logprobs];
         if (top.len != 0) sampler.Chain.topLogprobs(session.logits, top);
         const ends = scheduler.model.tokenizer.isEndOfGeneration(choice.token);
-        var text_buffer: [record.text_max]u8 = undefined;
         push(session, .{
             .kind = .token,
             .token = choice.token,
             .position = position,
             .logprob = choice.logprob,
             .flags = if (ends) record.flag_end_of_generation else 0,
-        }, top, job.stream.push(choice.token, &text_buffer));
+        }, top, job.stream.push(choice.token, session.text));
         if (job.generated == 0) session.stats.first_token_ns = @intCast(@max(0, now() - job.started_ns));
         job.chain.?.accept(choice.token);
         job.generated += 1;
@@ -382,12 +381,11 @@ pub const Scheduler = struct {
         if (job.generated != 0 and job.left() == 1 and session.carry == null) session.carry = job.pending[job.next];
         // So does an earlier request's, when this one ended before its first pass.
         if (job.generated == 0 and job.lead and job.next == 0) session.carry = job.pending[0];
-        var text_buffer: [record.text_max]u8 = undefined;
         push(session, .{
             .kind = .end,
             .token = @backingInt(reason),
             .position = session.position(),
-        }, &.{}, job.stream.flush(&text_buffer));
+        }, &.{}, job.stream.flush(session.text));
         if (job.chain) |*chain| chain.deinit(session.gpa);
         session.gpa.free(job.pending);
         for (scheduler.running.items, 0..) |other, i| {
@@ -413,7 +411,8 @@ fn logprobOf(logits: []const f32, token: u32) f32 {
 
 /// Records of the session's widest kind that the ring takes now, beside the one that ends a request.
 fn recordsThatFit(session: *const Session) usize {
-    return (session.ring.space() -| record.end_bytes_max) / record.bytesMax(session.job.request.top_logprobs);
+    const widest = record.bytesMax(session.job.request.top_logprobs, session.text.len);
+    return (session.ring.space() -| record.bytesMax(0, session.text.len)) / widest;
 }
 
 /// Whether the ring takes what one more pass leaves; otherwise the consumer's `take` will nudge.

@@ -21,7 +21,11 @@ pub const context_max = 1 << 20;
 pub const top_logprobs_max = 1024;
 /// Of the logits of all positions of one request.
 pub const all_logits_bytes_max = 4 << 30;
-const ring_bytes = 128 << 10;
+/// Least size of the ring; it always takes several of the longest records.
+const ring_bytes_min = 128 << 10;
+/// Longest text that one token may leave. The longest pieces of published vocabularies have some
+/// hundred bytes.
+const text_bytes_max = 1 << 20;
 
 pub const Options = struct {
     /// Positions that the cache can hold; 0: the model's training context, at most 4096.
@@ -121,6 +125,8 @@ pub const Session = struct {
     logits_valid: bool = false,
     all_logits: []f32 = &.{}, // [rows, vocab]
     top: []sampler.TokenLogprob, // [top_logprobs_max]
+    /// The text of one record.
+    text: []u8,
     ring: Ring,
     observer: ?probe.Observer = null,
     running: std.atomic.Value(bool) = .init(false),
@@ -158,7 +164,15 @@ pub const Session = struct {
         errdefer gpa.free(logits);
         const top = try gpa.alloc(sampler.TokenLogprob, top_logprobs_max);
         errdefer gpa.free(top);
-        var ring = try Ring.init(gpa, ring_bytes);
+        const stream: tokenizer.Tokenizer.Stream = .init(model.tokenizer, .{});
+        const text_bytes = stream.outMax();
+        if (text_bytes > text_bytes_max) {
+            diag.set("expected tokens whose text takes up to {d} bytes, found one that may take {d}", .{ text_bytes_max, text_bytes });
+            return error.BadOption;
+        }
+        const text = try gpa.alloc(u8, text_bytes);
+        errdefer gpa.free(text);
+        var ring = try Ring.init(gpa, @max(ring_bytes_min, 4 * record.bytesMax(top_logprobs_max, text_bytes)));
         errdefer ring.deinit(gpa);
         session.* = .{
             .gpa = gpa,
@@ -171,6 +185,7 @@ pub const Session = struct {
             .tokens = tokens,
             .logits = logits,
             .top = top,
+            .text = text,
             .ring = ring,
         };
         session.sequence = try cache.Sequence.init(gpa, &session.pool);
@@ -194,6 +209,7 @@ pub const Session = struct {
         gpa.free(session.tokens);
         gpa.free(session.logits);
         gpa.free(session.top);
+        gpa.free(session.text);
         gpa.destroy(session);
         _ = model.sessions.fetchSub(1, .acq_rel);
     }
@@ -385,9 +401,4 @@ fn expectLen(found: usize, expected: usize, diag: *Diagnostic) Error!void {
     if (found == expected) return;
     diag.set("expected a buffer for {d} values, found {d}", .{ expected, found });
     return error.BufferTooSmall;
-}
-
-comptime {
-    // A record with everything in it fits into the ring several times.
-    std.debug.assert(record.bytesMax(top_logprobs_max) * 4 < ring_bytes);
 }

@@ -37,7 +37,7 @@ export class SessionCore {
   readonly context: number;
   readonly kvBytes: number;
   readonly settings: SessionSettings;
-  readonly #taken = new Uint8Array(takeBytes);
+  #taken = new Uint8Array(takeBytes);
   readonly #result = new DataView(new ArrayBuffer(TakeResultLayout.bytes));
   readonly #resultBytes = new Uint8Array(this.#result.buffer);
   /** Records of the last request that its reader didn't want any more. */
@@ -202,9 +202,18 @@ export class SessionCore {
 
   #take(): number {
     const { calls } = this.model.library;
-    const into = this.#taken;
     const result = this.#resultBytes;
-    this.check(calls.vitrine_session_take(this.handle, into, into.length, result, result.length));
+    for (;;) {
+      const into = this.#taken;
+      this.check(
+        calls.vitrine_session_take(this.handle, into, into.length, result, result.length),
+      );
+      const next = this.#result.getUint32(TakeResultLayout.bytes_next, true);
+      const nothing = this.#result.getUint32(TakeResultLayout.bytes_taken, true) === 0;
+      if (next <= into.length || !nothing) break;
+      // One record is larger: a vocabulary may have tokens of any length.
+      this.#taken = new Uint8Array(next);
+    }
     return this.#result.getUint32(TakeResultLayout.bytes_taken, true);
   }
 

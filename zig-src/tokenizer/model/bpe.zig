@@ -132,7 +132,14 @@ pub const Model = struct {
         return model.pairs.find(left.symbol, right.symbol);
     }
 
-    fn readMerges(model: *Model, arena: Allocator, merges: []const []const u8, how: vocabulary_file.Spelling, vocabulary: *Vocabulary, diag: *Diagnostic) Error!void {
+    fn readMerges(
+        model: *Model,
+        arena: Allocator,
+        merges: []const []const u8,
+        how: vocabulary_file.Spelling,
+        vocabulary: *Vocabulary,
+        diag: *Diagnostic,
+    ) Error!void {
         var buffer: std.ArrayList(u8) = .empty;
         defer buffer.deinit(arena);
         for (merges, 0..) |text, rank| {

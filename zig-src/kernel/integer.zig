@@ -157,7 +157,7 @@ fn unpack(comptime class: Class, data: [*]const u8, part: usize) [layout.quads]d
 }
 
 fn read(from: [*]const u8, comptime quad: usize) dot.Bytes {
-    return from[quad * layout.quad_bytes ..][0 .. 4 * lanes].*;
+    return vector.read(u8, 4 * lanes, from + quad * layout.quad_bytes);
 }
 
 /// The scales, then the offsets, of the groups of unit `i` of a record, in f32.
@@ -172,7 +172,7 @@ fn readTerms(comptime class: Class, record: [*]const u8, i: usize, part: usize) 
                 const level = if (term < comptime class.groups()) 0 else 1;
                 const head = vector.load(.f16, lanes, record + 2 * (level * panel_rows + row));
                 const at = record + comptime class.headBytes();
-                const small: @Vector(lanes, i8) = @bitCast(at[(i * class.terms() + term) * panel_rows + row ..][0..lanes].*);
+                const small = vector.read(i8, lanes, at + (i * class.terms() + term) * panel_rows + row);
                 to.* = head * @as(Vf, @floatFromInt(small));
                 // A power of two in f32 is exact, where in the super-scale's f16 it might not be.
                 if (class.step != 1 and level == 0) to.* *= @as(Vf, @splat(class.step));

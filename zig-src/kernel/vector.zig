@@ -71,10 +71,15 @@ pub fn toBf16(comptime n: usize, x: @Vector(n, f32)) @Vector(n, u16) {
 /// Reads n values of a cache or weight format at any address.
 pub fn load(comptime format: @import("table.zig").KvFormat, comptime n: usize, at: [*]const u8) @Vector(n, f32) {
     return switch (format) {
-        .f32 => @bitCast(at[0 .. 4 * n].*),
-        .f16 => fromF16(n, @bitCast(at[0 .. 2 * n].*)),
-        .bf16 => fromBf16(n, @bitCast(at[0 .. 2 * n].*)),
+        .f32 => read(f32, n, at),
+        .f16 => fromF16(n, read(u16, n, at)),
+        .bf16 => fromBf16(n, read(u16, n, at)),
     };
+}
+
+/// n numbers at any address, in one load: an array of bytes would be taken apart.
+pub fn read(comptime T: type, comptime n: usize, at: [*]const u8) @Vector(n, T) {
+    return @as(*align(1) const @Vector(n, T), @ptrCast(at)).*;
 }
 
 const exp_min = -87.3;

@@ -60,7 +60,8 @@ const Case = struct {
         for (0..panels) |p| {
             const from = p * kernel.panel_rows;
             const n = @min(kernel.panel_rows, case.rows - from);
-            table.pack(@backingInt(case.format), @backingInt(case.precision), case.cols, case.blocks[from * row_bytes ..].ptr, n, case.panels[p * bytes ..].ptr);
+            const rows = case.blocks[from * row_bytes ..].ptr;
+            table.pack(@backingInt(case.format), @backingInt(case.precision), case.cols, rows, n, case.panels[p * bytes ..].ptr);
         }
     }
 

@@ -18,7 +18,7 @@ pub const Tolerance = struct {
     pub fn expectRow(tolerance: Tolerance, got: []const f32, want: []const f32) !void {
         for (got, want, 0..) |g, w, i| {
             if (tolerance.holds(g, w, w)) continue;
-            std.debug.print("index {d}: expected {e}, found {e}\n", .{ i, w, g });
+            std.testing.failPrint("index {d}: expected {e}, found {e}\n", .{ i, w, g });
             return error.OutOfTolerance;
         }
     }

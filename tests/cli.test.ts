@@ -310,58 +310,57 @@ cli("chat answers, keeps the conversation, and obeys its commands", ({ model }) 
   for (const line of lines) assert.ok(line.tokens.length > 0 && line.text.length > 0);
 });
 
-/** Waits until a stream has said something that matches. */
-function said(child: ChildProcess, stream: "stdout" | "stderr", pattern: RegExp): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let text = "";
-    child[stream]?.on("data", (chunk) => {
-      text += String(chunk);
-      if (pattern.test(text)) resolve();
-    });
-    child.once("close", () => reject(new Error(`Expected ${pattern}, but found ${text}`)));
-  });
+/** A running command, with all that it has written so far. */
+class Running {
+  readonly child: ChildProcess;
+  /** Exit status, when it has ended and everything it wrote was read. */
+  readonly ended: Promise<number | null>;
+  #text = "";
+  #waiters: (() => void)[] = [];
+
+  constructor(args: string[]) {
+    this.child = spawn(process.execPath, [...runtimeArguments, main, ...args]);
+    // Both streams are read from the beginning: one that is read late can lose its end under Deno.
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.on("data", (chunk) => {
+        this.#text += String(chunk);
+        for (const wake of this.#waiters.splice(0)) wake();
+      });
+    }
+    this.ended = new Promise((resolve) => this.child.once("close", (code) => resolve(code)));
+  }
+
+  /** Ctrl-C. Not `child.kill`: Deno's closes the child's input as well, and the chat would end by that. */
+  interrupt(): void {
+    process.kill(this.child.pid as number, "SIGINT");
+  }
+
+  /** Waits until it has written something that matches. */
+  async said(pattern: RegExp): Promise<void> {
+    while (!pattern.test(this.#text)) {
+      const more = new Promise<true>((resolve) => this.#waiters.push(() => resolve(true)));
+      if (await Promise.race([more, this.ended]) === true) continue;
+      assert.match(this.#text, pattern);
+    }
+  }
 }
 
 cli("Ctrl-C stops the answer of a chat and not the program, and ends a run", async ({ model }) => {
-  const chat = spawn(process.execPath, [
-    ...runtimeArguments,
-    main,
-    "chat",
-    model,
-    "--ctx",
-    "4096",
-    "--seed",
-    "1",
-  ]);
-  const exited = new Promise<number | null>((resolve) =>
-    chat.once("exit", (code) => resolve(code))
-  );
-  const stopped = said(chat, "stdout", /\(stopped\)/);
-  stopped.catch(() => undefined);
-  const answering = said(chat, "stdout", /\w/);
-  chat.stdin?.write("Write a very long story about the sea, with many chapters.\n");
-  await answering;
-  chat.kill("SIGINT");
-  await stopped;
-  const stats = said(chat, "stderr", /2 messages/);
-  chat.stdin?.end("/stats\n/exit\n");
-  await stats;
-  assert.is(await exited, 0);
+  const chat = new Running(["chat", model, "--ctx", "4096", "--seed", "1"]);
+  await chat.said(/\/help lists commands\n/);
+  chat.child.stdin?.write("Write a very long story about the sea, with many chapters.\n");
+  await chat.said(/lists commands\n[^]*\w/);
+  chat.interrupt();
+  await chat.said(/\(stopped\)/);
+  chat.child.stdin?.write("/stats\n");
+  await chat.said(/2 messages/);
+  chat.child.stdin?.end("/exit\n");
+  assert.is(await chat.ended, 0);
 
-  const run = spawn(process.execPath, [
-    ...runtimeArguments,
-    main,
-    "run",
-    model,
-    "--raw",
-    "-n",
-    "4000",
-    "One, two,",
-  ]);
-  const ended = new Promise<number | null>((resolve) => run.once("exit", (code) => resolve(code)));
-  await said(run, "stdout", /\w/);
-  run.kill("SIGINT");
-  assert.is(await ended, 130);
+  const run = new Running(["run", model, "--raw", "-n", "4000", "One, two,"]);
+  await run.said(/seed \d+\n[^]*\w/);
+  run.interrupt();
+  assert.is(await run.ended, 130);
 });
 
 cli("bench prints rates of ours, and none of the peer that was left out", ({ model }) => {

@@ -196,8 +196,8 @@ fn detectArm() Features {
     var set: Features = .empty;
     switch (builtin.os.tag) {
         .linux => {
-            const hwcap = std.c.getauxval(std.elf.AT_HWCAP);
-            const hwcap2 = std.c.getauxval(std.elf.AT_HWCAP2);
+            const hwcap = std.c.getauxval(std.elf.AT.HWCAP);
+            const hwcap2 = std.c.getauxval(std.elf.AT.HWCAP2);
             set.setPresent(.fullfp16, bit(hwcap, 9) and bit(hwcap, 10));
             set.setPresent(.dotprod, bit(hwcap, 20));
             set.setPresent(.i8mm, bit(hwcap2, 13));

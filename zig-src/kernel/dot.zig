@@ -123,15 +123,19 @@ fn madd(words: Words) Ints {
     };
 }
 
-extern fn @"llvm.x86.avx512.vpdpbusd.512"(Ints, Bytes, Signed) Ints;
-extern fn @"llvm.x86.avx512.vpdpbusd.256"(Ints, Bytes, Signed) Ints;
-extern fn @"llvm.x86.avx512.vpdpbusd.128"(Ints, Bytes, Signed) Ints;
-extern fn @"llvm.x86.avx512.pmaddubs.w.512"(Bytes, Signed) Words;
-extern fn @"llvm.x86.avx2.pmadd.ub.sw"(Bytes, Signed) Words;
-extern fn @"llvm.x86.ssse3.pmadd.ub.sw.128"(Bytes, Signed) Words;
-extern fn @"llvm.x86.avx512.pmaddw.d.512"(Words, Words) Ints;
-extern fn @"llvm.x86.avx2.pmadd.wd"(Words, Words) Ints;
-extern fn @"llvm.x86.sse2.pmadd.wd"(Words, Words) Ints;
+/// LLVM's intrinsics take and return vectors in registers. Zig declares them like C functions, and
+/// the C convention of Windows would pass pointers to the vectors instead.
+const direct: std.lang.CallingConvention = if (builtin.cpu.arch == .x86_64) .{ .x86_64_sysv = .{} } else .c;
+
+extern fn @"llvm.x86.avx512.vpdpbusd.512"(Ints, Bytes, Signed) callconv(direct) Ints;
+extern fn @"llvm.x86.avx512.vpdpbusd.256"(Ints, Bytes, Signed) callconv(direct) Ints;
+extern fn @"llvm.x86.avx512.vpdpbusd.128"(Ints, Bytes, Signed) callconv(direct) Ints;
+extern fn @"llvm.x86.avx512.pmaddubs.w.512"(Bytes, Signed) callconv(direct) Words;
+extern fn @"llvm.x86.avx2.pmadd.ub.sw"(Bytes, Signed) callconv(direct) Words;
+extern fn @"llvm.x86.ssse3.pmadd.ub.sw.128"(Bytes, Signed) callconv(direct) Words;
+extern fn @"llvm.x86.avx512.pmaddw.d.512"(Words, Words) callconv(direct) Ints;
+extern fn @"llvm.x86.avx2.pmadd.wd"(Words, Words) callconv(direct) Ints;
+extern fn @"llvm.x86.sse2.pmadd.wd"(Words, Words) callconv(direct) Ints;
 extern fn @"llvm.aarch64.neon.usdot.v4i32.v16i8"(Ints, Bytes, Signed) Ints;
 extern fn @"llvm.aarch64.neon.sdot.v4i32.v16i8"(Ints, Signed, Signed) Ints;
 

@@ -20,9 +20,11 @@ pub const Ring = struct {
         ring.* = undefined;
     }
 
-    /// Producer: bytes that can be written now.
+    /// Producer: bytes that can be written now. Sequentially consistent with `take`: a producer that
+    /// says that it waits and then finds no space, and a consumer that makes space and then asks
+    /// whether anybody waits, can't miss each other.
     pub fn space(ring: *const Ring) usize {
-        return ring.memory.len - @as(usize, @intCast(ring.written.load(.monotonic) - ring.read.load(.acquire)));
+        return ring.memory.len - @as(usize, @intCast(ring.written.load(.monotonic) - ring.read.load(.seq_cst)));
     }
 
     /// Producer: appends a record made of `parts`, which must fit and whose first four bytes are
@@ -59,7 +61,7 @@ pub const Ring = struct {
             len += size;
             at += size;
         }
-        ring.read.store(at, .release);
+        ring.read.store(at, .seq_cst);
         return len;
     }
 

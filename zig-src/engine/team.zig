@@ -182,6 +182,7 @@ pub fn acquire(members: u32) std.Thread.SpawnError!*Team {
     std.debug.assert(members <= members_max);
     shared_lock.lockUncancelable(io);
     defer shared_lock.unlock(io);
+    errdefer if (shared.users == 0) shared.stop();
     try shared.grow(members);
     shared.users += 1;
     return &shared;

@@ -59,6 +59,8 @@ pub const Hyper = struct {
 
     /// The keys that all families share.
     pub fn read(reader: Reader, style: RopeStyle, activation: Activation) Error!Hyper {
+        const experts = try reader.uintOr("expert_count", 0, std.math.maxInt(u32));
+        if (experts != 0) return reader.bad("expert_count", "absent or 0, because mixtures of experts are not supported", .{}, experts);
         const embd = try reader.count("embedding_length", 1 << 20);
         const heads = try reader.count("attention.head_count", 4096);
         const kv_heads = try reader.countOr("attention.head_count_kv", heads, 4096);
@@ -113,10 +115,12 @@ fn readRope(reader: Reader, style: RopeStyle, head_dim: u32, context: u32) Error
             return error.BadMetadata;
         };
         rope.factor = try reader.positiveOr("rope.scaling.factor", 1);
-    } else if (reader.has("rope.scale_linear")) {
-        // The key of early files.
+    } else for ([_][]const u8{ "rope.scaling.factor", "rope.scale_linear" }) |name| {
+        // A factor alone is linear, as is the key of early files.
+        if (!reader.has(name)) continue;
         rope.scaling = .linear;
-        rope.factor = try reader.positiveOr("rope.scale_linear", 1);
+        rope.factor = try reader.positiveOr(name, 1);
+        break;
     }
     rope.context_original = try reader.countOr("rope.scaling.original_context_length", context, 1 << 30);
     rope.attention_factor = try reader.positiveOr("rope.scaling.attn_factor", 0);

@@ -15,7 +15,7 @@ pub const tensors: []const block.Slot = &(block.common ++ block.qkv(.none) ++ bl
 
 pub fn hyperparameters(h: *block.Hyper, reader: block.Reader) block.Error!void {
     h.embd_scale = @sqrt(@as(f32, @floatFromInt(h.embd)));
-    h.window_period = try reader.uintOr("attention.sliding_window_pattern", 6, 4096);
+    h.window_period = try reader.periodOr("attention.sliding_window_pattern", 6, 4096);
     h.attn_softcap = @floatCast(try reader.positiveOr("attn_logit_softcapping", 0));
     h.logit_softcap = @floatCast(try reader.positiveOr("final_logit_softcapping", 0));
     // Layers with a window were trained with a base of 10,000 and are never stretched.

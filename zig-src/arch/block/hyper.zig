@@ -179,6 +179,24 @@ pub const Reader = struct {
         return @intCast(value);
     }
 
+    /// The n of "every n-th layer differs": a whole number, or a list with one truth value per
+    /// layer that is false for each n-th and true for the others.
+    pub fn periodOr(reader: Reader, name: []const u8, default: u32, max: u32) Error!u32 {
+        var buffer: [160]u8 = undefined;
+        const full = reader.key(&buffer, name);
+        const array = reader.file.getArray(full) orelse return reader.uintOr(name, default, max);
+        if (array.element != .bool) return reader.uintOr(name, default, max);
+        var period: usize = 0; // All true: every layer slides.
+        for (0..array.len) |i| {
+            if (!array.bool(i) and period == 0) period = i + 1;
+            if (array.bool(i) != (period == 0 or (i + 1) % period != 0)) {
+                reader.diag.set("expected metadata {s} to repeat itself, found a difference at layer {d}", .{ full, i });
+                return error.BadMetadata;
+            }
+        }
+        return @intCast(@min(period, max));
+    }
+
     fn uniform(reader: Reader, full: []const u8) ?u64 {
         const array = reader.file.getArray(full) orelse return null;
         if (!array.element.isInteger() or array.len == 0) return null;

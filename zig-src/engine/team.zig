@@ -12,8 +12,9 @@ const builtin = @import("builtin");
 
 const io = std.Io.Threaded.global_single_threaded.io();
 
-/// Roughly 30 µs on current cores: longer than any step of a decode, shorter than a time slice.
-const spins_before_sleep = 20_000;
+/// A pause takes 10 to 50 ns: some 100 µs, longer than any wait within a decode step, and short
+/// beside the time slice of a core that somebody else has taken.
+const spins_before_sleep = 4_000;
 
 pub const members_max = 256;
 

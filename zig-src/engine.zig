@@ -19,7 +19,9 @@ pub const wake = @import("engine/wake.zig");
 
 test {
     _ = @import("engine/cores.zig");
+    _ = @import("engine/failure_test.zig");
     _ = @import("engine/golden_test.zig");
+    _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/loader.zig");
     _ = @import("engine/ring.zig");
     _ = @import("engine/run.zig");

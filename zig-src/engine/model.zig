@@ -89,6 +89,10 @@ pub const Model = struct {
     /// Loads `path`, which may be the first file of a split model. Blocks; `progress` may be read
     /// and cancelled from other threads.
     pub fn load(gpa: std.mem.Allocator, path: []const u8, options: Options, progress: *Progress, diag: *Diagnostic) Error!*Model {
+        // Allocations and threads that fail say nothing themselves.
+        errdefer if (diag.text().len == 0) {
+            diag.set("expected memory and threads for the model, found that the system has not that much", .{});
+        };
         if (options.batch_rows < 1 or options.batch_rows > 4096) {
             diag.set("expected batch_rows between 1 and 4096, found {d}", .{options.batch_rows});
             return error.BadOption;

@@ -10,10 +10,16 @@ const arch = @import("../arch.zig");
 const hyper = @import("../arch/block/hyper.zig");
 const Model = @import("model.zig").Model;
 const Team = @import("team.zig").Team;
-const Weight = @import("weight.zig").Weight;
+const weight_module = @import("weight.zig");
+const Weight = weight_module.Weight;
 
 /// Rows of logits that are computed in one go.
 pub const head_rows_max = 16;
+
+/// Products of a weight and an activation between two looks at whether a batch is still wanted: about
+/// a millisecond of one core with integer kernels, some ten with the slowest ones. A matrix of a 7B
+/// model takes a batch of 256 rows a hundred times that.
+const piece_products = 1 << 26;
 
 /// One row of a batch: one token of one sequence.
 pub const Row = struct {
@@ -31,6 +37,8 @@ pub const Segment = struct {
     /// Set by another thread when nobody wants the result any more.
     cancel: *const std.atomic.Value(bool),
     observer: ?probe.Observer,
+    /// Rows whose logits were left out, because the request was cancelled meanwhile.
+    incomplete: bool = false,
 };
 
 pub const Batch = struct {
@@ -51,9 +59,17 @@ pub const Batch = struct {
     /// Gives the whole batch up as soon as one segment is cancelled: a cancelled caller should be
     /// answered at once, and the others' rows are simply computed again without it.
     pub fn poll(batch: *Batch) void {
+        if (batch.unwanted()) batch.abandoned = true;
+    }
+
+    /// Whether a segment is cancelled, and so the batch about to be given up. Every member may ask
+    /// at any time and leave out the rest of its share of a step; the barriers it must keep. A
+    /// cancelled segment stays so, thus the next `poll` says the same to all.
+    pub fn unwanted(batch: *const Batch) bool {
         for (batch.segments[0..batch.segments_len]) |segment| {
-            if (segment.cancel.load(.monotonic)) batch.abandoned = true;
+            if (segment.cancel.load(.monotonic)) return true;
         }
+        return false;
     }
 };
 
@@ -168,13 +184,24 @@ pub const Run = struct {
         run.model.kernels.prepare(@backingInt(run.model.precision), x.ptr, x.len, run.buffers.acts[index * stride ..].ptr);
     }
 
-    /// out = weight * activations for all rows of the batch; this member does its panels.
+    /// out = weight * activations for all rows of the batch; this member does its panels, in pieces
+    /// that are short enough for a cancelled batch to end within one.
     pub fn matmul(run: *const Run, weight: *const Weight, out: []f32) void {
-        run.matmulRows(weight, out, run.batch.len);
+        const share = run.split(weight.panelCount());
+        const panel_products = @as(u64, weight_module.panel_rows) * weight.cols * run.batch.len;
+        const step: usize = @intCast(@max(1, piece_products / panel_products));
+        var from = share.from;
+        while (from < share.to and !run.batch.unwanted()) : (from += step) {
+            run.multiply(weight, out, run.batch.len, .{ .from = from, .to = @min(from + step, share.to) });
+        }
     }
 
+    /// The same for the first `n_rows` prepared rows, and never left out.
     pub fn matmulRows(run: *const Run, weight: *const Weight, out: []f32, n_rows: u32) void {
-        const share = run.split(weight.panelCount());
+        run.multiply(weight, out, n_rows, run.split(weight.panelCount()));
+    }
+
+    fn multiply(run: *const Run, weight: *const Weight, out: []f32, n_rows: u32, share: Share) void {
         if (share.from == share.to) return;
         std.debug.assert(out.len >= @as(usize, n_rows) * weight.rows);
         run.model.kernels.matmul(&.{
@@ -197,7 +224,8 @@ pub const Run = struct {
     pub fn observe(run: *const Run, point: probe.Point, layer: usize, values: []const f32) void {
         if (!run.batch.observed) return;
         run.sync();
-        if (run.member == 0) for (run.batch.segments[0..run.batch.segments_len]) |segment| {
+        // What members left out of an unwanted batch is nothing to show.
+        if (run.member == 0 and !run.batch.unwanted()) for (run.batch.segments[0..run.batch.segments_len]) |segment| {
             const observer = segment.observer orelse continue;
             const width = run.model.hyper.embd;
             const shown = values[segment.from * width ..][0 .. segment.len * width];

@@ -122,6 +122,8 @@ pub const Scheduler = struct {
         while (scheduler.gather()) {
             const began = now();
             scheduler.model.team.run(scheduler.model.threads, scheduler, forward);
+            // Members may have left something out since the last layer's poll.
+            scheduler.batch.poll();
             if (scheduler.batch.abandoned) continue;
             scheduler.account(began);
             scheduler.deliver();
@@ -210,7 +212,7 @@ pub const Scheduler = struct {
             .sequence = &session.sequence,
         };
         scheduler.appendSegment(session, @intCast(len));
-        const every = job.request.all_logits or job.request.prompt_logprobs;
+        const every = job.wantsEveryRow();
         for (0..len) |i| {
             if (!every and !(i + 1 == len and len == job.left())) continue;
             scheduler.wanted[scheduler.wanted_len] = @intCast(batch.len + i);
@@ -275,20 +277,45 @@ pub const Scheduler = struct {
         while (at < scheduler.wanted_len) {
             const end = @min(at + run_module.head_rows_max, scheduler.wanted_len);
             scheduler.head_rows = scheduler.wanted[at..end];
+            at = end;
+            if (scheduler.leaveOut(scheduler.head_rows)) continue;
             scheduler.model.team.run(scheduler.model.threads, scheduler, headOf);
             for (scheduler.head_rows, 0..) |row, i| scheduler.deliverRow(row, i);
-            at = end;
         }
         for (batch.segments[0..batch.segments_len], scheduler.owners[0..batch.segments_len]) |segment, session| {
             const job = &session.job;
             const len = session.sequence.len;
+            if (segment.incomplete) {
+                // The request ends, as if this pass had not been.
+                session.logits_valid = false;
+                continue;
+            }
             @memcpy(session.tokens[len..][0..segment.len], job.pending[job.next..][0..segment.len]);
             session.sequence.len += segment.len;
             job.next += segment.len;
+            if (job.request.all_logits and job.wantsEveryRow()) session.all_logits_rows = job.next;
             const reason = scheduler.advance(session);
             if (reason) |r| scheduler.finish(session, r);
         }
         wake.signal();
+    }
+
+    /// Whether all `rows` belong to sessions that have been cancelled: many rows of logits of a large
+    /// vocabulary take long.
+    fn leaveOut(scheduler: *Scheduler, rows: []const u32) bool {
+        const segments = scheduler.batch.segments[0..scheduler.batch.segments_len];
+        for (rows) |row| {
+            if (!segmentOf(segments, row).cancel.load(.monotonic)) return false;
+        }
+        for (rows) |row| segmentOf(segments, row).incomplete = true;
+        return true;
+    }
+
+    fn segmentOf(segments: []run_module.Segment, row: u32) *run_module.Segment {
+        for (segments) |*segment| {
+            if (row >= segment.from and row < segment.from + segment.len) return segment;
+        }
+        unreachable;
     }
 
     /// What follows when a session's rows have been evaluated; a reason when that was the end.
@@ -312,14 +339,14 @@ pub const Scheduler = struct {
             if (row < segment.from or row >= segment.from + segment.len) continue;
             const job = &session.job;
             const at = job.next + row - segment.from;
-            if (job.request.prompt_logprobs) {
+            if (job.request.prompt_logprobs and job.wantsEveryRow()) {
                 // The first token's predecessor was evaluated by an earlier request.
                 if (at == 0 and !job.lead and session.logits_valid) {
                     pushPromptToken(session, session.logits, 0, batch.rows[row].position);
                 }
                 if (at + 1 < job.pending_len) pushPromptToken(session, logits, at + 1, batch.rows[row].position + 1);
             }
-            if (job.request.all_logits) @memcpy(session.all_logits[at * vocab ..][0..vocab], logits);
+            if (job.request.all_logits and job.wantsEveryRow()) @memcpy(session.all_logits[at * vocab ..][0..vocab], logits);
             if (at + 1 == job.pending_len) @memcpy(session.logits, logits);
             return;
         }
@@ -438,6 +465,8 @@ fn shift(session: *Session) void {
     std.mem.copyForwards(u32, job.pending[0..left], job.pending[job.next..job.pending_len]);
     std.mem.copyBackwards(u32, job.pending[survivors.len..][0..left], job.pending[0..left]);
     @memcpy(job.pending[0..survivors.len], survivors);
+    // The first pending token is no longer the one that led.
+    job.lead = false;
     job.next = 0;
     job.pending_len = survivors.len + left;
     session.sequence.truncate(keep);

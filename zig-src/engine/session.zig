@@ -97,6 +97,12 @@ pub const Job = struct {
     stream: tokenizer.Tokenizer.Stream,
     started_ns: i96,
 
+    /// Logits or log-probabilities of the request's own tokens are wanted. Those of the sampled ones
+    /// are not: they are in the records.
+    pub fn wantsEveryRow(job: *const Job) bool {
+        return job.generated == 0 and (job.request.all_logits or job.request.prompt_logprobs);
+    }
+
     pub fn left(job: *const Job) usize {
         return job.pending_len - job.next;
     }
@@ -124,6 +130,8 @@ pub const Session = struct {
     logits: []f32, // [vocab], behind the last evaluated token
     logits_valid: bool = false,
     all_logits: []f32 = &.{}, // [rows, vocab]
+    /// Rows of `all_logits` that have been evaluated.
+    all_logits_rows: usize = 0,
     top: []sampler.TokenLogprob, // [top_logprobs_max]
     /// The text of one record.
     text: []u8,
@@ -147,10 +155,14 @@ pub const Session = struct {
             diag.set("expected a context of at most {d} tokens, found {d}", .{ context_max, context });
             return error.BadOption;
         }
-        if (options.shift_keep >= 0 and options.shift_keep + 2 > context) {
+        if (options.shift_keep >= 0 and @as(i64, options.shift_keep) + 2 > context) {
             diag.set("expected shift_keep to leave at least two of {d} positions, found {d}", .{ context, options.shift_keep });
             return error.BadOption;
         }
+        // Allocations that fail say nothing themselves.
+        errdefer if (diag.text().len == 0) {
+            diag.set("expected memory for a session of {d} positions, found that the system has not that much", .{context});
+        };
         const gpa = model.gpa;
         const session = try gpa.create(Session);
         errdefer gpa.destroy(session);
@@ -231,7 +243,7 @@ pub const Session = struct {
             return error.BadOption;
         }
         const lead = try session.prepareLead(request, diag);
-        const room = session.context - session.sequence.len;
+        const room = session.context - (session.sequence.len - @intFromBool(lead != null and session.carry == null));
         const total = request.tokens.len + @intFromBool(lead != null);
         if (total > room and session.shift_keep == null) {
             diag.set("expected at most {d} more tokens in a context of {d}, found {d}; " ++
@@ -250,11 +262,13 @@ pub const Session = struct {
             diag.set("expected at least one token in an empty sequence, found none", .{});
             return error.EmptySequence;
         }
-        session.sequence.truncate(session.sequence.len - 1);
-        return session.tokens[session.sequence.len];
+        return session.tokens[session.sequence.len - 1];
     }
 
     fn begin(session: *Session, request: Request, lead: ?u32, diag: *Diagnostic) Error!void {
+        errdefer if (diag.text().len == 0) {
+            diag.set("expected memory for a request of {d} tokens, found that the system has not that much", .{request.tokens.len});
+        };
         const gpa = session.gpa;
         const total = request.tokens.len + @intFromBool(lead != null);
         // A shift puts the surviving tokens in front again; one more place is for a sampled token.
@@ -270,6 +284,7 @@ pub const Session = struct {
         errdefer if (chain) |*c| c.deinit(gpa);
         gpa.free(session.all_logits);
         session.all_logits = &.{};
+        session.all_logits_rows = 0;
         if (request.all_logits) {
             const bytes = @as(u64, total) * session.model.vocab() * @sizeOf(f32);
             if (bytes > all_logits_bytes_max) {
@@ -281,6 +296,8 @@ pub const Session = struct {
             session.all_logits = try gpa.alloc(f32, total * session.model.vocab());
         }
         session.ring.read.store(session.ring.written.load(.monotonic), .monotonic);
+        // Only here, where nothing can fail any more: the last token is about to be evaluated again.
+        if (lead != null and session.carry == null) session.sequence.truncate(session.sequence.len - 1);
         session.carry = null;
         session.job = .{
             .request = request,
@@ -362,9 +379,9 @@ pub const Session = struct {
         @memcpy(out, session.logits);
     }
 
-    /// Rows that `copyAllLogits` has: those of the last request with `all_logits`.
+    /// Rows that `copyAllLogits` has: those that the last request with `all_logits` evaluated.
     pub fn allLogitsRows(session: *const Session) usize {
-        return session.all_logits.len / session.model.vocab();
+        return session.all_logits_rows;
     }
 
     /// Copies one row of the logits of all positions: [vocab].

@@ -192,7 +192,7 @@ fn attend(run: *Run, index: usize) void {
     const group = h.group();
     const tasks = run.batch.len * h.kv_heads;
     var task: usize = run.member;
-    while (task < tasks) : (task += run.members) {
+    while (task < tasks and !run.batch.unwanted()) : (task += run.members) {
         const r = task / h.kv_heads;
         const kv_head = task % h.kv_heads;
         const token = run.batch.rows[r];

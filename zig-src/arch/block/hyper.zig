@@ -231,3 +231,30 @@ pub const Reader = struct {
         return error.BadMetadata;
     }
 };
+
+test "a window pattern is a number, or a list of truth values" {
+    const gpa = std.testing.allocator;
+    const lists = [_]struct { list: []const bool, period: ?u32 }{
+        .{ .list = &.{ true, true, false, true, true, false, true }, .period = 3 },
+        .{ .list = &.{ true, true }, .period = 0 },
+        .{ .list = &.{ false, false }, .period = 1 },
+        .{ .list = &.{ true, false, true, true }, .period = null },
+    };
+    for (lists) |case| {
+        var diag: Diagnostic = .{};
+        var writer: gguf.Writer = try .init(gpa, .{}, &diag);
+        defer writer.deinit();
+        try writer.addArray("x.pattern", bool, case.list);
+        try writer.add("x.number", u32, 5);
+        const bytes = try writer.toBytes(gpa);
+        defer gpa.free(bytes);
+        const file = try gguf.File.openBytes(gpa, bytes, &diag);
+        defer file.close();
+        const reader: Reader = .{ .file = file, .family = "x", .diag = &diag };
+        if (case.period) |period| {
+            try std.testing.expectEqual(period, try reader.periodOr("pattern", 6, 100));
+        } else try std.testing.expectError(error.BadMetadata, reader.periodOr("pattern", 6, 100));
+        try std.testing.expectEqual(5, try reader.periodOr("number", 6, 100));
+        try std.testing.expectEqual(6, try reader.periodOr("none", 6, 100));
+    }
+}

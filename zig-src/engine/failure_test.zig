@@ -159,7 +159,7 @@ test "a cancelled request has only the logits that it evaluated" {
     try std.testing.expect(session.position() < long.len);
     const position = session.position();
     // The session goes on where it stopped, with the bits of one that was never disturbed.
-    try session.start(.{ .tokens = long[position..600 + position] }, &diag);
+    try session.start(.{ .tokens = long[position .. 600 + position] }, &diag);
     session.wait();
     const whole = try Session.create(model, .{}, &diag);
     defer whole.destroy();

@@ -33,7 +33,8 @@ fn withFeatures(b: *std.Build, target: std.Build.ResolvedTarget, of: variant.Var
     query.cpu_arch = of.arch;
     query.os_tag = target.result.os.tag;
     query.abi = target.result.abi;
-    query.cpu_model = .baseline;
+    // The baseline of ARM macOS is already an M1, which has features of the higher variants.
+    query.cpu_model = if (of.arch == .aarch64) .{ .explicit = &std.Target.aarch64.cpu.generic } else .baseline;
     query.cpu_features_add = .empty;
     query.cpu_features_sub = .empty;
     for (of.requires) |name| {

@@ -15,6 +15,8 @@ export type { KvFormat } from "./src/kv_format.ts";
 export { loadModel } from "./src/load_model.ts";
 export type { LoadOptions } from "./src/load_options.ts";
 export type { LoadProgress } from "./src/load_progress.ts";
+export type { MachineLimits } from "./src/machine_limits.ts";
+export { measureLimits } from "./src/measure_limits.ts";
 export type { MetadataArray } from "./src/metadata_array.ts";
 export type { MetadataValue } from "./src/metadata_value.ts";
 export { minP } from "./src/min_p.ts";

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xc520a543)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x5e85a1ae)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x428488a9)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x965f263f)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -52,6 +52,14 @@ enum {
     VITRINE_MODEL_PHASE_READY = 1,
     VITRINE_MODEL_PHASE_FAILED = 2,
     VITRINE_MODEL_PHASE_CANCELLED = 3,
+};
+
+typedef uint32_t vitrine_limits_phase_t;
+enum {
+    VITRINE_LIMITS_PHASE_IDLE = 0,
+    VITRINE_LIMITS_PHASE_RUNNING = 1,
+    VITRINE_LIMITS_PHASE_READY = 2,
+    VITRINE_LIMITS_PHASE_FAILED = 3,
 };
 
 typedef uint32_t vitrine_model_flags_t;
@@ -294,6 +302,20 @@ typedef struct {
     double calls; /* at 8 */
 } vitrine_wake_stats_t; /* 16 bytes */
 
+typedef struct {
+    uint32_t phase; /* at 0 */
+    int32_t status; /* at 4 */
+    uint32_t threads; /* at 8 */
+    uint32_t reserved; /* at 12 */
+    double memory_bytes; /* at 16 */
+    double read_one; /* at 24 */
+    double read_four; /* at 32 */
+    double read_ahead; /* at 40 */
+    double int8_ops; /* at 48 */
+    double f32_ops; /* at 56 */
+    double bf16_ops; /* at 64 */
+} vitrine_limits_t; /* 72 bytes */
+
 /*
  * The fingerprint of this interface. A host compares it with the one that it was made for.
  *   out: Two u32: the lower half, the upper half.
@@ -307,6 +329,29 @@ int32_t vitrine_abi_hash(uint32_t *out);
  *   out_length: Gets the length of the text, also when the buffer is too small.
  */
 int32_t vitrine_info(void *buffer, uint32_t length, uint32_t *out_length);
+
+/*
+ * Begins to measure what the machine can do at most, on a thread of the library, and returns at
+ * once. One measurement at a time. Nothing else should run meanwhile.
+ *   threads: 0: one for each physical core.
+ *   mebibytes: Memory that is read; 0: 1024, but at most a quarter of the machine's.
+ */
+int32_t vitrine_limits_start(uint32_t threads, uint32_t mebibytes);
+
+/*
+ * How far the last measurement has come, and what it found.
+ *   out: The caller's; filled as far as it reaches.
+ *   length: Of `out`, in bytes.
+ */
+int32_t vitrine_limits_state(vitrine_limits_t *out, uint32_t length);
+
+/*
+ * The CPU variant that was measured, or why the measurement failed.
+ *   buffer: The caller's; filled with UTF-8.
+ *   length: Of the buffer, in bytes.
+ *   out_length: Gets the length of the text, also when the buffer is too small.
+ */
+int32_t vitrine_limits_text(void *buffer, uint32_t length, uint32_t *out_length);
 
 /*
  * Copies the text of the last failed call on a handle, without a final zero. Any thread may

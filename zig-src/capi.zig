@@ -11,6 +11,7 @@ const builtin = @import("builtin");
 /// The registry.
 pub const files = .{
     @import("capi/info.zig"),
+    @import("capi/limits.zig"),
     @import("capi/status.zig"),
     @import("capi/model.zig"),
     @import("capi/tokenizer.zig"),

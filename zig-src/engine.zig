@@ -15,6 +15,7 @@ pub const Stats = @import("engine/session.zig").Stats;
 pub const TakeResult = @import("engine/session.zig").TakeResult;
 pub const record = @import("engine/record.zig");
 
+pub const limits = @import("engine/limits.zig");
 pub const wake = @import("engine/wake.zig");
 
 test {
@@ -33,4 +34,5 @@ test {
     _ = Session;
     _ = record;
     _ = wake;
+    _ = limits;
 }

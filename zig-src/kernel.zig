@@ -12,6 +12,7 @@ const elementwise = @import("kernel/elementwise.zig");
 const float = @import("kernel/float.zig");
 const integer = @import("kernel/integer.zig");
 const layout = @import("kernel/layout.zig");
+const limits = @import("kernel/limits.zig");
 const pack = @import("kernel/pack.zig");
 const table = @import("kernel/table.zig");
 pub const variant = @import("kernel/variant.zig");
@@ -22,6 +23,7 @@ pub const RopeStyle = table.RopeStyle;
 pub const KvFormat = table.KvFormat;
 pub const MatmulArgs = table.MatmulArgs;
 pub const AttentionArgs = table.AttentionArgs;
+pub const LimitKind = limits.Kind;
 pub const panel_rows = table.panel_rows;
 
 /// The table of the instruction set that this compilation is for. In the library use
@@ -43,6 +45,7 @@ pub const compiled: Table = .{
     .softcap = softcap,
     .kv_store = kvStore,
     .attention = attend,
+    .measure = measure,
 };
 
 comptime {
@@ -119,8 +122,13 @@ fn attend(args: *const AttentionArgs) callconv(.c) void {
     attention.attention(args);
 }
 
+fn measure(kind: u32, memory: [*]const u8, length: usize) callconv(.c) f64 {
+    return limits.run(@fromBackingInt(@intCast(kind)), memory, length);
+}
+
 test {
     _ = @import("kernel/dot.zig");
+    _ = @import("kernel/limits.zig");
     _ = @import("kernel/vector.zig");
     _ = @import("kernel/variant.zig");
 }

@@ -10,12 +10,15 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xc520a543, 0x5e85a1ae];
+export const abiHash: readonly [number, number] = [0x428488a9, 0x965f263f];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
   vitrine_abi_hash: ["buffer"],
   vitrine_info: ["buffer", "u32", "buffer"],
+  vitrine_limits_start: ["u32", "u32"],
+  vitrine_limits_state: ["buffer", "u32"],
+  vitrine_limits_text: ["buffer", "u32", "buffer"],
   vitrine_error_text: ["u32", "buffer", "u32", "buffer"],
   vitrine_status_text: ["i32", "buffer", "u32", "buffer"],
   vitrine_model_load: ["buffer", "u32", "buffer", "u32", "buffer"],
@@ -67,6 +70,29 @@ export interface Calls {
    * @param out_length Gets the length of the text, also when the buffer is too small.
    */
   vitrine_info(buffer: Bytes, length: number, out_length: Bytes): number;
+  /**
+   * Begins to measure what the machine can do at most, on a thread of the library, and returns at
+   * once. One measurement at a time. Nothing else should run meanwhile.
+   *
+   * @param threads 0: one for each physical core.
+   * @param mebibytes Memory that is read; 0: 1024, but at most a quarter of the machine's.
+   */
+  vitrine_limits_start(threads: number, mebibytes: number): number;
+  /**
+   * How far the last measurement has come, and what it found.
+   *
+   * @param out The caller's; filled as far as it reaches.
+   * @param length Of `out`, in bytes.
+   */
+  vitrine_limits_state(out: Bytes, length: number): number;
+  /**
+   * The CPU variant that was measured, or why the measurement failed.
+   *
+   * @param buffer The caller's; filled with UTF-8.
+   * @param length Of the buffer, in bytes.
+   * @param out_length Gets the length of the text, also when the buffer is too small.
+   */
+  vitrine_limits_text(buffer: Bytes, length: number, out_length: Bytes): number;
   /**
    * Copies the text of the last failed call on a handle, without a final zero. Any thread may
    * call it. A creation that fails gives a handle too: it carries the text, and is destroyed
@@ -382,6 +408,13 @@ export const ModelPhase = {
   cancelled: 3,
 } as const;
 
+export const LimitsPhase = {
+  idle: 0,
+  running: 1,
+  ready: 2,
+  failed: 3,
+} as const;
+
 export const ModelFlags = {
   vocabulary_only: 1,
 } as const;
@@ -632,6 +665,22 @@ export const WakeStatsLayout = {
   bytes: 16,
   signals: 0,
   calls: 8,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const LimitsLayout = {
+  bytes: 72,
+  phase: 0,
+  status: 4,
+  threads: 8,
+  reserved: 12,
+  memory_bytes: 16,
+  read_one: 24,
+  read_four: 32,
+  read_ahead: 40,
+  int8_ops: 48,
+  f32_ops: 56,
+  bf16_ops: 64,
 } as const;
 
 /** Sampler stages with their wire numbers and parameters, in order. */

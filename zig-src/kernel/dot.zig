@@ -15,7 +15,7 @@ const lanes = @import("vector.zig").lanes;
 
 pub const Ints = @Vector(lanes, i32);
 pub const Bytes = @Vector(4 * lanes, u8);
-const Signed = @Vector(4 * lanes, i8);
+pub const Signed = @Vector(4 * lanes, i8);
 const Words = @Vector(2 * lanes, i16);
 
 const Form = enum { one, signed, pairs, plain };
@@ -77,18 +77,24 @@ fn pairs(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, st
     return sum;
 }
 
+/// sum + w * a, quad by quad, without the care for overflow that `group` takes: what the variant
+/// can do at most, for `limits.zig`.
+pub fn quads(sum: Ints, w: Bytes, a: Signed) Ints {
+    return switch (form) {
+        .one => if (builtin.cpu.arch == .x86_64) vpdpbusd(sum, w, a) else @"llvm.aarch64.neon.usdot.v4i32.v16i8"(sum, w, a),
+        .signed => @"llvm.aarch64.neon.sdot.v4i32.v16i8"(sum, @bitCast(w), a),
+        .plain => plain(sum, w, a),
+        .pairs => sum +% madd(maddubs(w, a)),
+    };
+}
+
 fn broadcast(a: i32) Signed {
     return @bitCast(@as(Ints, @splat(a)));
 }
 
 fn quad(sum: Ints, w: Bytes, a: i32) Ints {
     return switch (form) {
-        .one => if (builtin.cpu.arch == .x86_64)
-            vpdpbusd(sum, w, broadcast(a))
-        else
-            @"llvm.aarch64.neon.usdot.v4i32.v16i8"(sum, w, broadcast(a)),
-        .signed => @"llvm.aarch64.neon.sdot.v4i32.v16i8"(sum, @bitCast(w), broadcast(a)),
-        .plain => plain(sum, w, broadcast(a)),
+        .one, .signed, .plain => quads(sum, w, broadcast(a)),
         .pairs => unreachable,
     };
 }

@@ -117,4 +117,7 @@ pub const Table = extern struct {
     /// Rounds to the format of a KV cache.
     kv_store: *const fn (format: u32, x: [*]const f32, n: usize, dst: [*]u8) callconv(.c) void,
     attention: *const fn (args: *const AttentionArgs) callconv(.c) void,
+    /// One pass of the loop `kind` of `limits.zig`, for measuring what the machine can do. Returns
+    /// bytes read or operations done.
+    measure: *const fn (kind: u32, memory: [*]const u8, length: usize) callconv(.c) f64,
 };

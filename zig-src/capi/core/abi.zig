@@ -56,6 +56,9 @@ pub const ModelFlags = enum(u32) {
     vocabulary_only = 1,
 };
 
+/// Of `Limits`. Idle: nothing was ever started.
+pub const LimitsPhase = enum(u32) { idle = 0, running = 1, ready = 2, failed = 3 };
+
 pub const ModelText = enum(u32) { architecture = 0, cpu_variant = 1 };
 
 /// For `vitrine_model_tokenize` and `vitrine_model_detokenize`.
@@ -101,6 +104,7 @@ pub const StopReasonId = record.Reason;
 pub const enums = .{
     .{ "Status", Status },
     .{ "ModelPhase", ModelPhase },
+    .{ "LimitsPhase", LimitsPhase },
     .{ "ModelFlags", ModelFlags },
     .{ "ModelText", ModelText },
     .{ "TokenizeFlags", TokenizeFlags },
@@ -132,6 +136,7 @@ pub const structs = .{
     .{ "TokenLogprob", TokenLogprob },
     .{ "KvInfo", KvInfo },
     .{ "WakeStats", WakeStats },
+    .{ "Limits", Limits },
 };
 
 pub const LoadOptions = extern struct {
@@ -320,6 +325,26 @@ pub const KvInfo = extern struct {
     /// Pages in the pool.
     page_count: u32 = 0,
     memory_bytes: f64 = 0,
+};
+
+/// Rates of all threads together, in bytes or operations a second; 0: the CPU variant has no such
+/// instruction.
+pub const Limits = extern struct {
+    /// `LimitsPhase`.
+    phase: u32 = 0,
+    /// `Status`: why the measurement failed.
+    status: i32 = 0,
+    threads: u32 = 0,
+    reserved: u32 = 0,
+    /// Memory that was read.
+    memory_bytes: f64 = 0,
+    /// One stream of reads a thread, four, and four with prefetches.
+    read_one: f64 = 0,
+    read_four: f64 = 0,
+    read_ahead: f64 = 0,
+    int8_ops: f64 = 0,
+    f32_ops: f64 = 0,
+    bf16_ops: f64 = 0,
 };
 
 pub const WakeStats = extern struct { signals: f64 = 0, calls: f64 = 0 };

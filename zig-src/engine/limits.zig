@@ -1,0 +1,173 @@
+//! What this machine can do at most: how fast all threads together read memory, and how many
+//! operations a second the arithmetic of the chosen CPU variant does. Every speed of the engine is
+//! a share of one of these, and they are measured rather than looked up: a virtual machine says
+//! little about its processor and nothing about its neighbours.
+//!
+//! Each figure is the best of some passes of `kernel/limits.zig`, because a limit is what can be
+//! reached; whatever else runs on the machine only lowers a pass.
+
+const std = @import("std");
+const builtin = @import("builtin");
+const backend = @import("../backend.zig");
+const cores = @import("cores.zig");
+const kernel = @import("../kernel.zig");
+const team_module = @import("team.zig");
+const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+
+const io = std.Io.Threaded.global_single_threaded.io();
+
+pub const Error = backend.Error || std.Thread.SpawnError || error{ BadOption, OutOfMemory };
+
+pub const bytes_min = 1 << 20;
+
+pub const Options = struct {
+    /// 0: one for each physical core.
+    threads: u32 = 0,
+    /// Memory that is read, shared out among the threads; 0: 1 GiB, which is beyond any cache, but
+    /// at most a quarter of the machine's memory.
+    bytes: u64 = 0,
+};
+
+/// Rates are of all threads together, in bytes or operations a second.
+pub const Limits = struct {
+    threads: u32,
+    variant: []const u8,
+    bytes: u64,
+    /// By `kernel.LimitKind`; 0: the variant has no such instruction.
+    rates: [kinds.len]f64,
+
+    pub fn rate(limits: *const Limits, kind: kernel.LimitKind) f64 {
+        return limits.rates[@backingInt(kind)];
+    }
+};
+
+const kinds = [_]kernel.LimitKind{ .read_one, .read_four, .int8, .f32, .bf16, .read_ahead };
+comptime {
+    for (kinds, 0..) |kind, i| std.debug.assert(@backingInt(kind) == i);
+    std.debug.assert(kinds.len == std.meta.fieldNames(kernel.LimitKind).len);
+}
+
+const huge_page = 2 << 20;
+const passes = 5;
+/// Of one pass of arithmetic.
+const arithmetic_ns = 15 * std.time.ns_per_ms;
+/// Between two looks at the clock; a few hundred microseconds at most.
+const arithmetic_turns = 10_000;
+
+/// Takes about a second.
+pub fn measure(options: Options, diag: *Diagnostic) Error!Limits {
+    if (options.threads > team_module.members_max) {
+        diag.set("expected at most {d} threads, found {d}", .{ team_module.members_max, options.threads });
+        return error.BadOption;
+    }
+    const bytes = if (options.bytes == 0) defaultBytes() else options.bytes;
+    if (bytes < bytes_min) {
+        diag.set("expected at least {d} bytes of memory to read, found {d}", .{ bytes_min, bytes });
+        return error.BadOption;
+    }
+    const kernels = try backend.cpu.choose(diag);
+    errdefer if (diag.text().len == 0) {
+        diag.set("expected {d} bytes of memory and threads, found that the system has not that much", .{bytes});
+    };
+    const threads = if (options.threads != 0) options.threads else @min(cores.physical(), team_module.members_max);
+    const size = std.math.cast(usize, bytes) orelse return error.OutOfMemory;
+    const memory = try std.heap.page_allocator.alignedAlloc(u8, .fromByteUnits(huge_page), size);
+    defer std.heap.page_allocator.free(memory);
+    if (builtin.os.tag == .linux) std.posix.madvise(memory.ptr, memory.len, std.posix.MADV.HUGEPAGE) catch {};
+    const team = try team_module.acquire(threads);
+    defer team_module.release(team);
+
+    var job: Job = .{ .team = team, .kernels = kernels, .members = threads, .memory = memory };
+    team.run(threads, &job, Job.run);
+    return .{ .threads = threads, .variant = std.mem.span(kernels.variant), .bytes = bytes, .rates = job.best };
+}
+
+fn defaultBytes() u64 {
+    const total = std.process.totalSystemMemory() catch return 1 << 30;
+    return @max(bytes_min, @min(1 << 30, total / 4));
+}
+
+const Job = struct {
+    team: *team_module.Team,
+    kernels: *const kernel.Table,
+    members: u32,
+    memory: []u8,
+    /// Of the members, in the running pass.
+    done: [team_module.members_max]f64 = undefined,
+    seconds: [team_module.members_max]f64 = undefined,
+    best: [kinds.len]f64 = @splat(0),
+
+    fn run(job: *Job, member: u32) void {
+        const part = job.memory.len / job.members;
+        const own = job.memory[member * part ..][0..part];
+        // Pages belong to the processor that touches them first, and must not all be the zero page.
+        @memset(own, 1);
+        for (0..passes) |_| {
+            for (kinds) |kind| {
+                job.team.barrier();
+                const begun = nowNs();
+                job.done[member] = job.pass(kind, own, begun);
+                job.seconds[member] = @as(f64, @floatFromInt(nowNs() - begun)) / std.time.ns_per_s;
+                job.team.barrier();
+                if (member == 0) job.add(kind);
+            }
+        }
+    }
+
+    fn pass(job: *const Job, kind: kernel.LimitKind, own: []const u8, begun: i96) f64 {
+        switch (kind) {
+            .read_one, .read_four, .read_ahead => return job.kernels.measure(@backingInt(kind), own.ptr, own.len),
+            .int8, .f32, .bf16 => {
+                var done: f64 = 0;
+                while (nowNs() - begun < arithmetic_ns) {
+                    const more = job.kernels.measure(@backingInt(kind), own.ptr, arithmetic_turns);
+                    if (more == 0) return 0;
+                    done += more;
+                }
+                return done;
+            },
+        }
+    }
+
+    /// The work of all members over the time of the slowest. The others have at most begun the next
+    /// pass's barrier, which waits for this member.
+    fn add(job: *Job, kind: kernel.LimitKind) void {
+        var done: f64 = 0;
+        var seconds: f64 = 0;
+        for (job.done[0..job.members], job.seconds[0..job.members]) |amount, time| {
+            done += amount;
+            seconds = @max(seconds, time);
+        }
+        const best = &job.best[@backingInt(kind)];
+        if (seconds > 0) best.* = @max(best.*, done / seconds);
+    }
+};
+
+fn nowNs() i96 {
+    return std.Io.Clock.awake.now(io).nanoseconds;
+}
+
+test "limits are positive, and two threads reach what one does" {
+    var diag: Diagnostic = .{};
+    const one = try measure(.{ .threads = 1, .bytes = 16 << 20 }, &diag);
+    const two = try measure(.{ .threads = 2, .bytes = 16 << 20 }, &diag);
+    for (kinds) |kind| {
+        errdefer std.debug.print("{s}: {d} {d}\n", .{ @tagName(kind), one.rate(kind), two.rate(kind) });
+        if (kind == .bf16 and one.rate(kind) == 0) continue;
+        // Neither below what any processor does nor above what any can.
+        try std.testing.expect(one.rate(kind) > 1e8);
+        try std.testing.expect(one.rate(kind) < 1e14);
+        // Only as far as a busy machine lets us say: half of one thread's.
+        try std.testing.expect(two.rate(kind) > 0.5 * one.rate(kind));
+    }
+    try std.testing.expect(one.rate(.int8) > one.rate(.f32) / 4);
+    try std.testing.expectEqual(1, one.threads);
+}
+
+test "options out of range are refused by name" {
+    var diag: Diagnostic = .{};
+    try std.testing.expectError(error.BadOption, measure(.{ .threads = 1 << 20 }, &diag));
+    try std.testing.expect(std.mem.indexOf(u8, diag.text(), "threads") != null);
+    try std.testing.expectError(error.BadOption, measure(.{ .bytes = 5 }, &diag));
+    try std.testing.expect(std.mem.indexOf(u8, diag.text(), "found 5") != null);
+}

@@ -211,6 +211,7 @@ test {
     _ = @import("quant/shared/k_scales.zig");
     _ = @import("quant/shared/round.zig");
     _ = @import("quant/shared/search.zig");
+    _ = @import("quant/shared/sixteen.zig");
     _ = @import("quant/tests/golden.zig");
     _ = @import("quant/tests/properties.zig");
     _ = @import("quant/tests/registry.zig");

@@ -6,6 +6,7 @@ const Groups = @import("shared/groups.zig").Groups;
 const decoder = @import("shared/groups.zig").decoder;
 const nibbles = @import("shared/groups.zig").nibbles;
 const round = @import("shared/round.zig");
+const sixteen = @import("shared/sixteen.zig");
 
 pub const name = "q4_0";
 pub const id = 2;
@@ -33,6 +34,10 @@ pub fn decodeGroups(
     for (nibbles(16, &block.qs), q) |u, *i| i.* = @as(i8, @intCast(u)) - 8;
     scale[0] = block.d;
     offset[0] = 0;
+}
+
+pub inline fn quads(rows: sixteen.Rows, comptime _: usize) sixteen.Units(1) {
+    return .{sixteen.nibbles(rows, @offsetOf(Block, "qs"))};
 }
 
 pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {

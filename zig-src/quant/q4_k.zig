@@ -6,6 +6,7 @@ const decoder = @import("shared/groups.zig").decoder;
 const k_scales = @import("shared/k_scales.zig");
 const nibbles = @import("shared/groups.zig").nibbles;
 const round = @import("shared/round.zig");
+const sixteen = @import("shared/sixteen.zig");
 const search = @import("shared/search.zig");
 
 pub const name = "q4_k";
@@ -39,6 +40,15 @@ pub fn decodeGroups(
         for (chunk, q[64 * j ..][0..64]) |u, *i| i.* = @intCast(u);
     }
     k_scales.scaled(&block.scales, block.d, block.dmin, scale, offset);
+}
+
+pub inline fn quads(rows: sixteen.Rows, comptime part: usize) sixteen.Units(2) {
+    const words = rows.eight(@offsetOf(Block, "qs") + 32 * part);
+    return .{ sixteen.lowNibbles(8, words), sixteen.highNibbles(8, words) };
+}
+
+pub inline fn codes(rows: sixteen.Rows) sixteen.Codes(8, 8) {
+    return k_scales.codes(rows, @offsetOf(Block, "scales"));
 }
 
 pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {

@@ -5,6 +5,7 @@ const decoder = @import("shared/groups.zig").decoder;
 const fives = @import("shared/groups.zig").fives;
 const packFives = @import("shared/groups.zig").packFives;
 const round = @import("shared/round.zig");
+const sixteen = @import("shared/sixteen.zig");
 const std = @import("std");
 
 pub const name = "q5_1";
@@ -36,6 +37,10 @@ pub fn decodeGroups(
     for (fives(&block.qs, &block.qh), q) |u, *i| i.* = @intCast(u);
     scale[0] = block.d;
     offset[0] = block.m;
+}
+
+pub inline fn quads(rows: sixteen.Rows, comptime _: usize) sixteen.Units(1) {
+    return .{sixteen.fives(rows, @offsetOf(Block, "qs"), @offsetOf(Block, "qh"))};
 }
 
 pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {

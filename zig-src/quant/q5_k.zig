@@ -5,6 +5,7 @@ const Groups = @import("shared/groups.zig").Groups;
 const decoder = @import("shared/groups.zig").decoder;
 const k_scales = @import("shared/k_scales.zig");
 const round = @import("shared/round.zig");
+const sixteen = @import("shared/sixteen.zig");
 const search = @import("shared/search.zig");
 
 pub const name = "q5_k";
@@ -44,6 +45,20 @@ pub fn decodeGroups(
         }
     }
     k_scales.scaled(&block.scales, block.d, block.dmin, scale, offset);
+}
+
+pub inline fn quads(rows: sixteen.Rows, comptime part: usize) sixteen.Units(2) {
+    const words = rows.eight(@offsetOf(Block, "qs") + 32 * part);
+    const high = rows.eight(@offsetOf(Block, "qh"));
+    var units: sixteen.Units(2) = .{ sixteen.lowNibbles(8, words), sixteen.highNibbles(8, words) };
+    inline for (&units, 0..) |*unit, i| inline for (unit, high) |*quad, bits| {
+        quad.* |= bits >> sixteen.splat(2 * part + i) << sixteen.splat(4) & sixteen.splat(0x10101010);
+    };
+    return units;
+}
+
+pub inline fn codes(rows: sixteen.Rows) sixteen.Codes(8, 8) {
+    return k_scales.codes(rows, @offsetOf(Block, "scales"));
 }
 
 pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {

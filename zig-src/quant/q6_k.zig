@@ -7,6 +7,7 @@ const nibbles = @import("shared/groups.zig").nibbles;
 const pairs = @import("shared/groups.zig").pairs;
 const packPairs = @import("shared/groups.zig").packPairs;
 const round = @import("shared/round.zig");
+const sixteen = @import("shared/sixteen.zig");
 const search = @import("shared/search.zig");
 
 pub const name = "q6_k";
@@ -45,6 +46,26 @@ pub fn decodeGroups(
     const d: f32 = block.d;
     for (block.scales, scale) |s, *to| to.* = d * @as(f32, @floatFromInt(s));
     offset.* = @splat(0);
+}
+
+pub inline fn quads(rows: sixteen.Rows, comptime part: usize) sixteen.Units(4) {
+    const low = .{ rows.eight(@offsetOf(Block, "ql") + 64 * part), rows.eight(@offsetOf(Block, "ql") + 64 * part + 32) };
+    const high = rows.eight(@offsetOf(Block, "qh") + 32 * part);
+    var units: sixteen.Units(4) = .{
+        sixteen.lowNibbles(8, low[0]),  sixteen.lowNibbles(8, low[1]),
+        sixteen.highNibbles(8, low[0]), sixteen.highNibbles(8, low[1]),
+    };
+    inline for (&units, 0..) |*unit, i| inline for (unit, high) |*quad, bits| {
+        quad.* |= bits >> sixteen.splat(2 * i) << sixteen.splat(4) & sixteen.splat(0x30303030);
+    };
+    return units;
+}
+
+pub inline fn codes(rows: sixteen.Rows) sixteen.Codes(16, 0) {
+    const words = rows.four(@offsetOf(Block, "scales"));
+    var scales: [16]sixteen.Bytes = undefined;
+    inline for (&scales, 0..) |*scale, i| scale.* = sixteen.byte(words[i / 4], i % 4);
+    return .{ .scales = scales, .offsets = .{} };
 }
 
 pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {

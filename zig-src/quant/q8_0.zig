@@ -3,6 +3,7 @@
 const Groups = @import("shared/groups.zig").Groups;
 const decoder = @import("shared/groups.zig").decoder;
 const round = @import("shared/round.zig");
+const sixteen = @import("shared/sixteen.zig");
 
 pub const name = "q8_0";
 pub const id = 8;
@@ -29,6 +30,13 @@ pub fn decodeGroups(
     q.* = block.qs;
     scale[0] = block.d;
     offset[0] = 0;
+}
+
+pub inline fn quads(rows: sixteen.Rows, comptime _: usize) sixteen.Units(1) {
+    var words = rows.eight(@offsetOf(Block, "qs"));
+    // Adds 128 to each byte.
+    inline for (&words) |*word| word.* ^= sixteen.splat(0x80808080);
+    return .{words};
 }
 
 pub fn encodeBlock(in: *const [block_len]f32, block: *align(1) Block) void {

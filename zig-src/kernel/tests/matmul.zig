@@ -40,7 +40,7 @@ const Case = struct {
             .acts = try gpa.alignedAlloc(u8, .@"64", tokens_max * stride),
             .act_stride = stride,
         };
-        fillBlocks(random, format, case.blocks, case.decoded);
+        variants.fillBlocks(random, format, case.blocks, case.decoded);
         variants.fill(random, case.x);
         // A block of zeros and one with a single value.
         @memset(case.x[0..@min(cols, 32)], 0);
@@ -86,27 +86,6 @@ const Case = struct {
         });
     }
 };
-
-/// Random bytes, block by block, until they decode to values of a usual size.
-fn fillBlocks(random: std.Random, format: quant.Format, bytes: []u8, decoded: []f32) void {
-    const of = quant.info(format);
-    for (0..bytes.len / of.block_bytes) |i| {
-        const block = bytes[i * of.block_bytes ..][0..of.block_bytes];
-        const values = decoded[i * of.block_len ..][0..of.block_len];
-        var tries: usize = 0;
-        while (true) : (tries += 1) {
-            random.bytes(block);
-            // Wide integers are hardly ever small.
-            const limit: f32 = if (tries < 64) 1e4 else 1e20;
-            quant.decodeRow(format, block, values);
-            const usual = for (values) |value| {
-                // Not above either when not a number.
-                if (!(@abs(value) < limit)) break false;
-            } else true;
-            if (usual) break;
-        }
-    }
-}
 
 fn expectNear(case: *const Case, got: []const f32) !void {
     const of = quant.info(case.format);

@@ -4,6 +4,7 @@
 const std = @import("std");
 const cpu = @import("../../backend/cpu.zig");
 const kernel = @import("../../kernel.zig");
+const quant = @import("../../quant.zig");
 const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
 
 /// Calls `body(table, random)` once a variant, with the same random numbers.
@@ -32,6 +33,27 @@ pub fn fill(random: std.Random, out: []f32) void {
     }
 }
 
+/// Random bytes, block by block, until they decode to values of a usual size.
+pub fn fillBlocks(random: std.Random, format: quant.Format, bytes: []u8, decoded: []f32) void {
+    const of = quant.info(format);
+    for (0..bytes.len / of.block_bytes) |i| {
+        const block = bytes[i * of.block_bytes ..][0..of.block_bytes];
+        const values = decoded[i * of.block_len ..][0..of.block_len];
+        var tries: usize = 0;
+        while (true) : (tries += 1) {
+            random.bytes(block);
+            // Wide integers are hardly ever small.
+            const limit: f32 = if (tries < 64) 1e4 else 1e20;
+            quant.decodeRow(format, block, values);
+            const usual = for (values) |value| {
+                // Not above either when not a number.
+                if (!(@abs(value) < limit)) break false;
+            } else true;
+            if (usual) break;
+        }
+    }
+}
+
 pub fn expectSameBits(want: []const f32, got: []const f32) !void {
     for (want, got, 0..) |a, b, i| {
         if (@as(u32, @bitCast(a)) == @as(u32, @bitCast(b))) continue;
@@ -44,4 +66,5 @@ test {
     _ = @import("matmul.zig");
     _ = @import("elementwise.zig");
     _ = @import("attention.zig");
+    _ = @import("pack.zig");
 }

@@ -5,6 +5,7 @@
 //! upper two bits on top of the first eight bytes.
 
 const std = @import("std");
+const sixteen = @import("sixteen.zig");
 
 pub const Unpacked = struct {
     scales: [8]u6,
@@ -44,6 +45,22 @@ pub fn scaled(
         to_scale.* = d * @as(f32, @floatFromInt(s));
         to_offset.* = -(dmin * @as(f32, @floatFromInt(m)));
     }
+}
+
+/// The integers of `scaled` in sixteen rows, where `offset` is that of the 12 bytes in a block.
+pub inline fn codes(rows: sixteen.Rows, comptime offset: usize) sixteen.Codes(8, 8) {
+    const splat = sixteen.splat;
+    const a = rows.word(offset);
+    const b = rows.word(offset + 4);
+    const c = rows.word(offset + 8);
+    const scales = .{ a & splat(0x3f3f3f3f), (c & splat(0x0f0f0f0f)) | (a >> splat(2) & splat(0x30303030)) };
+    const mins = .{ b & splat(0x3f3f3f3f), (c >> splat(4) & splat(0x0f0f0f0f)) | (b >> splat(2) & splat(0x30303030)) };
+    var out: sixteen.Codes(8, 8) = undefined;
+    inline for (&out.scales, &out.offsets, 0..) |*scale, *negated, i| {
+        scale.* = sixteen.byte(scales[i / 4], i % 4);
+        negated.* = -%sixteen.byte(mins[i / 4], i % 4);
+    }
+    return out;
 }
 
 pub fn pack(in: Unpacked) [12]u8 {

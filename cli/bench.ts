@@ -1,215 +1,174 @@
 /**
- * `vitrine bench`: how fast a model runs here, beside llama.cpp on the same machine in the same
- * minutes. Rounds of the two engines alternate, because machines are noisy; the result is the
- * median, with the least and the most.
+ * `vitrine bench`: how fast models run here, beside llama.cpp on the same machine in the same
+ * minutes, and what the machine could do at most.
  *
  * @module
  */
 
-import { cpus, totalmem } from "node:os";
-import { benchTokens, hashSeed, hashToken, openPeer, type Peer, peerName } from "../bench/peer.ts";
-import { greedy, type Model, type Session } from "../mod.ts";
-import type { Arguments } from "./arguments.ts";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { runMatrix } from "../bench/matrix.ts";
+import { readResult, writePage } from "../bench/page.ts";
+import { cellsOf, columns, figure, machineLines, tableOf } from "../bench/report.ts";
+import { type Result, type Workload, workloads } from "../bench/result.ts";
+import { type FileFormat, fileFormats, shapes } from "../bench/shapes.ts";
+import { measureLimits } from "../mod.ts";
+import { cacheFolder } from "../src/store/cache_folder.ts";
+import { nearest } from "../src/store/nearest.ts";
+import { type Arguments, UsageError } from "./arguments.ts";
+import { benchModel } from "./bench_model.ts";
 import { type Command, commonOptions } from "./command.ts";
-import { interruptSignal, loadOptions, openModel } from "./model.ts";
-import { bytesText, figure, note, print, printJson, table } from "./output.ts";
+import { interruptSignal, loadOptions } from "./model.ts";
+import { note, print, printJson, table } from "./output.ts";
 
 /** The command. */
 export const bench: Command = {
   name: "bench",
   summary: "measure the speed, beside llama.cpp",
-  usage: "MODEL",
+  usage: "MODEL | --limits | --matrix | --report RESULT",
   description: [
-    "Measures reading a prompt (prefill) and generating behind it (decode), in rounds that alternate",
-    "with llama.cpp, which is installed on demand. Prints medians with the least and the most.",
+    "MODEL: measures reading a prompt (prefill) and generating behind it (decode), in rounds that",
+    "alternate with llama.cpp, which is installed on demand. Prints medians with the least and the most.",
+    "--limits: measures what the machine can do at most.",
+    "--matrix: writes models of real shapes with random weights and measures each in each format, row",
+    "by row: the machine's limit, what Vitrine reaches, what llama.cpp reaches. Large files are deleted",
+    "afterwards. --report: writes the page and the charts of a result.",
   ],
   options: {
+    limits: { help: "measure the machine's bandwidth and arithmetic, and nothing else" },
+    matrix: { help: "measure the whole matrix, or what the options below leave of it" },
+    report: { value: "RESULT", help: "make a page of a result in JSON; see --page" },
     prompt: { short: "p", value: "N", help: "tokens of the prompt; default: 512" },
     tokens: { short: "n", value: "N", help: "tokens to generate; default: 128" },
     rounds: { short: "r", value: "N", help: "rounds, after one that isn't counted; default: 5" },
     "no-peer": { help: "leave llama.cpp out" },
+    models: { value: "LIST", help: `matrix: ${Object.keys(shapes).join(",")}` },
+    formats: { value: "LIST", help: `matrix: ${Object.keys(fileFormats).join(",")}` },
+    only: { value: "LIST", help: `matrix: ${workloads.join(",")}` },
+    variants: {
+      value: "LIST",
+      help: "matrix: CPU variants, forced on both sides; default: best,avx2",
+    },
+    depth: { value: "N", help: "matrix: tokens of a long prompt; default: 4096" },
+    seconds: { value: "N", help: "matrix: a row that takes longer gets fewer rounds; default: 60" },
+    folder: {
+      value: "PATH",
+      help: "matrix: where models are written; default: bench in the cache folder",
+    },
+    keep: { help: "matrix: keep large models too" },
+    out: { value: "PATH", help: "matrix: write the result as JSON after each row" },
+    page: { value: "PATH", help: "write the result as a page with charts; default: docs/bench.md" },
     ...loadOptions,
     ...commonOptions,
   },
-  positionals: [1, 1],
+  positionals: [0, 1],
   run: async (given) => {
-    const shape = {
-      prompt: given.integer("prompt", 1, 1 << 20) ?? 512,
-      tokens: given.integer("tokens", 1, 1 << 20) ?? 128,
-      rounds: given.integer("rounds", 1, 1000) ?? 5,
-    };
-    const signal = interruptSignal();
-    using model = await openModel(given.positionals[0] as string, given, { signal });
-    using session = model.session({ context: shape.prompt + shape.tokens + 8 });
-    await using peer = given.has("no-peer") ? undefined : await startPeer(model, session);
-    const rows = { ours: [] as Round[], peer: [] as Round[] };
-    for (let round = 0; round <= shape.rounds; round++) {
-      signal.throwIfAborted();
-      if (!given.has("json")) {
-        note(round === 0 ? "warming up\n" : `round ${round} of ${shape.rounds}\n`);
-      }
-      const ours = await roundOfOurs(model, session, shape, signal);
-      const theirs = peer && await roundOfPeer(peer, shape);
-      // The first round pays for page faults and for clocks that are still low.
-      if (round === 0) continue;
-      rows.ours.push(ours);
-      if (theirs !== undefined) rows.peer.push(theirs);
+    const modes = ["limits", "matrix", "report"].filter((mode) => given.has(mode));
+    const [model] = given.positionals;
+    if (modes.length + (model === undefined ? 0 : 1) !== 1) {
+      const found = [...modes.map((mode) => `--${mode}`), ...given.positionals].join(" ");
+      throw new UsageError(
+        `Expected one of MODEL, --limits, --matrix and --report, but found ${found || "nothing"}`,
+      );
     }
-    report(model, shape, rows, given);
-    return 0;
+    if (model !== undefined) return await benchModel(model, given);
+    if (given.has("limits")) return await limits(given);
+    if (given.has("report")) return report(given);
+    return await matrix(given);
   },
 };
 
-/** What is measured. */
-interface Shape {
-  readonly prompt: number;
-  readonly tokens: number;
-  readonly rounds: number;
-}
-
-/** Rates of one round, in tokens a second, and the hash of what was generated. */
-interface Round {
-  readonly prefill: number;
-  readonly decode: number;
-  readonly hash: number;
-}
-
-/** Median, least and most of a rate. */
-interface Spread {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
-}
-
-async function startPeer(model: Model, session: Session): Promise<Peer> {
-  return await openPeer(
-    model.info.path,
-    model.info.threads,
-    session.context,
-    (text) => note(`${text}\n`),
-  );
-}
-
-async function roundOfOurs(
-  model: Model,
-  session: Session,
-  shape: Shape,
-  signal: AbortSignal,
-): Promise<Round> {
-  session.truncate(0);
-  const tokens = benchTokens(shape.prompt, model.info.vocabulary);
-  const begun = performance.now();
-  await session.prefill(tokens, { signal });
-  const read = performance.now();
-  const generation = session.generate([], {
-    sampler: [greedy()],
-    maxTokens: shape.tokens,
-    ignoreEnd: true,
-    signal,
-  });
-  let hash = hashSeed;
-  for await (const step of generation) hash = hashToken(hash, step.token);
-  const ended = performance.now();
-  return {
-    prefill: shape.prompt / (read - begun) * 1000,
-    decode: shape.tokens / (ended - read) * 1000,
-    hash,
-  };
-}
-
-async function roundOfPeer(peer: Peer, shape: Shape): Promise<Round> {
-  const prefillMs = await peer.prefill(shape.prompt);
-  const { ms, hash } = await peer.decode(shape.tokens);
-  return { prefill: shape.prompt / prefillMs * 1000, decode: shape.tokens / ms * 1000, hash };
-}
-
-function spread(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (i: number) => sorted[i] as number;
-  const middle = sorted.length >> 1;
-  const median = sorted.length % 2 === 1 ? at(middle) : (at(middle - 1) + at(middle)) / 2;
-  return { median, min: at(0), max: at(sorted.length - 1) };
-}
-
-/** The rates of one engine; a hash that differs between rounds is a fault of that engine. */
-function ratesOf(
-  rounds: readonly Round[],
-  engine: string,
-): { prefill: Spread; decode: Spread; hash: number } {
-  const hashes = new Set(rounds.map((round) => round.hash));
-  if (hashes.size !== 1) {
-    throw new Error(
-      `Expected ${engine} to generate the same tokens in each round, but found ${hashes.size} answers`,
-    );
-  }
-  return {
-    prefill: spread(rounds.map((round) => round.prefill)),
-    decode: spread(rounds.map((round) => round.decode)),
-    hash: (rounds[0] as Round).hash,
-  };
-}
-
-function report(
-  model: Model,
-  shape: Shape,
-  rows: { ours: Round[]; peer: Round[] },
-  given: Arguments,
-): void {
-  const { info } = model;
-  const ours = ratesOf(rows.ours, "Vitrine");
-  const peer = rows.peer.length > 0 ? ratesOf(rows.peer, "the peer") : undefined;
-  const machine = {
-    cpu: cpus()[0]?.model ?? "unknown",
-    logical_cpus: cpus().length,
-    memory_bytes: totalmem(),
-  };
+async function limits(given: Arguments): Promise<number> {
+  const found = await measureLimits({ threads: given.integer("threads", 1, 256) });
   if (given.has("json")) {
-    printJson({
-      prefill_tok_s: ours.prefill.median,
-      decode_tok_s: ours.decode.median,
-      prefill: ours.prefill,
-      decode: ours.decode,
-      hash: ours.hash,
-      peer: peer === undefined ? null : {
-        name: peerName,
-        prefill_tok_s: peer.prefill.median,
-        decode_tok_s: peer.decode.median,
-        prefill: peer.prefill,
-        decode: peer.decode,
-        hash: peer.hash,
-      },
-      prompt: shape.prompt,
-      tokens: shape.tokens,
-      rounds: shape.rounds,
-      threads: info.threads,
-      cpu_variant: info.cpuVariant,
-      precision: info.precision,
-      model: info.path,
-      machine,
-    });
-    return;
+    printJson(found);
+    return 0;
   }
-  const row = (name: string, rates: { prefill: Spread; decode: Spread }) => [
-    name,
-    ...[rates.prefill, rates.decode].map((s) =>
-      `${figure(s.median)} (${figure(s.min)}–${figure(s.max)})`
-    ),
-  ];
+  const gigabytes = (value: number) => `${figure(value / 1e9)} GB/s`;
+  const operations = (value: number) => value === 0 ? "none" : `${figure(value / 1e9)} Gop/s`;
   print(
-    `${machine.cpu}, ${machine.logical_cpus} logical CPUs, ${bytesText(machine.memory_bytes)}\n`,
+    `${found.cpuVariant}, ${found.threads} threads, ${found.memoryBytes / 2 ** 20} MiB read\n\n`,
   );
-  print(`${info.path}, ${info.threads} threads, ${info.cpuVariant}, ${shape.rounds} rounds\n\n`);
   print(table([
-    ["tokens a second", `prefill ${shape.prompt}`, `decode ${shape.tokens}`],
-    row("Vitrine", ours),
-    ...(peer === undefined ? [] : [
-      row(peerName, peer),
-      [
-        "ratio",
-        ...(["prefill", "decode"] as const).map((part) =>
-          `${figure(ours[part].median / peer[part].median)}`
-        ),
-      ],
-    ]),
+    ["limit", "rate"],
+    ["reads", gigabytes(found.readBytes)],
+    ["  one stream a thread", gigabytes(found.reads.one)],
+    ["  four streams", gigabytes(found.reads.four)],
+    ["  four, with prefetches", gigabytes(found.reads.ahead)],
+    ["int8 products", operations(found.int8Ops)],
+    ["f32 multiply-add", operations(found.f32Ops)],
+    ["bf16 dot products", operations(found.bf16Ops)],
   ]));
+  return 0;
+}
+
+function report(given: Arguments): number {
+  const result = readResult(given.text("report") as string);
+  const written = writePage(result, given.text("page") ?? join("docs", "bench.md"));
+  if (given.has("json")) printJson({ written });
+  else print(`wrote ${written.join(", ")}\n`);
+  return 0;
+}
+
+/** The words of a list, each of which must be known. */
+function choices<Name extends string>(
+  given: Arguments,
+  option: string,
+  known: readonly Name[],
+): Name[] | undefined {
+  const text = given.text(option);
+  if (text === undefined) return undefined;
+  return text.split(",").map((word) => {
+    const found = known.find((name) => name.toLowerCase() === word.trim().toLowerCase());
+    if (found !== undefined) return found;
+    const near = nearest(word, known);
+    throw new UsageError(
+      `Expected ${known.join(", ")} after --${option}, but found ${JSON.stringify(word)}` +
+        (near === undefined ? "" : `; did you mean ${near}?`),
+    );
+  });
+}
+
+async function matrix(given: Arguments): Promise<number> {
+  const asText = !given.has("json");
+  const out = given.text("out");
+  const formats = Object.keys(fileFormats) as FileFormat[];
+  const plan = {
+    models: choices(given, "models", Object.keys(shapes)) ?? Object.keys(shapes),
+    formats: choices(given, "formats", formats) ?? formats,
+    only: choices<Workload>(given, "only", workloads),
+    variants: given.text("variants")?.split(","),
+    threads: given.integer("threads", 1, 256),
+    rounds: given.integer("rounds", 1, 1000) ?? 5,
+    seconds: given.integer("seconds", 1, 86_400) ?? 60,
+    sizes: {
+      prompt: given.integer("prompt", 1, 1 << 16) ?? 512,
+      tokens: given.integer("tokens", 2, 1 << 16) ?? 128,
+      depth: given.integer("depth", 16, 1 << 16) ?? 4096,
+    },
+    peer: !given.has("no-peer"),
+    folder: given.text("folder") ?? join(cacheFolder(), "bench"),
+    keep: given.has("keep"),
+    signal: interruptSignal(),
+  };
+  const save = (result: Result) => {
+    if (out !== undefined) writeFileSync(out, `${JSON.stringify(result, null, 1)}\n`);
+  };
+  const result = await runMatrix(plan, {
+    say: (text) => note(`${text}\n`),
+    row: (row, result) => {
+      save(result);
+      if (asText) note(`  ${cellsOf(row).map((cell, i) => `${columns[i]} ${cell}`).join(" · ")}\n`);
+    },
+  });
+  save(result);
+  const page = given.text("page");
+  if (page !== undefined) { for (const file of writePage(result, page)) note(`wrote ${file}\n`); }
+  if (!asText) {
+    printJson(result);
+    return 0;
+  }
+  print(`${machineLines(result).join("\n")}\n\n`);
+  print(table(tableOf(result)));
+  return 0;
 }

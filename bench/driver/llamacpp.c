@@ -1,0 +1,269 @@
+/* The driver of llama.cpp v0.5.0, as its prebuilt npm package brings it.
+ *
+ * usage: llamacpp LIBRARY_FOLDER MODEL.gguf THREADS REPACK
+ *
+ * The structures below follow include/llama.h of that version; another version needs them checked.
+ * The defaults of the library are kept, but for what the command line and `context` say. */
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "driver.h"
+
+struct model_params {
+    void *devices, *overrides;
+    int32_t n_gpu_layers, split_mode, load_mode, lazy_mode, main_gpu;
+    void *tensor_split, *progress, *progress_data, *kv_overrides;
+    bool vocab_only, check_tensors, use_extra_bufts, no_host, no_alloc, load_mtp;
+};
+
+struct context_params {
+    uint32_t n_ctx, n_batch, n_ubatch, n_seq_max, n_rs_seq, n_outputs_max, n_outputs_max_per_seq;
+    int32_t n_threads, n_threads_batch, ctx_type, rope_scaling, pooling, attention, flash_attention;
+    float rope_base, rope_scale, yarn_ext, yarn_attn, yarn_fast, yarn_slow;
+    uint32_t yarn_orig_ctx;
+    float defrag;
+    void *cb_eval, *cb_eval_data;
+    int32_t type_k, type_v;
+    void *abort_callback, *abort_data;
+    bool embeddings, offload_kqv, no_perf, op_offload, swa_full, kv_unified;
+    void *samplers;
+    size_t n_samplers;
+    void *ctx_other;
+};
+
+struct batch {
+    int32_t n_tokens;
+    int32_t *token;
+    float *embd;
+    int32_t *pos, *n_seq_id, **seq_id;
+    int8_t *logits;
+};
+
+struct candidate {
+    int32_t id;
+    float logit, p;
+};
+
+struct candidates {
+    struct candidate *data;
+    size_t size;
+    int64_t selected;
+    bool sorted;
+};
+
+static struct {
+    void (*log_set)(void *, void *);
+    void (*base_log_set)(void *, void *);
+    void (*load_all)(const char *);
+    void (*backend_init)(void);
+    struct model_params (*model_params)(void);
+    struct context_params (*context_params)(void);
+    void *(*model_load)(const char *, struct model_params);
+    void *(*context_new)(void *, struct context_params);
+    void (*context_free)(void *);
+    void *(*memory)(void *);
+    bool (*memory_remove)(void *, int32_t, int32_t, int32_t);
+    void *(*vocab)(void *);
+    int32_t (*vocab_size)(void *);
+    int32_t (*decode)(void *, struct batch);
+    void (*synchronize)(void *);
+    float *(*logits)(void *, int32_t);
+    int32_t (*tokenize)(void *, const char *, int32_t, int32_t *, int32_t, bool, bool);
+    void *(*chain_new)(bool);
+    void (*chain_add)(void *, void *);
+    void *(*temperature)(float);
+    void *(*top_k)(int32_t);
+    void *(*top_p)(float, size_t);
+    void *(*draw)(uint32_t);
+    void (*apply)(void *, struct candidates *);
+    void (*sampler_free)(void *);
+} api;
+
+static void *model, *context;
+static int threads, sequences, vocabulary;
+static int position[64], last_row[64];
+
+static void *open_library(const char *folder, const char *name) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+    if (!library) die("cannot load", dlerror());
+    return library;
+}
+
+static void *symbol(void *library, const char *name) {
+    void *address = dlsym(library, name);
+    if (!address) die("no such function", name);
+    return address;
+}
+
+static void silence(int level, const char *text, void *data) { (void)level, (void)text, (void)data; }
+
+static void open_api(const char *folder) {
+    void *base = open_library(folder, "libggml-base.so");
+    void *ggml = open_library(folder, "libggml.v0.5.0.so");
+    void *llama = open_library(folder, "libllama.v0.5.0.so");
+    api.base_log_set = symbol(base, "ggml_log_set");
+    api.load_all = symbol(ggml, "ggml_backend_load_all_from_path");
+    api.log_set = symbol(llama, "llama_log_set");
+    api.backend_init = symbol(llama, "llama_backend_init");
+    api.model_params = symbol(llama, "llama_model_default_params");
+    api.context_params = symbol(llama, "llama_context_default_params");
+    api.model_load = symbol(llama, "llama_model_load_from_file");
+    api.context_new = symbol(llama, "llama_init_from_model");
+    api.context_free = symbol(llama, "llama_free");
+    api.memory = symbol(llama, "llama_get_memory");
+    api.memory_remove = symbol(llama, "llama_memory_seq_rm");
+    api.vocab = symbol(llama, "llama_model_get_vocab");
+    api.vocab_size = symbol(llama, "llama_vocab_n_tokens");
+    api.decode = symbol(llama, "llama_decode");
+    api.synchronize = symbol(llama, "llama_synchronize");
+    api.logits = symbol(llama, "llama_get_logits_ith");
+    api.tokenize = symbol(llama, "llama_tokenize");
+    api.chain_new = symbol(llama, "llama_sampler_chain_init");
+    api.chain_add = symbol(llama, "llama_sampler_chain_add");
+    api.temperature = symbol(llama, "llama_sampler_init_temp");
+    api.top_k = symbol(llama, "llama_sampler_init_top_k");
+    api.top_p = symbol(llama, "llama_sampler_init_top_p");
+    api.draw = symbol(llama, "llama_sampler_init_dist");
+    api.apply = symbol(llama, "llama_sampler_apply");
+    api.sampler_free = symbol(llama, "llama_sampler_free");
+}
+
+void engine_open(int argc, char **argv) {
+    if (argc != 4) die("usage", "llamacpp LIBRARY_FOLDER MODEL.gguf THREADS REPACK");
+    open_api(argv[0]);
+    api.base_log_set((void *)silence, NULL);
+    api.log_set((void *)silence, NULL);
+    api.load_all(argv[0]);
+    api.backend_init();
+    threads = atoi(argv[2]);
+    struct model_params params = api.model_params();
+    params.use_extra_bufts = atoi(argv[3]) != 0;
+    model = api.model_load(argv[1], params);
+    if (!model) die("cannot load", argv[1]);
+    vocabulary = api.vocab_size(api.vocab(model));
+}
+
+int engine_vocabulary(void) { return vocabulary; }
+
+void engine_context(const struct context_options *options) {
+    if (context) api.context_free(context);
+    sequences = options->sequences;
+    if (sequences > 64) die("context", "too many sequences");
+    struct context_params params = api.context_params();
+    /* The context is shared out evenly among the sequences. */
+    params.n_ctx = (uint32_t)(options->context * sequences);
+    params.n_seq_max = (uint32_t)sequences;
+    params.n_threads = params.n_threads_batch = threads;
+    params.type_k = options->key;
+    params.type_v = options->value;
+    params.flash_attention = options->flash;
+    context = api.context_new(model, params);
+    if (!context) die("llama.cpp", "cannot make such a context");
+    for (int s = 0; s < sequences; s++) position[s] = 0;
+}
+
+void engine_truncate(int sequence, int length) {
+    if (!api.memory_remove(api.memory(context), sequence, length, -1)) die("llama_memory_seq_rm", "failed");
+    position[sequence] = length;
+}
+
+/* Decodes `count` tokens: those of one sequence, or one token of each of so many sequences. */
+static void feed(int32_t *tokens, int count, int first_sequence, bool one_each, bool wanted) {
+    static int32_t at[2048], counts[2048], ids[2048], *pointers[2048];
+    static int8_t logits[2048];
+    for (int i = 0; i < count; i++) {
+        int sequence = one_each ? i : first_sequence;
+        ids[i] = sequence;
+        pointers[i] = &ids[i];
+        counts[i] = 1;
+        at[i] = position[sequence]++;
+        logits[i] = one_each || (wanted && i == count - 1);
+        if (logits[i]) last_row[sequence] = i;
+    }
+    struct batch batch = {count, tokens, NULL, at, counts, pointers, logits};
+    if (api.decode(context, batch) != 0) die("llama_decode", "failed");
+}
+
+/* Logits stay where they are until the next decode only, so that each sequence's next token is
+ * chosen at once. The lowest id wins a tie, as in Vitrine's greedy stage. */
+static int32_t next_token[64];
+
+static void choose(int sequence) {
+    const float *logits = api.logits(context, last_row[sequence]);
+    int32_t best = 0;
+    for (int32_t i = 1; i < vocabulary; i++)
+        if (logits[i] > logits[best]) best = i;
+    next_token[sequence] = best;
+}
+
+void engine_read(int sequence, const uint32_t *tokens, int count) {
+    /* A batch holds 2048 tokens by default. */
+    for (int at = 0; at < count; at += 2048) {
+        int n = count - at < 2048 ? count - at : 2048;
+        feed((int32_t *)tokens + at, n, sequence, false, at + n == count);
+    }
+    api.synchronize(context);
+    choose(sequence);
+}
+
+void engine_generate(int count_sequences, int count, uint32_t *tokens) {
+    static int32_t batch[64];
+    for (int i = 0; i < count; i++) {
+        for (int s = 0; s < count_sequences; s++) batch[s] = next_token[s];
+        tokens[i] = (uint32_t)batch[0];
+        feed(batch, count_sequences, 0, true, true);
+        for (int s = 0; s < count_sequences; s++) choose(s);
+    }
+    api.synchronize(context);
+}
+
+int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *times) {
+    (void)prompt, (void)prompt_count, (void)count, (void)times;
+    return 0;
+}
+
+double engine_sample(int candidates, int count) {
+    void *chain = api.chain_new(true);
+    api.chain_add(chain, api.temperature(0.8f));
+    api.chain_add(chain, api.top_k(40));
+    api.chain_add(chain, api.top_p(0.9f, 1));
+    api.chain_add(chain, api.draw(7));
+    struct candidate *data = malloc(sizeof *data * (size_t)candidates);
+    float *logits = malloc(sizeof *logits * (size_t)candidates);
+    if (!data || !logits) die("sample", "out of memory");
+    uint32_t state = 1;
+    for (int i = 0; i < candidates; i++) {
+        float sum = 0;
+        /* About normal, with a deviation of 3. */
+        for (int j = 0; j < 4; j++) {
+            state ^= state << 13, state ^= state >> 17, state ^= state << 5;
+            sum += (float)state / 2147483648.0f - 1;
+        }
+        logits[i] = 2.6f * sum;
+    }
+    double total = 0;
+    for (int n = 0; n < count; n++) {
+        double begun = now_ms();
+        for (int i = 0; i < candidates; i++) data[i] = (struct candidate){i, logits[i], 0};
+        struct candidates set = {data, (size_t)candidates, -1, false};
+        api.apply(chain, &set);
+        total += now_ms() - begun;
+        if (set.selected < 0) die("sample", "nothing was selected");
+    }
+    api.sampler_free(chain);
+    free(data), free(logits);
+    return total;
+}
+
+int engine_tokenize(const char *text, int length) {
+    int32_t *tokens = malloc(sizeof *tokens * ((size_t)length + 8));
+    if (!tokens) die("tokenize", "out of memory");
+    int count = api.tokenize(api.vocab(model), text, length, tokens, length + 8, false, false);
+    free(tokens);
+    return count;
+}

@@ -1,0 +1,321 @@
+/**
+ * The matrix: models × formats × CPU variants × workloads, each row in turns with the peer. What
+ * doesn't fit or isn't there makes a row too, with the reason.
+ *
+ * @module
+ */
+
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { engineInfo, type MachineLimits } from "../mod.ts";
+import { attention, depth, depthFormats } from "./depth.ts";
+import { generateModel } from "./generate.ts";
+import { limitsOfVariant } from "./limits.ts";
+import { availableMemory, describeMachine } from "./machine.ts";
+import { Pair, type Patience } from "./pair.ts";
+import { peerName, type PeerSetting } from "./peer.ts";
+import type { Result, Row, Workload } from "./result.ts";
+import { type FileFormat, shapes, workOf } from "./shapes.ts";
+import { samplerRow } from "./sampling.ts";
+import { streaming } from "./streaming.ts";
+import { ourStarter, type PeerChoice, peerStarter, type Sizes, type Subject } from "./subject.ts";
+import { tokenizerRow } from "./tokenizing.ts";
+import { batch, chat, decode, load, memory, prefill } from "./workloads.ts";
+
+/** What is run. */
+export interface Plan {
+  readonly models: readonly string[];
+  readonly formats: readonly FileFormat[];
+  /** Names of CPU variants, "best" among them; nothing: the best one, and AVX2 where that is another. */
+  readonly variants: readonly string[] | undefined;
+  /** Workloads that were asked for; nothing: each where it says something new. */
+  readonly only: readonly Workload[] | undefined;
+  readonly threads: number | undefined;
+  readonly rounds: number;
+  /** How long a row may take, about. */
+  readonly seconds: number;
+  readonly sizes: Sizes;
+  readonly peer: boolean;
+  /** Where generated models are kept. */
+  readonly folder: string;
+  /** Whether large ones stay there. */
+  readonly keep: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Who is told what happens. */
+export interface Listener {
+  /** A sentence for people. */
+  say(text: string): void;
+  /** After each row, so that nothing is lost when a long run is ended. */
+  row(row: Row, result: Result): void;
+}
+
+/** Files above this size are deleted when they have been measured. */
+const largeBytes = 2.5e9;
+const ownSystemBytes = 1e9;
+
+/** Whether a workload says something new for this model and format, when nobody asked for it. */
+export function isDefault(
+  workload: Workload,
+  model: string,
+  format: string,
+  forced: boolean,
+): boolean {
+  const small = model === "tinyllama-1.1b";
+  switch (workload) {
+    case "prefill":
+    case "decode":
+      return true;
+    case "depth":
+      return small && format === "Q4_0";
+    case "attention":
+      return model === "llama-2-7b" && format === "Q4_0" && !forced;
+    case "load":
+    case "memory":
+      return !forced;
+    case "batch":
+      return !forced && small && (format === "Q4_0" || format === "Q4_K_M");
+    case "chat":
+    case "stream":
+      return !forced && small && format === "Q4_0";
+    case "sampler":
+    case "tokenizer":
+      return !forced;
+  }
+}
+
+/** Runs the plan. */
+export async function runMatrix(plan: Plan, listener: Listener): Promise<Result> {
+  const info = await engineInfo();
+  const rows: Row[] = [];
+  const limits: Record<string, MachineLimits> = {};
+  const result: { -readonly [key in keyof Result]: Result[key] } = {
+    version: 1,
+    when: new Date().toISOString(),
+    engine: info.version,
+    threads: 0,
+    machine: describeMachine(),
+    limits,
+    rows,
+  };
+  const add = (row: Row) => {
+    rows.push(row);
+    listener.row(row, result);
+  };
+  const best = limitsOfVariant("", plan.threads);
+  result.threads = best.threads;
+  const variants = variantsOf(plan, best, limits);
+  const wants = (workload: Workload) => plan.only === undefined || plan.only.includes(workload);
+  if (wants("sampler")) add(await attempt("sampler", {}, () => samplerRow(plan, listener)));
+  if (wants("tokenizer")) add(await attempt("tokenizer", {}, () => tokenizerRow(plan, listener)));
+  for (const model of plan.models) {
+    for (const format of plan.formats) {
+      await measureFile(plan, model, format, variants, info.cacheFormats, limits, listener, add);
+    }
+  }
+  return result;
+}
+
+/** A CPU variant, and whether it is another than the engine would take. */
+interface Variant {
+  readonly name: string;
+  readonly forced: boolean;
+}
+
+/** The variants of a plan, each once; measures their limits. */
+function variantsOf(
+  plan: Plan,
+  best: MachineLimits,
+  limits: Record<string, MachineLimits>,
+): Variant[] {
+  const variants: Variant[] = [];
+  for (const word of plan.variants ?? ["best", "avx2"]) {
+    const name = word === "best" ? best.cpuVariant : word;
+    if (limits[name] !== undefined) continue;
+    try {
+      limits[name] = name === best.cpuVariant ? best : limitsOfVariant(name, plan.threads);
+      variants.push({ name, forced: name !== best.cpuVariant });
+    } catch (error) {
+      // Nobody asked for AVX2 on a machine without it.
+      if (plan.variants !== undefined) throw error;
+    }
+  }
+  return variants;
+}
+
+/** A row, or one that says why there is none. */
+async function attempt(
+  workload: Workload,
+  of: { model?: string; format?: string; variant?: string },
+  measure: () => Promise<Row>,
+): Promise<Row> {
+  try {
+    return await measure();
+  } catch (error) {
+    if (!(error instanceof Error) || error.name === "AbortError") throw error;
+    return { workload, title: workload, unit: "", ...of, skipped: error.message };
+  }
+}
+
+async function measureFile(
+  plan: Plan,
+  model: string,
+  format: FileFormat,
+  variants: readonly Variant[],
+  cacheFormats: readonly string[],
+  limits: Record<string, MachineLimits>,
+  listener: Listener,
+  add: (row: Row) => void,
+): Promise<void> {
+  const chosen = (workload: Workload, forced: boolean) =>
+    plan.only?.includes(workload) ?? isDefault(workload, model, format, forced);
+  const shape = shapes[model];
+  if (shape === undefined) throw new RangeError(`Expected a known model, but found ${model}`);
+  const work = workOf(shape, format);
+  const fit = fits(work.fileBytes);
+  if (!fit.ours) {
+    const skipped = `needs ${gigabytes(fit.needed)} of memory, found ${gigabytes(fit.found)}`;
+    for (const workload of ["prefill", "decode"] as const) {
+      if (!chosen(workload, false)) continue;
+      add({ workload, title: workload, model, format, unit: "tok/s", skipped });
+    }
+    return;
+  }
+  const perFile: Workload[] = [
+    ...["load", "prefill", "decode", "batch", "chat", "stream", "memory", "depth", "attention"],
+  ] as Workload[];
+  if (!perFile.some((workload) => chosen(workload, false))) return;
+  const path = join(plan.folder, `bench-${model}-${format}.gguf`);
+  const isNew = !existsSync(path);
+  if (isNew) listener.say(`writing ${path} (${gigabytes(work.fileBytes)})`);
+  generateModel(path, model, shape, format);
+  try {
+    for (const { name, forced } of variants) {
+      const list = perFile.filter((workload) => chosen(workload, forced));
+      if (list.length === 0) continue;
+      const fresh = limitsOfVariant(name, plan.threads);
+      limits[fresh.cpuVariant] = better(limits[fresh.cpuVariant], fresh);
+      const patience: Patience = {
+        rounds: plan.rounds,
+        seconds: plan.seconds,
+        signal: plan.signal,
+      };
+      const { say } = listener;
+      const { threads, cpuVariant } = fresh;
+      await using pair = new Pair(ourStarter(path, threads, cpuVariant, say), fit.both, patience);
+      const subject: Subject = {
+        ...{ model, format, shape, work, path, threads, pair, patience, say, cacheFormats },
+        variant: cpuVariant,
+        best: !forced,
+        limits: fresh,
+        sizes: plan.sizes,
+        peer: plan.peer
+          ? await choosePeer(pair, path, threads, cpuVariant, format, fit.repacked, listener)
+          : undefined,
+      };
+      await measureSubject(subject, list, listener, add);
+    }
+  } finally {
+    if (isNew && !plan.keep && work.fileBytes > largeBytes) rmSync(path, { force: true });
+  }
+}
+
+/** Which engines fit: ours, both at once, and both with a second copy of the peer's weights. */
+function fits(
+  bytes: number,
+): { ours: boolean; both: boolean; repacked: boolean; needed: number; found: number } {
+  const found = availableMemory();
+  const room = found - ownSystemBytes;
+  return {
+    ours: room > 1.15 * bytes,
+    both: room > 2.25 * bytes,
+    repacked: room > 3.25 * bytes,
+    needed: 1.15 * bytes + ownSystemBytes,
+    found,
+  };
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toFixed(1)} GB`;
+}
+
+/** Of two measurements the better rates: what was reached once is possible. */
+function better(a: MachineLimits | undefined, b: MachineLimits): MachineLimits {
+  return a === undefined || b.readBytes > a.readBytes ? b : a;
+}
+
+/** Tries the peer's settings in a few seconds, and keeps the best for each kind of work. */
+async function choosePeer(
+  pair: Pair,
+  path: string,
+  threads: number,
+  variant: string,
+  format: FileFormat,
+  repackFits: boolean,
+  listener: Listener,
+): Promise<PeerChoice> {
+  const tried: string[] = [];
+  const best: { prefill?: [number, PeerSetting]; decode?: [number, PeerSetting] } = {};
+  for (const repack of format === "F16" ? [true] : repackFits ? [true, false] : [false]) {
+    await pair.usePeer(peerStarter(path, threads, variant, repack, listener.say));
+    if (!pair.together) await pair.rest();
+    const driver = await pair.driver("peer");
+    for (const flash of [true, false]) {
+      await driver.ask("context", 160, 1, 1, 1, flash ? 1 : 0);
+      await driver.ask("prefill", 16);
+      const [read = NaN] = await driver.ask("prefill", 128);
+      const [wrote = NaN] = await driver.ask("decode", 8);
+      const setting = { repack, flash };
+      const rate = { prefill: 128 / read * 1000, decode: 8 / wrote * 1000 };
+      for (const kind of ["prefill", "decode"] as const) {
+        if (rate[kind] > (best[kind]?.[0] ?? 0)) best[kind] = [rate[kind], setting];
+      }
+      tried.push(
+        `repack ${repack}, flash ${flash}: ${rate.prefill.toFixed(1)}, ${rate.decode.toFixed(1)}`,
+      );
+    }
+  }
+  if (best.prefill === undefined || best.decode === undefined) {
+    throw new Error("Expected rates from the peer, but found none");
+  }
+  return { name: peerName, prefill: best.prefill[1], decode: best.decode[1], tried };
+}
+
+async function measureSubject(
+  subject: Subject,
+  list: readonly Workload[],
+  listener: Listener,
+  add: (row: Row) => void,
+): Promise<void> {
+  const { model, format, variant } = subject;
+  let prefillRate: number | undefined;
+  const one = async (workload: Workload, measure: () => Promise<Row>) => {
+    listener.say(`${model} ${format} ${variant}: ${workload}`);
+    const row = await attempt(workload, { model, format, variant }, measure);
+    if (workload === "prefill") prefillRate = row.ours?.median;
+    add(row);
+  };
+  const many = async (workload: Workload, measure: () => Promise<Row[]>) => {
+    listener.say(`${model} ${format} ${variant}: ${workload}`);
+    try {
+      for (const row of await measure()) add(row);
+    } catch (error) {
+      add(await attempt(workload, { model, format, variant }, () => Promise.reject(error)));
+    }
+  };
+  for (const workload of list) {
+    if (workload === "load") await one(workload, () => load(subject));
+    else if (workload === "prefill") await one(workload, () => prefill(subject));
+    else if (workload === "decode") await one(workload, () => decode(subject));
+    else if (workload === "chat") await one(workload, () => chat(subject));
+    else if (workload === "memory") await one(workload, () => memory(subject));
+    else if (workload === "stream") await many(workload, () => streaming(subject));
+    else if (workload === "attention") await many(workload, () => attention(subject));
+    else if (workload === "depth") {
+      for (const kv of depthFormats) await one(workload, () => depth(subject, kv));
+    } else if (workload === "batch") {
+      for (const n of [1, 4, 8, 16]) await one(workload, () => batch(subject, n, prefillRate));
+    }
+  }
+}

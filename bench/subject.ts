@@ -1,0 +1,176 @@
+/**
+ * What a row is measured on: a model in a format, run by a CPU variant, with the limits of that
+ * variant, and what was found out about the peer's settings.
+ *
+ * @module
+ */
+
+import type { MachineLimits } from "../mod.ts";
+import { startEngine } from "./engine.ts";
+import { Pair, type Patience, type Rounds, type Starter } from "./pair.ts";
+import { type PeerSetting, startPeer } from "./peer.ts";
+import type { PeerFigure, Row, Workload } from "./result.ts";
+import type { FileFormat, Shape, Work } from "./shapes.ts";
+
+/** A model in a format, run by a CPU variant. */
+export interface Subject {
+  readonly model: string;
+  readonly format: FileFormat;
+  readonly shape: Shape;
+  readonly work: Work;
+  readonly path: string;
+  readonly variant: string;
+  /** Whether the variant is the one that the engine takes by itself. */
+  readonly best: boolean;
+  readonly threads: number;
+  readonly limits: MachineLimits;
+  /** Formats of the KV cache that the engine has. */
+  readonly cacheFormats: readonly string[];
+  readonly sizes: Sizes;
+  readonly patience: Patience;
+  readonly pair: Pair;
+  /** The peer's best settings; nothing when it is left out. */
+  readonly peer: PeerChoice | undefined;
+  readonly say: (text: string) => void;
+}
+
+/** How much is read and generated. */
+export interface Sizes {
+  readonly prompt: number;
+  readonly tokens: number;
+  readonly depth: number;
+}
+
+/** What the peer is run with, for each kind of work. */
+export interface PeerChoice {
+  readonly name: string;
+  readonly prefill: PeerSetting;
+  readonly decode: PeerSetting;
+  /** What was tried, for the result. */
+  readonly tried: readonly string[];
+}
+
+/** GGUF numbers of cache formats, and the bytes that a value takes. */
+export const cacheFormatIds: Readonly<Record<string, { id: number; bytes: number }>> = {
+  f32: { id: 0, bytes: 4 },
+  f16: { id: 1, bytes: 2 },
+  q8_0: { id: 8, bytes: 34 / 32 },
+  bf16: { id: 30, bytes: 2 },
+};
+
+/** The words of the command `context`. */
+export function contextCommand(
+  context: number,
+  sequences: number,
+  cache: string,
+  flash: boolean,
+): (string | number)[] {
+  const id = cacheFormatIds[cache]?.id ?? 1;
+  return ["context", context, sequences, id, id, flash ? 1 : 0];
+}
+
+/** Our engine. */
+export function ourStarter(
+  path: string,
+  threads: number,
+  variant: string,
+  say: (text: string) => void,
+): Starter {
+  return () => startEngine(path, threads, variant, say);
+}
+
+const starters = new Map<string, Starter>();
+
+/** The peer with a setting; the same function for the same words, so that it isn't started again. */
+export function peerStarter(
+  path: string,
+  threads: number,
+  variant: string,
+  repack: boolean,
+  say: (text: string) => void,
+): Starter {
+  const key = [path, threads, variant, repack].join(" ");
+  const known = starters.get(key);
+  if (known !== undefined) return known;
+  const made = () => startPeer(path, threads, variant, repack, say);
+  starters.set(key, made);
+  return made;
+}
+
+/** Lets the pair use the peer with a setting. */
+export async function withPeer(
+  subject: Subject,
+  setting: PeerSetting | undefined,
+): Promise<boolean> {
+  const { path, threads, variant, say, pair } = subject;
+  const starter = setting && peerStarter(path, threads, variant, setting.repack, say);
+  await pair.usePeer(starter);
+  return setting !== undefined;
+}
+
+/** A setting in words. */
+export function settingText(setting: PeerSetting): string {
+  return `flash attention ${setting.flash ? "on" : "off"}, repacking ${
+    setting.repack ? "on" : "off"
+  }`;
+}
+
+/** The part of a row that says what it is of. */
+export function rowOf(
+  subject: Subject,
+  workload: Workload,
+  title: string,
+  unit: string,
+): Pick<Row, "workload" | "title" | "model" | "format" | "variant" | "unit"> {
+  const { model, format, variant } = subject;
+  return { workload, title, model, format, variant, unit };
+}
+
+/** The peer's part of a row, when it was measured. */
+export function peerFigure(
+  subject: Subject,
+  setting: PeerSetting,
+  value: PeerFigure["value"] | undefined,
+): { peer?: PeerFigure } {
+  if (subject.peer === undefined || value === undefined) return {};
+  return { peer: { name: subject.peer.name, value, setting: settingText(setting) } };
+}
+
+/** Details and the note that every measured row has. */
+export function circumstances(
+  subject: Subject,
+  rounds: Rounds,
+  details: Record<string, number> = {},
+): Pick<Row, "details" | "note"> {
+  const { watts, celsius } = rounds;
+  return {
+    details: {
+      ...details,
+      ...(watts !== undefined && { watts }),
+      ...(celsius !== undefined && { celsius }),
+    },
+    ...(!subject.pair.together && rounds.peer.length > 0 && {
+      note: "one engine after the other: both don't fit into memory",
+    }),
+  };
+}
+
+/** Bytes that a token's pass reads: the weights, and the cache of the tokens before it. */
+export function bytesPerToken(subject: Subject, position: number, cache = "f16"): number {
+  const { work } = subject;
+  return work.tokenBytes + position * work.cacheValues * (cacheFormatIds[cache]?.bytes ?? 2);
+}
+
+/** The rate that the bandwidth allows. */
+export function bandwidthLimit(subject: Subject, bytes: number): NonNullable<Row["limit"]> {
+  return { value: subject.limits.readBytes / bytes, of: "read bandwidth" };
+}
+
+/** The rate that the arithmetic allows. */
+export function arithmeticLimit(subject: Subject, ops: number): NonNullable<Row["limit"]> {
+  const { limits, format } = subject;
+  if (format !== "F16") return { value: limits.int8Ops / ops, of: "int8 peak" };
+  return limits.bf16Ops > limits.f32Ops
+    ? { value: limits.bf16Ops / ops, of: "bf16 peak" }
+    : { value: limits.f32Ops / ops, of: "f32 peak" };
+}

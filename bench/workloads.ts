@@ -1,0 +1,249 @@
+/**
+ * The workloads that both engines run through their own loops: reading a prompt, generating, turns of
+ * both, batches, generating behind a long prompt, loading, memory.
+ *
+ * @module
+ */
+
+import type { Driver } from "./driver.ts";
+import type { Measurement } from "./pair.ts";
+import type { PeerSetting } from "./peer.ts";
+import type { Row } from "./result.ts";
+import { rates, sameInAll, spread } from "./statistics.ts";
+import {
+  arithmeticLimit,
+  bandwidthLimit,
+  bytesPerToken,
+  circumstances,
+  contextCommand,
+  peerFigure,
+  rowOf,
+  settingText,
+  type Subject,
+  withPeer,
+} from "./subject.ts";
+import { batchTarget, decodeTarget, loadTarget, memoryTarget, prefillTarget } from "./targets.ts";
+
+const noSetting: PeerSetting = { repack: true, flash: true };
+
+/** Tokens in front of a decode that measures weights: a few, as every generation has. */
+const shortPrompt = 16;
+
+async function command(driver: Driver, words: readonly (string | number)[]): Promise<number[]> {
+  const [name, ...values] = words;
+  return await driver.ask(String(name), ...values);
+}
+
+/** Both sides of a measurement that makes a context first. */
+export function sides(
+  context: number,
+  sequences: number,
+  cache: string,
+  setting: PeerSetting,
+  fill: (driver: Driver) => Promise<unknown>,
+  round: (driver: Driver) => Promise<number[]>,
+): [Measurement, Measurement] {
+  const side = (flash: boolean): Measurement => ({
+    prepare: async (driver) => {
+      await command(driver, contextCommand(context, sequences, cache, flash));
+      await fill(driver);
+    },
+    round,
+  });
+  return [side(true), side(setting.flash)];
+}
+
+const nothing = () => Promise.resolve();
+const times = (rounds: readonly number[][]) => rounds.map((figures) => figures[0] ?? NaN);
+const hashes = (rounds: readonly number[][]) => rounds.map((figures) => figures[1] ?? NaN);
+
+/** Reading a prompt. */
+export async function prefill(subject: Subject): Promise<Row> {
+  const { work, sizes, variant, format, pair } = subject;
+  const setting = subject.peer?.prefill ?? noSetting;
+  await withPeer(subject, subject.peer && setting);
+  const rounds = await pair.measure(
+    ...sides(sizes.prompt + 8, 1, "f16", setting, nothing, (d) => d.ask("prefill", sizes.prompt)),
+  );
+  const ops = work.layerOps + work.outputOps / sizes.prompt;
+  const target = prefillTarget(variant, format);
+  return {
+    ...rowOf(subject, "prefill", `prefill ${sizes.prompt}`, "tok/s"),
+    ours: rates(times(rounds.ours), sizes.prompt),
+    ...peerFigure(
+      subject,
+      setting,
+      rounds.peer.length > 0 ? rates(times(rounds.peer), sizes.prompt) : undefined,
+    ),
+    limit: arithmeticLimit(subject, ops),
+    ...(target && { target }),
+    opsPerToken: ops,
+    ...circumstances(subject, rounds),
+  };
+}
+
+/** Generating behind a short prompt. */
+export async function decode(subject: Subject): Promise<Row> {
+  const { sizes, pair, work } = subject;
+  const setting = subject.peer?.decode ?? noSetting;
+  await withPeer(subject, subject.peer && setting);
+  const rounds = await pair.measure(
+    ...sides(shortPrompt + sizes.tokens + 8, 1, "f16", setting, nothing, async (driver) => {
+      await driver.ask("prefill", shortPrompt);
+      return await driver.ask("decode", sizes.tokens);
+    }),
+  );
+  const bytes = bytesPerToken(subject, shortPrompt + sizes.tokens / 2);
+  const limit = bandwidthLimit(subject, bytes);
+  const peer = rounds.peer.length > 0 ? rates(times(rounds.peer), sizes.tokens) : undefined;
+  return {
+    ...rowOf(subject, "decode", `decode ${sizes.tokens}`, "tok/s"),
+    ours: rates(times(rounds.ours), sizes.tokens),
+    ...peerFigure(subject, setting, peer),
+    limit,
+    target: decodeTarget(work.fileBytes, limit.value, peer?.median),
+    bytesPerToken: bytes,
+    ...circumstances(subject, rounds, { hash: sameInAll(hashes(rounds.ours), "the same tokens") }),
+  };
+}
+
+/** Several sequences at once. `prefillRate`: ours, which batches are to come near. */
+export async function batch(
+  subject: Subject,
+  sequences: number,
+  prefillRate: number | undefined,
+): Promise<Row> {
+  const { pair, sizes, work } = subject;
+  const setting = subject.peer?.decode ?? noSetting;
+  const tokens = Math.min(32, sizes.tokens);
+  await withPeer(subject, subject.peer && setting);
+  const rounds = await pair.measure(
+    ...sides(
+      shortPrompt + tokens + 8,
+      sequences,
+      "f16",
+      setting,
+      nothing,
+      (driver) => driver.ask("batch", sequences, shortPrompt, tokens),
+    ),
+  );
+  const total = sequences * tokens;
+  const limit = prefillRate ?? await quickPrefill(subject);
+  const target = batchTarget(sequences);
+  return {
+    ...rowOf(subject, "batch", `batch of ${sequences}, all together`, "tok/s"),
+    ours: rates(times(rounds.ours), total),
+    ...peerFigure(
+      subject,
+      setting,
+      rounds.peer.length > 0 ? rates(times(rounds.peer), total) : undefined,
+    ),
+    limit: { value: limit, of: "our prefill" },
+    ...(target && { target }),
+    bytesPerToken: bytesPerToken(subject, 0) / sequences,
+    opsPerToken: work.layerOps + work.outputOps,
+    ...circumstances(subject, rounds, { hash: sameInAll(hashes(rounds.ours), "the same tokens") }),
+  };
+}
+
+/** Our rate of reading a prompt, where the row of it wasn't asked for. */
+async function quickPrefill(subject: Subject): Promise<number> {
+  const driver = await subject.pair.driver("ours");
+  const { prompt } = subject.sizes;
+  await command(driver, contextCommand(prompt + 8, 1, "f16", true));
+  await driver.ask("prefill", prompt);
+  const [ms = NaN] = await driver.ask("prefill", prompt);
+  return prompt / ms * 1000;
+}
+
+/** A conversation: turns of reading and generating. */
+export async function chat(subject: Subject): Promise<Row> {
+  const [turns, prompt, tokens] = [4, 64, Math.min(64, subject.sizes.tokens)];
+  const setting = subject.peer?.decode ?? noSetting;
+  await withPeer(subject, subject.peer && setting);
+  const context = turns * (prompt + tokens) + 8;
+  const rounds = await subject.pair.measure(
+    ...sides(
+      context,
+      1,
+      "f16",
+      setting,
+      nothing,
+      (driver) => driver.ask("chat", turns, prompt, tokens),
+    ),
+  );
+  const total = turns * (prompt + tokens);
+  // What both limits allow for the two halves.
+  const ops = arithmeticLimit(subject, subject.work.layerOps);
+  const bytes = bandwidthLimit(subject, bytesPerToken(subject, context / 2));
+  const seconds = turns * (prompt / ops.value + tokens / bytes.value);
+  return {
+    ...rowOf(subject, "chat", `chat, ${turns} turns of ${prompt} + ${tokens}`, "tok/s"),
+    ours: rates(times(rounds.ours), total),
+    ...peerFigure(
+      subject,
+      setting,
+      rounds.peer.length > 0 ? rates(times(rounds.peer), total) : undefined,
+    ),
+    limit: { value: total / seconds, of: "both limits" },
+    ...circumstances(subject, rounds, { hash: sameInAll(hashes(rounds.ours), "the same tokens") }),
+  };
+}
+
+/** From the start of the program until the model can be used, with the file in the page cache. */
+export async function load(subject: Subject): Promise<Row> {
+  const { pair, model, format } = subject;
+  const setting = subject.peer?.decode ?? noSetting;
+  await withPeer(subject, subject.peer && setting);
+  const figures = { ours: [] as number[], peer: [] as number[] };
+  for (let i = 0; i <= Math.min(3, subject.patience.rounds); i++) {
+    for (const who of ["ours", "peer"] as const) {
+      if (who === "peer" && subject.peer === undefined) continue;
+      await pair.rest();
+      const { loadMs } = await pair.driver(who);
+      if (i > 0) figures[who].push(loadMs);
+    }
+  }
+  const target = loadTarget(model, format);
+  return {
+    ...rowOf(subject, "load", "load, file in the page cache", "ms"),
+    ours: spread(figures.ours),
+    ...peerFigure(subject, setting, figures.peer.length > 0 ? spread(figures.peer) : undefined),
+    ...(target && { target }),
+    details: { file_bytes: subject.work.fileBytes },
+  };
+}
+
+/** Resident memory without the cache, in percent of the file, after a prompt and some tokens. */
+export async function memory(subject: Subject): Promise<Row> {
+  const { pair, work, sizes } = subject;
+  const context = sizes.prompt + 24;
+  const cache = context * work.cacheValues * 2;
+  const beyond = async (driver: Driver, flash: boolean) => {
+    await command(driver, contextCommand(context, 1, "f16", flash));
+    await driver.ask("prefill", sizes.prompt);
+    await driver.ask("decode", 16);
+    const [now = NaN] = await driver.ask("memory");
+    return { now, percent: (now - cache) / work.fileBytes * 100 };
+  };
+  const setting = subject.peer?.decode ?? noSetting;
+  await withPeer(subject, subject.peer && setting);
+  await pair.rest();
+  const ours = await beyond(await pair.driver("ours"), true);
+  if (!pair.together) await pair.rest();
+  const peer = subject.peer && await beyond(await pair.driver("peer"), setting.flash);
+  return {
+    ...rowOf(subject, "memory", "memory without the cache, of the file", "%"),
+    ours: spread([ours.percent]),
+    ...(peer && subject.peer && {
+      peer: {
+        name: subject.peer.name,
+        value: spread([peer.percent]),
+        setting: settingText(setting),
+        details: { resident_bytes: peer.now },
+      },
+    }),
+    target: memoryTarget,
+    details: { resident_bytes: ours.now, file_bytes: work.fileBytes, cache_bytes: cache },
+  };
+}

@@ -11,6 +11,7 @@
 //! of keys and of values is chosen separately; a format is one file in `cache/`.
 
 const std = @import("std");
+const system_memory = @import("memory.zig");
 const Diagnostic = @import("diagnostic.zig").Diagnostic;
 
 /// The registry of storage formats.
@@ -107,8 +108,7 @@ pub const Pool = struct {
         const free = try gpa.alloc(u32, pages);
         errdefer gpa.free(free);
         // The system gives zeroed pages on first use, by the thread that uses them first.
-        const memory = std.heap.page_allocator.alignedAlloc(u8, .fromByteUnits(std.heap.page_size_min), len) catch
-            return tooLarge(layout, pages, diag);
+        const memory = system_memory.alloc(len, .huge) catch return tooLarge(layout, pages, diag);
         for (free, 0..) |*page, i| page.* = @intCast(pages - 1 - i);
         return .{ .layout = layout, .memory = memory, .free = free, .free_len = pages };
     }
@@ -121,7 +121,7 @@ pub const Pool = struct {
     }
 
     pub fn deinit(pool: *Pool, gpa: std.mem.Allocator) void {
-        std.heap.page_allocator.free(pool.memory);
+        system_memory.free(pool.memory);
         gpa.free(pool.free);
         pool.* = undefined;
     }

@@ -24,6 +24,7 @@ test {
     _ = @import("engine/golden_test.zig");
     _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/loader.zig");
+    _ = @import("engine/packing.zig");
     _ = @import("engine/ring.zig");
     _ = @import("engine/run.zig");
     _ = @import("engine/scheduler.zig");

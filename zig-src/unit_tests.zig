@@ -2,6 +2,7 @@
 
 test {
     _ = @import("diagnostic.zig");
+    _ = @import("memory.zig");
     _ = @import("gguf.zig");
     _ = @import("quant.zig");
     _ = @import("tokenizer.zig");

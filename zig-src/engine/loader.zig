@@ -1,25 +1,22 @@
 //! Takes the tensors of a file into a model: shapes are checked against the hyperparameters, then
-//! matrices are packed by the whole team and vectors decoded to f32. Pages of the file whose
-//! matrix has been packed are handed back to the system, so that the weights exist once in memory.
+//! vectors are decoded to f32 and matrices packed by the whole team (`packing.zig`). Pages of the file
+//! are handed back to the system meanwhile, so that the weights exist once in memory.
 
 const std = @import("std");
-const builtin = @import("builtin");
 const arch = @import("../arch.zig");
 const gguf = @import("../gguf.zig");
+const packing = @import("packing.zig");
+const memory = @import("../memory.zig");
 const quant = @import("../quant.zig");
 const layer_table = @import("../arch/block/layer.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Frequencies = @import("../arch/block/rope.zig").Frequencies;
 const model_module = @import("model.zig");
-const weight_module = @import("weight.zig");
 const Model = model_module.Model;
 const Progress = model_module.Progress;
-const Weight = weight_module.Weight;
+const Weight = @import("weight.zig").Weight;
 
 pub const Error = arch.Error || error{ OutOfMemory, MissingTensor, BadTensorShape, Cancelled };
-
-/// A transparent huge page, where the system has them.
-pub const panels_alignment = 2 << 20;
 
 /// Fills the model's weights. On an error the caller frees the panels.
 pub fn loadWeights(model: *Model, progress: *Progress, diag: *Diagnostic) Error!void {
@@ -49,8 +46,7 @@ pub fn loadWeights(model: *Model, progress: *Progress, diag: *Diagnostic) Error!
 }
 
 pub fn freePanels(model: *Model) void {
-    if (model.panels.len == 0) return;
-    std.heap.page_allocator.free(model.panels);
+    memory.free(model.panels);
     model.panels = &.{};
 }
 
@@ -159,60 +155,25 @@ fn pack(model: *Model, progress: *Progress, diag: *Diagnostic) Error!void {
     var total: usize = 0;
     var source_total: usize = 0;
     for (weights.items) |weight| {
-        total += std.mem.alignForward(usize, packedBytes(model, weight), 64);
+        total += packing.alignedBytes(model, weight);
         source_total += weight.tensor.bytes.len;
     }
     progress.bytes_total.store(source_total, .monotonic);
-    model.panels = std.heap.page_allocator.alignedAlloc(u8, .fromByteUnits(panels_alignment), total) catch {
+    model.panels = memory.alloc(total, .huge) catch {
         diag.set("expected {d} bytes of memory for the weights, found that the system has not that much", .{total});
         return error.OutOfMemory;
     };
-    if (builtin.os.tag == .linux) {
-        std.posix.madvise(model.panels.ptr, model.panels.len, std.posix.MADV.HUGEPAGE) catch {};
-    }
     var offset: usize = 0;
     for (weights.items) |weight| {
-        if (progress.cancel.load(.monotonic)) {
-            diag.set("loading was cancelled", .{});
-            return error.Cancelled;
-        }
         weight.panels = model.panels[offset..].ptr;
-        offset += std.mem.alignForward(usize, packedBytes(model, weight), 64);
-        var task: PackTask = .{ .model = model, .weight = weight, .into = @constCast(weight.panels) };
-        model.team.run(model.threads, &task, PackTask.run);
-        _ = progress.bytes_done.fetchAdd(weight.tensor.bytes.len, .monotonic);
-        // Rows of the embeddings are read from the file.
-        if (weight.tensor != model.token_embd.tensor) model.file.advise(weight.tensor, .dont_need);
+        offset += packing.alignedBytes(model, weight);
     }
-}
-
-fn packedBytes(model: *const Model, weight: *const Weight) usize {
-    return model.kernels.packed_bytes(@backingInt(weight.format), @backingInt(model.precision), weight.rows, weight.cols);
-}
-
-const PackTask = struct {
-    model: *const Model,
-    weight: *const Weight,
-    into: [*]u8,
-
-    fn run(task: *PackTask, member: u32) void {
-        const weight = task.weight;
-        const panels = weight.panelCount();
-        const panel_rows = weight_module.panel_rows;
-        const panel_bytes = packedBytes(task.model, weight) / panels;
-        const members = task.model.threads;
-        const from = @as(usize, panels) * member / members;
-        const to = @as(usize, panels) * (member + 1) / members;
-        for (from..to) |panel| {
-            const n_rows = @min(panel_rows, weight.rows - panel * panel_rows);
-            task.model.kernels.pack(
-                @backingInt(weight.format),
-                @backingInt(task.model.precision),
-                weight.cols,
-                weight.row(panel * panel_rows).ptr,
-                n_rows,
-                task.into + panel * panel_bytes,
-            );
-        }
+    var job: packing.Job = try .init(gpa, model, weights.items, progress);
+    defer job.deinit(gpa);
+    model.team.run(model.threads, &job, packing.Job.run);
+    if (progress.cancel.load(.monotonic)) {
+        diag.set("loading was cancelled", .{});
+        return error.Cancelled;
     }
-};
+    model.file.advise(.dont_need);
+}

@@ -9,6 +9,7 @@ const backend = @import("../backend.zig");
 const cache = @import("../cache.zig");
 const gguf = @import("../gguf.zig");
 const kernel = @import("../kernel.zig");
+const memory = @import("../memory.zig");
 const quant = @import("../quant.zig");
 const Tokenizer = @import("../tokenizer.zig").Tokenizer;
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
@@ -81,8 +82,10 @@ pub const Model = struct {
     /// Of global and of sliding layers.
     frequencies: [2]Frequencies = undefined,
     /// Memory of all panels.
-    panels: []align(loader.panels_alignment) u8 = &.{},
+    panels: []align(std.heap.page_size_min) u8 = &.{},
     vector_bytes: u64 = 0,
+    /// Memory of the scheduler's buffers.
+    buffers: memory.Arena = .{},
     scheduler: Scheduler = undefined,
     sessions: std.atomic.Value(u32) = .init(0),
 
@@ -119,6 +122,7 @@ pub const Model = struct {
             .threads = if (options.threads != 0) options.threads else @min(cores.physical(), team_module.members_max),
         };
         errdefer model.arena.deinit();
+        errdefer model.buffers.deinit();
         if (options.vocab_only or file.tensors.len == 0) return model;
 
         model.family = try arch.open(file, &model.hyper, diag);
@@ -138,6 +142,7 @@ pub const Model = struct {
             loader.freePanels(model);
             team_module.release(model.team);
         }
+        model.buffers.deinit();
         model.arena.deinit();
         model.tokenizer.deinit();
         model.file.close();

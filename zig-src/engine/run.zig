@@ -5,6 +5,7 @@
 const std = @import("std");
 const cache = @import("../cache.zig");
 const kernel = @import("../kernel.zig");
+const memory = @import("../memory.zig");
 const probe = @import("../probe.zig");
 const arch = @import("../arch.zig");
 const hyper = @import("../arch/block/hyper.zig");
@@ -97,7 +98,7 @@ pub const Buffers = struct {
     page_values: [][*]const u8, // [members, pages_max]
     pages_max: usize,
 
-    pub fn init(arena: std.mem.Allocator, model: *const Model, rows: usize, members: usize, pages_max: usize) error{OutOfMemory}!Buffers {
+    pub fn init(arena: *memory.Arena, model: *const Model, rows: usize, members: usize, pages_max: usize) error{OutOfMemory}!Buffers {
         const h = &model.hyper;
         const heads_v = h.heads * h.head_dim_v;
         const widest = @max(@max(h.embd, h.ff), heads_v);
@@ -116,7 +117,7 @@ pub const Buffers = struct {
                 try arena.alloc([2]f32, rows * model.frequencies[0].short.len),
                 try arena.alloc([2]f32, rows * model.frequencies[1].short.len),
             },
-            .acts = try arena.alignedAlloc(u8, .@"64", stride * @max(rows, head_rows_max)),
+            .acts = try arena.alloc(u8, stride * @max(rows, head_rows_max)),
             .acts_stride = stride,
             .scratch = try arena.alloc(f32, members * widest),
             .scratch_len = widest,

@@ -73,9 +73,9 @@ test "mapped and read give the same" {
             try std.testing.expectEqualSlices(u8, in_memory, file.sources[0].mapping.bytes);
             try expectEqualStrings("ours", file.getString("general.name").?);
             const t = file.findTensor("t").?;
-            file.advise(t, .will_need);
+            file.advise(.will_need);
             try std.testing.expectEqualSlices(u8, std.mem.sliceAsBytes(&data), t.bytes);
-            file.advise(t, .dont_need);
+            file.advise(.dont_need);
             try std.testing.expectEqualSlices(u8, std.mem.sliceAsBytes(&data), t.bytes);
         }
     }
@@ -158,7 +158,7 @@ test "a split set opens as one" {
         const t = file.findTensor(name).?;
         const value: f32 = @bitCast(t.bytes[0..4].*);
         try expectEqual(@as(f32, @floatFromInt(name[0])), value);
-        file.advise(t, .will_need);
+        file.advise(.will_need);
     }
 }
 

@@ -144,13 +144,9 @@ pub const File = struct {
         return &file.tensors[i];
     }
 
-    /// A hint about a tensor's pages; see `Mapping.Advice`.
-    pub fn advise(file: *const File, tensor: *const Tensor, advice: Mapping.Advice) void {
-        const at = @intFromPtr(tensor.bytes.ptr);
-        for (file.sources) |*source| {
-            const from = @intFromPtr(source.mapping.bytes.ptr);
-            if (at >= from and at < from + source.mapping.bytes.len) source.mapping.advise(tensor.bytes, advice);
-        }
+    /// A hint about the pages of all bytes; see `Mapping.Advice`.
+    pub fn advise(file: *const File, advice: Mapping.Advice) void {
+        for (file.sources) |*source| source.mapping.advise(source.mapping.bytes, advice);
     }
 
     /// For `names.Table`.

@@ -4,6 +4,9 @@
 //! away holds nobody up. What is written doesn't depend on who wrote it.
 
 const std = @import("std");
+const memory = @import("../memory.zig");
+const tiny_model = @import("tiny_model.zig");
+const Session = @import("session.zig").Session;
 const model_module = @import("model.zig");
 const weight_module = @import("weight.zig");
 const Model = model_module.Model;
@@ -115,3 +118,28 @@ pub const Job = struct {
         if (before / forget_bytes != (before + source_bytes) / forget_bytes) model.file.advise(.dont_need);
     }
 };
+
+test "the weights are in memory once" {
+    const gpa = std.testing.allocator;
+    var folder = std.testing.tmpDir(.{});
+    defer folder.cleanup();
+    // More than 32 MiB of matrices: twice `forget_bytes`.
+    try tiny_model.write(gpa, folder.dir, "model.gguf", .{ .layers = 1, .embd = 1024, .ff = 3072, .heads = 8, .head_dim = 16, .format = .f32 });
+    var path: [std.fs.max_path_bytes]u8 = undefined;
+    const len = try folder.dir.realPathFile(std.testing.io, "model.gguf", &path);
+    var progress: Progress = .{};
+    var diag: @import("../diagnostic.zig").Diagnostic = .{};
+    const before = memory.residentBytes() orelse return error.SkipZigTest;
+    const model = try Model.load(gpa, path[0..len], .{ .threads = 2 }, &progress, &diag);
+    defer model.destroy() catch unreachable;
+    const session = try Session.create(model, .{ .context = 512 }, &diag);
+    defer session.destroy();
+    try session.start(.{ .tokens = &.{ 1, 30, 31 }, .max_tokens = 2 }, &diag);
+    session.wait();
+    const after = memory.residentBytes().?;
+    try std.testing.expect(model.panels.len > 32 << 20);
+    // The rest is the team's stacks, buffers of a few rows and a page of the KV cache.
+    const allowed = model.panels.len + model.panels.len / 10 + (4 << 20);
+    errdefer std.debug.print("expected at most {d} bytes more in memory, found {d}\n", .{ allowed, after -| before });
+    try std.testing.expect(after -| before < allowed);
+}

@@ -24,6 +24,7 @@ export { Model } from "./src/model.ts";
 export type { ModelInfo } from "./src/model_info.ts";
 export type { Precision } from "./src/precision.ts";
 export type { PrefillOptions } from "./src/prefill_options.ts";
+export { sampleLogits } from "./src/sample_logits.ts";
 export type { SamplerStage } from "./src/sampler_stage.ts";
 export { type PullProgress, resolveModel, type ResolveOptions } from "./src/store.ts";
 export { Session } from "./src/session.ts";

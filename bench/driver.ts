@@ -14,8 +14,10 @@ import { fileURLToPath } from "node:url";
 
 /** The repository. */
 export const root = fileURLToPath(new URL("..", import.meta.url));
-/** Where peers and compiled drivers are kept. */
+/** Where peers are kept. */
 export const peerFolder = join(root, ".cache", "peer");
+/** Where compiled drivers are kept. */
+const driverFolder = join(root, "zig-out", "bench");
 
 /** A running driver. */
 export interface Driver extends AsyncDisposable {
@@ -84,12 +86,12 @@ export function compileDriver(
 ): string {
   const folder = join(root, "bench", "driver");
   const sources = ["main.c", `${name}.c`].map((file) => join(folder, file));
-  const program = join(peerFolder, `driver-${name}`);
+  const program = join(driverFolder, `driver-${name}`);
   const newest = [...sources, join(folder, "driver.h"), ...dependencies]
     .map((file) => statSync(file).mtimeMs).reduce((a, b) => Math.max(a, b));
   if (existsSync(program) && statSync(program).mtimeMs > newest) return program;
   say(`compiling the driver of ${name} with zig cc`);
-  mkdirSync(peerFolder, { recursive: true });
+  mkdirSync(driverFolder, { recursive: true });
   must(zigPath(), ["cc", "-O2", "-lc", ...extra, "-o", program, ...sources]);
   return program;
 }

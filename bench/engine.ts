@@ -22,12 +22,16 @@ export async function startEngine(
   const program = compileDriver(
     "vitrine",
     [
-      ...[`-I${include}`, `-L${folder}`, "-lvitrine", `-Wl,-rpath,${folder}`],
+      ...[`-I${include}`, `-L${folder}`, "-lvitrine"],
     ],
     say,
     [join(include, "vitrine.h")],
   );
-  return await startDriver(program, ["", model, String(threads), "0"], { VITRINE_CPU: variant });
+  return await startDriver(program, ["", model, String(threads), "0"], {
+    VITRINE_CPU: variant,
+    LD_LIBRARY_PATH: folder,
+    DYLD_LIBRARY_PATH: folder,
+  });
 }
 
 /** The runtimes that set-up installed. */

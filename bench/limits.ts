@@ -11,10 +11,15 @@ import { fileURLToPath } from "node:url";
 import { type MachineLimits, measureLimits } from "../mod.ts";
 
 /** Measures the limits of a CPU variant; of the best one if the name is empty. */
-export function limitsOfVariant(variant: string, threads: number | undefined): MachineLimits {
+export function limitsOfVariant(
+  variant: string,
+  threads: number | undefined,
+  mebibytes: number | undefined,
+): MachineLimits {
   const runtime = "Deno" in globalThis ? ["run", "--quiet", "--allow-all"] : ["run"];
   const script = fileURLToPath(import.meta.url);
-  const run = spawnSync(process.execPath, [...runtime, script, String(threads ?? "")], {
+  const options = JSON.stringify({ threads, mebibytes });
+  const run = spawnSync(process.execPath, [...runtime, script, options], {
     encoding: "utf8",
     env: { ...process.env, ...(variant !== "" && { VITRINE_CPU: variant }) },
   });
@@ -27,9 +32,9 @@ export function limitsOfVariant(variant: string, threads: number | undefined): M
 }
 
 if (import.meta.main) {
-  const threads = process.argv[2] ? Number(process.argv[2]) : undefined;
   try {
-    process.stdout.write(JSON.stringify(await measureLimits({ threads })));
+    const options = JSON.parse(process.argv[2] ?? "{}");
+    process.stdout.write(JSON.stringify(await measureLimits(options)));
   } catch (error) {
     process.stdout.write(error instanceof Error ? error.message : String(error));
     process.exitCode = 1;

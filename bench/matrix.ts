@@ -31,6 +31,8 @@ export interface Plan {
   /** Workloads that were asked for; nothing: each where it says something new. */
   readonly only: readonly Workload[] | undefined;
   readonly threads: number | undefined;
+  /** Memory that is read to measure the bandwidth; nothing: as much as is right. */
+  readonly mebibytes: number | undefined;
   readonly rounds: number;
   /** How long a row may take, about. */
   readonly seconds: number;
@@ -103,7 +105,7 @@ export async function runMatrix(plan: Plan, listener: Listener): Promise<Result>
     rows.push(row);
     listener.row(row, result);
   };
-  const best = limitsOfVariant("", plan.threads);
+  const best = limitsOfVariant("", plan.threads, plan.mebibytes);
   result.threads = best.threads;
   const variants = variantsOf(plan, best, limits);
   const wants = (workload: Workload) => plan.only === undefined || plan.only.includes(workload);
@@ -134,7 +136,9 @@ function variantsOf(
     const name = word === "best" ? best.cpuVariant : word;
     if (limits[name] !== undefined) continue;
     try {
-      limits[name] = name === best.cpuVariant ? best : limitsOfVariant(name, plan.threads);
+      limits[name] = name === best.cpuVariant
+        ? best
+        : limitsOfVariant(name, plan.threads, plan.mebibytes);
       variants.push({ name, forced: name !== best.cpuVariant });
     } catch (error) {
       // Nobody asked for AVX2 on a machine without it.
@@ -194,7 +198,7 @@ async function measureFile(
     for (const { name, forced } of variants) {
       const list = perFile.filter((workload) => chosen(workload, forced));
       if (list.length === 0) continue;
-      const fresh = limitsOfVariant(name, plan.threads);
+      const fresh = limitsOfVariant(name, plan.threads, plan.mebibytes);
       limits[fresh.cpuVariant] = better(limits[fresh.cpuVariant], fresh);
       const patience: Patience = {
         rounds: plan.rounds,

@@ -5,27 +5,17 @@
  * @module
  */
 
+import { join } from "node:path";
 import { startEngine } from "./engine.ts";
 import { generateModel } from "./generate.ts";
 import type { Listener, Plan } from "./matrix.ts";
 import { Pair } from "./pair.ts";
 import { peerName } from "./peer.ts";
 import type { Row } from "./result.ts";
-import type { Shape } from "./shapes.ts";
+import { type Shape, shapes } from "./shapes.ts";
 import { spread } from "./statistics.ts";
 import { peerStarter } from "./subject.ts";
 import { samplerTarget } from "./targets.ts";
-
-/** A model that does nothing: engines want one, sampling doesn't. */
-export const smallShape: Shape = {
-  embedding: 256,
-  layers: 1,
-  heads: 4,
-  kvHeads: 4,
-  feedForward: 256,
-  vocabulary: 1000,
-  context: 256,
-};
 
 const candidates = 128_000;
 const draws = 200;
@@ -34,8 +24,9 @@ const draws = 200;
 export async function samplerRow(plan: Plan, listener: Listener): Promise<Row> {
   listener.say("sampler");
   const { say } = listener;
-  const path = `${plan.folder}/bench-small-Q8_0.gguf`;
-  generateModel(path, "small", smallShape, "Q8_0");
+  // Engines want a model; sampling doesn't.
+  const path = join(plan.folder, "bench-tiny-Q8_0.gguf");
+  generateModel(path, "tiny", shapes["tiny"] as Shape, "Q8_0");
   const patience = { rounds: plan.rounds, seconds: plan.seconds, signal: plan.signal };
   await using pair = new Pair(() => startEngine(path, 1, "", say), true, patience);
   if (plan.peer) await pair.usePeer(peerStarter(path, 1, "", true, say));

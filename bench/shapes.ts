@@ -21,8 +21,17 @@ export interface Shape {
 
 const llama = { vocabulary: 32000, context: 8192 };
 
-/** The shapes, by the names of the models that they are of. */
+/** The shapes, by the names of the models that they are of; the tiny one is for trying things out. */
 export const shapes: Readonly<Record<string, Shape>> = {
+  "tiny": {
+    ...llama,
+    embedding: 256,
+    layers: 2,
+    heads: 4,
+    kvHeads: 2,
+    feedForward: 512,
+    vocabulary: 1000,
+  },
   "tinyllama-1.1b": {
     ...llama,
     embedding: 2048,

@@ -13,7 +13,7 @@ import { loadModel, type Session, temperature, topP } from "../mod.ts";
 
 async function stream(session: Session, prompt: number, tokens: number): Promise<number[]> {
   session.truncate(0);
-  const ids = Uint32Array.from({ length: prompt }, (_, i) => (1000 + 37 * i) % 32000);
+  const ids = Uint32Array.from({ length: prompt }, (_, i) => (1000 + 37 * i) % vocabulary);
   const times = new Float64Array(tokens);
   let count = 0;
   let letters = 0;
@@ -39,6 +39,7 @@ async function stream(session: Session, prompt: number, tokens: number): Promise
 const [path = "", threads = "1"] = process.argv.slice(2);
 const begun = performance.now();
 using model = await loadModel(path, { threads: Number(threads) });
+const { vocabulary } = model.info;
 using session = model.session({ context: 4096 });
 process.stdout.write(`ready ${(performance.now() - begun).toFixed(3)}\n`);
 for await (const line of createInterface({ input: process.stdin })) {

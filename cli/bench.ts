@@ -51,6 +51,7 @@ export const bench: Command = {
     },
     depth: { value: "N", help: "matrix: tokens of a long prompt; default: 4096" },
     seconds: { value: "N", help: "matrix: a row that takes longer gets fewer rounds; default: 60" },
+    mebibytes: { value: "N", help: "memory read to measure the bandwidth; default: 1024" },
     folder: {
       value: "PATH",
       help: "matrix: where models are written; default: bench in the cache folder",
@@ -79,7 +80,10 @@ export const bench: Command = {
 };
 
 async function limits(given: Arguments): Promise<number> {
-  const found = await measureLimits({ threads: given.integer("threads", 1, 256) });
+  const found = await measureLimits({
+    threads: given.integer("threads", 1, 256),
+    mebibytes: given.integer("mebibytes", 1, 1 << 20),
+  });
   if (given.has("json")) {
     printJson(found);
     return 0;
@@ -134,11 +138,13 @@ async function matrix(given: Arguments): Promise<number> {
   const out = given.text("out");
   const formats = Object.keys(fileFormats) as FileFormat[];
   const plan = {
-    models: choices(given, "models", Object.keys(shapes)) ?? Object.keys(shapes),
+    models: choices(given, "models", Object.keys(shapes)) ??
+      Object.keys(shapes).filter((name) => name !== "tiny"),
     formats: choices(given, "formats", formats) ?? formats,
     only: choices<Workload>(given, "only", workloads),
     variants: given.text("variants")?.split(","),
     threads: given.integer("threads", 1, 256),
+    mebibytes: given.integer("mebibytes", 1, 1 << 20),
     rounds: given.integer("rounds", 1, 1000) ?? 5,
     seconds: given.integer("seconds", 1, 86_400) ?? 60,
     sizes: {

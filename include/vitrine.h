@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x428488a9)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x965f263f)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xe06e7ff6)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x0cccd305)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -601,6 +601,19 @@ int32_t vitrine_kv_info(uint32_t session, vitrine_kv_info_t *out, uint32_t lengt
  *   out_length: Gets the length of the text.
  */
 int32_t vitrine_sampler_check(const vitrine_stage_t *stages, uint32_t count, uint32_t vocabulary, void *buffer, uint32_t length, uint32_t *out_length);
+
+/*
+ * Draws tokens from one row of logits with a sampler chain: the first for position 0, the next
+ * for position 1, and so on, all from the same logits. vitrine_sampler_check says in words what
+ * is wrong with a chain.
+ *   request: A Request, of which seed_low, seed_high and stage_count count.
+ *   stages: In the order of their application; read during the call only.
+ *   logits: Read during the call only.
+ *   vocabulary: How many logits.
+ *   tokens: The caller's; filled with token ids.
+ *   count: How many tokens.
+ */
+int32_t vitrine_sampler_draw(const vitrine_request_t *request, const vitrine_stage_t *stages, const float *logits, uint32_t vocabulary, uint32_t *tokens, uint32_t count);
 
 /*
  * Starts a thread that calls `callback` after there was news for any session or model; many

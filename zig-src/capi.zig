@@ -18,6 +18,7 @@ pub const files = .{
     @import("capi/session.zig"),
     @import("capi/kv.zig"),
     @import("capi/sampler.zig"),
+    @import("capi/draw.zig"),
     @import("capi/wake.zig"),
 };
 

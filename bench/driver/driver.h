@@ -34,9 +34,8 @@ void engine_generate(int sequences, int count, uint32_t *tokens);
 /* Generates one token after another with temperature 0.8 and top-p 0.9; writes when each came.
  * Returns 0 where the engine has no such loop. */
 int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *times);
-/* Draws `count` tokens from generated logits with temperature 0.8, top-k 40 and top-p 0.9. Returns
- * milliseconds, without those that making the logits takes; 0 where the engine can't alone. */
-double engine_sample(int vocabulary, int count);
+/* Draws `count` tokens from logits with temperature 0.8, top-k 40 and top-p 0.9. */
+void engine_sample(const float *logits, int vocabulary, int count);
 /* Counts the tokens of a text. */
 int engine_tokenize(const char *text, int length);
 

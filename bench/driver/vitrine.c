@@ -151,9 +151,17 @@ int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *t
     return 1;
 }
 
-double engine_sample(int vocabulary, int count) {
-    (void)vocabulary, (void)count;
-    return 0;
+void engine_sample(const float *logits, int vocabulary, int count) {
+    const vitrine_stage_t stages[] = {
+        {.id = VITRINE_STAGE_TEMPERATURE, .parameters = {0.8f}},
+        {.id = VITRINE_STAGE_TOP_K, .parameters = {40}},
+        {.id = VITRINE_STAGE_TOP_P, .parameters = {0.9f}},
+    };
+    const vitrine_request_t request = {.size = sizeof request, .version = VITRINE_VERSION, .seed_low = 7, .stage_count = 3};
+    uint32_t *tokens = malloc((size_t)count * sizeof *tokens);
+    if (!tokens) die("sample", "out of memory");
+    must(vitrine_sampler_draw(&request, stages, logits, (uint32_t)vocabulary, tokens, (uint32_t)count), 0);
+    free(tokens);
 }
 
 int engine_tokenize(const char *text, int length) {

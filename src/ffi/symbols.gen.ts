@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x428488a9, 0x965f263f];
+export const abiHash: readonly [number, number] = [0xe06e7ff6, 0x0cccd305];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -47,6 +47,7 @@ export const functions = {
   vitrine_session_logits: ["u32", "u32", "buffer", "u32"],
   vitrine_kv_info: ["u32", "buffer", "u32"],
   vitrine_sampler_check: ["buffer", "u32", "u32", "buffer", "u32", "buffer"],
+  vitrine_sampler_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
   vitrine_wake_register: ["callback", "buffer"],
   vitrine_wake_unregister: ["u32"],
   vitrine_wake_join: ["u32"],
@@ -342,6 +343,19 @@ export interface Calls {
    * @param out_length Gets the length of the text.
    */
   vitrine_sampler_check(stages: Bytes, count: number, vocabulary: number, buffer: Bytes, length: number, out_length: Bytes): number;
+  /**
+   * Draws tokens from one row of logits with a sampler chain: the first for position 0, the next
+   * for position 1, and so on, all from the same logits. vitrine_sampler_check says in words what
+   * is wrong with a chain.
+   *
+   * @param request A Request, of which seed_low, seed_high and stage_count count.
+   * @param stages In the order of their application; read during the call only.
+   * @param logits Read during the call only.
+   * @param vocabulary How many logits.
+   * @param tokens The caller's; filled with token ids.
+   * @param count How many tokens.
+   */
+  vitrine_sampler_draw(request: Bytes, stages: Bytes, logits: Bytes, vocabulary: number, tokens: Bytes, count: number): number;
   /**
    * Starts a thread that calls `callback` after there was news for any session or model; many
    * news make one call. The callback must stay valid until vitrine_wake_join has returned.

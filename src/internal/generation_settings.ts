@@ -90,7 +90,7 @@ export function promptTokens(
   return checkTokens(prompt, model.info.vocabulary, "the prompt");
 }
 
-function checkSeed(seed: unknown): bigint {
+export function checkSeed(seed: unknown): bigint {
   if (seed === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n;
   if (typeof seed === "bigint") {
     if (seed < 0n || seed > seedMax) {

@@ -1,0 +1,94 @@
+//! Drawing tokens from logits that the caller has, without a model: the same chains as a session's.
+
+const std = @import("std");
+const abi = @import("core/abi.zig");
+const buffers = @import("core/buffers.zig");
+const errors = @import("core/errors.zig");
+const sampler = @import("../sampler.zig");
+const table = @import("core/table.zig");
+const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+
+pub const functions = .{
+    .{
+        .name = "vitrine_sampler_draw",
+        .function = "draw",
+        .doc =
+        \\Draws tokens from one row of logits with a sampler chain: the first for position 0, the next
+        \\for position 1, and so on, all from the same logits. vitrine_sampler_check says in words what
+        \\is wrong with a chain.
+        ,
+        .params = .{
+            .{ "request", "A Request, of which seed_low, seed_high and stage_count count.", "Request" },
+            .{ "stages", "In the order of their application; read during the call only.", "Stage" },
+            .{ "logits", "Read during the call only." },
+            .{ "vocabulary", "How many logits." },
+            .{ "tokens", "The caller's; filled with token ids." },
+            .{ "count", "How many tokens." },
+        },
+    },
+};
+
+pub fn draw(
+    request: ?[*]const u8,
+    stages: ?[*]align(1) const sampler.StageSpec,
+    logits: ?[*]align(1) const f32,
+    vocabulary: u32,
+    tokens: ?[*]align(1) u32,
+    count: u32,
+) callconv(.c) i32 {
+    var diag: Diagnostic = .{};
+    return errors.code(drawAll(request, stages, logits, vocabulary, tokens, count, &diag));
+}
+
+fn drawAll(
+    request: ?[*]const u8,
+    stages: ?[*]align(1) const sampler.StageSpec,
+    logits: ?[*]align(1) const f32,
+    vocabulary: u32,
+    tokens: ?[*]align(1) u32,
+    count: u32,
+    diag: *Diagnostic,
+) errors.Error!void {
+    const given = try buffers.options(abi.Request, request, @sizeOf(abi.Request), "the request", diag);
+    if (given.stage_count > sampler.stages_max or vocabulary > 1 << 24) return error.InvalidArgument;
+    var specs: [sampler.stages_max]sampler.StageSpec = undefined;
+    const wanted = try buffers.slice(sampler.StageSpec, stages, given.stage_count, "the sampler stages", diag);
+    for (wanted, specs[0..wanted.len]) |from, *to| to.* = from;
+    const row = try buffers.slice(f32, logits, vocabulary, "the logits", diag);
+    if (count == 0) return;
+    const out = try buffers.required(tokens, "the tokens", diag);
+    const seed = @as(u64, given.seed_high) << 32 | given.seed_low;
+    var chain = try sampler.Chain.init(table.gpa, specs[0..wanted.len], vocabulary, seed, diag);
+    defer chain.deinit(table.gpa);
+    const aligned = try table.gpa.alloc(f32, row.len);
+    defer table.gpa.free(aligned);
+    for (row, aligned) |from, *to| to.* = from;
+    for (0..count) |position| {
+        const choice = try chain.sample(aligned, 0, position, diag);
+        chain.accept(choice.token);
+        out[position] = choice.token;
+    }
+}
+
+test "the same seed draws the same tokens, and what is wrong is refused" {
+    const specs = [_]sampler.StageSpec{ sampler.spec("temperature", .{0.8}), sampler.spec("top_k", .{2}) };
+    const request: abi.Request = .{ .seed_low = 7, .stage_count = specs.len };
+    const bytes = std.mem.asBytes(&request);
+    const logits = [_]f32{ 1, 3, -2, 2.5 };
+    var first: [64]u32 = undefined;
+    var second: [64]u32 = undefined;
+    try std.testing.expectEqual(0, draw(bytes, &specs, &logits, 4, &first, 64));
+    try std.testing.expectEqual(0, draw(bytes, &specs, &logits, 4, &second, 64));
+    try std.testing.expectEqualSlices(u32, &first, &second);
+    var seen: [4]bool = @splat(false);
+    for (first) |token| seen[token] = true;
+    try std.testing.expectEqual([_]bool{ false, true, false, true }, seen);
+    const invalid = @backingInt(abi.Status.invalid_argument);
+    try std.testing.expectEqual(invalid, draw(bytes, &specs, &logits, 0, &first, 1));
+    try std.testing.expectEqual(invalid, draw(bytes, &specs, null, 4, &first, 1));
+    try std.testing.expectEqual(invalid, draw(bytes, null, &logits, 4, &first, 1));
+    try std.testing.expectEqual(invalid, draw(bytes, &specs, &logits, 4, null, 1));
+    try std.testing.expectEqual(invalid, draw(null, &specs, &logits, 0, &first, 1));
+    const broken = [_]f32{ 1, std.math.nan(f32), 0, 0 };
+    try std.testing.expectEqual(@backingInt(abi.Status.numeric), draw(bytes, &specs, &broken, 4, &first, 1));
+}

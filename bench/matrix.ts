@@ -8,17 +8,26 @@
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { engineInfo, type MachineLimits } from "../mod.ts";
+import { choosePeer } from "./choose.ts";
 import { attention, depth, depthFormats } from "./depth.ts";
 import { generateModel } from "./generate.ts";
 import { limitsOfVariant } from "./limits.ts";
 import { availableMemory, describeMachine } from "./machine.ts";
 import { Pair, type Patience } from "./pair.ts";
-import { peerName, type PeerSetting } from "./peer.ts";
+import { nativePeerName, startNativePeer } from "./native_peer.ts";
+import { peerName } from "./peer.ts";
 import type { Result, Row, Workload } from "./result.ts";
 import { type FileFormat, shapes, workOf } from "./shapes.ts";
 import { samplerRow } from "./sampling.ts";
 import { streaming } from "./streaming.ts";
-import { ourStarter, type PeerChoice, peerStarter, type Sizes, type Subject } from "./subject.ts";
+import {
+  ourStarter,
+  type PeerChoice,
+  peerStarter,
+  type Sizes,
+  starterOf,
+  type Subject,
+} from "./subject.ts";
 import { tokenizerRow } from "./tokenizing.ts";
 import { batch, chat, decode, load, memory, prefill } from "./workloads.ts";
 
@@ -37,7 +46,10 @@ export interface Plan {
   /** How long a row may take, about. */
   readonly seconds: number;
   readonly sizes: Sizes;
-  readonly peer: boolean;
+  /** Peers beside us: the prebuilt package, a native build. */
+  readonly peers: readonly ("prebuilt" | "native")[];
+  /** A result to go on with: what it has isn't measured again. */
+  readonly resume: Result | undefined;
   /** Where generated models are kept. */
   readonly folder: string;
   /** Whether large ones stay there. */
@@ -90,11 +102,13 @@ export function isDefault(
 /** Runs the plan. */
 export async function runMatrix(plan: Plan, listener: Listener): Promise<Result> {
   const info = await engineInfo();
-  const rows: Row[] = [];
-  const limits: Record<string, MachineLimits> = {};
+  const rows: Row[] = complete(plan.resume?.rows ?? []);
+  const limits: Record<string, MachineLimits> = { ...plan.resume?.limits };
+  const now = new Date().toISOString();
   const result: { -readonly [key in keyof Result]: Result[key] } = {
     version: 1,
-    when: new Date().toISOString(),
+    when: plan.resume?.when ?? now,
+    ...(plan.resume && { continued: [...plan.resume.continued ?? [], now] }),
     engine: info.version,
     threads: 0,
     machine: describeMachine(),
@@ -108,15 +122,33 @@ export async function runMatrix(plan: Plan, listener: Listener): Promise<Result>
   const best = limitsOfVariant("", plan.threads, plan.mebibytes);
   result.threads = best.threads;
   const variants = variantsOf(plan, best, limits);
-  const wants = (workload: Workload) => plan.only === undefined || plan.only.includes(workload);
+  const known = new Set(rows.map(keyOf));
+  const wants = (workload: Workload) =>
+    (plan.only?.includes(workload) ?? true) && !known.has(keyOf({ workload }));
   if (wants("sampler")) add(await attempt("sampler", {}, () => samplerRow(plan, listener)));
   if (wants("tokenizer")) add(await attempt("tokenizer", {}, () => tokenizerRow(plan, listener)));
   for (const model of plan.models) {
     for (const format of plan.formats) {
-      await measureFile(plan, model, format, variants, info.cacheFormats, limits, listener, add);
+      const chosen = (workload: Workload, variant: Variant | undefined) =>
+        (plan.only?.includes(workload) ??
+          isDefault(workload, model, format, variant?.forced ?? false)) &&
+        !known.has(keyOf({ workload, model, format, ...(variant && { variant: variant.name }) }));
+      const cacheFormats = info.cacheFormats;
+      await measureFile(plan, model, format, variants, chosen, cacheFormats, limits, listener, add);
     }
   }
   return result;
+}
+
+function keyOf({ workload, model, format, variant }: Partial<Row>): string {
+  return [workload, model, format, variant].filter(Boolean).join(" ");
+}
+
+/** Rows of workloads that were finished: one that makes several rows may have been ended within. */
+function complete(rows: readonly Row[]): Row[] {
+  const several: Partial<Record<Workload, number>> = { batch: 4, depth: 2, attention: 2 };
+  const count = (row: Row) => rows.filter((other) => keyOf(other) === keyOf(row)).length;
+  return rows.filter((row) => count(row) >= (several[row.workload] ?? 1));
 }
 
 /** A CPU variant, and whether it is another than the engine would take. */
@@ -134,11 +166,12 @@ function variantsOf(
   const variants: Variant[] = [];
   for (const word of plan.variants ?? ["best", "avx2"]) {
     const name = word === "best" ? best.cpuVariant : word;
-    if (limits[name] !== undefined) continue;
+    if (variants.some((variant) => variant.name === name)) continue;
     try {
-      limits[name] = name === best.cpuVariant
+      const found = name === best.cpuVariant
         ? best
         : limitsOfVariant(name, plan.threads, plan.mebibytes);
+      limits[name] = better(limits[name], found);
       variants.push({ name, forced: name !== best.cpuVariant });
     } catch (error) {
       // Nobody asked for AVX2 on a machine without it.
@@ -167,13 +200,12 @@ async function measureFile(
   model: string,
   format: FileFormat,
   variants: readonly Variant[],
+  chosen: (workload: Workload, variant: Variant | undefined) => boolean,
   cacheFormats: readonly string[],
   limits: Record<string, MachineLimits>,
   listener: Listener,
   add: (row: Row) => void,
 ): Promise<void> {
-  const chosen = (workload: Workload, forced: boolean) =>
-    plan.only?.includes(workload) ?? isDefault(workload, model, format, forced);
   const shape = shapes[model];
   if (shape === undefined) throw new RangeError(`Expected a known model, but found ${model}`);
   const work = workOf(shape, format);
@@ -181,7 +213,7 @@ async function measureFile(
   if (!fit.ours) {
     const skipped = `needs ${gigabytes(fit.needed)} of memory, found ${gigabytes(fit.found)}`;
     for (const workload of ["prefill", "decode"] as const) {
-      if (!chosen(workload, false)) continue;
+      if (!chosen(workload, undefined)) continue;
       add({ workload, title: workload, model, format, unit: "tok/s", skipped });
     }
     return;
@@ -189,14 +221,16 @@ async function measureFile(
   const perFile: Workload[] = [
     ...["load", "prefill", "decode", "batch", "chat", "stream", "memory", "depth", "attention"],
   ] as Workload[];
-  if (!perFile.some((workload) => chosen(workload, false))) return;
+  const wanted = (variant: Variant) => perFile.filter((workload) => chosen(workload, variant));
+  if (variants.every((variant) => wanted(variant).length === 0)) return;
   const path = join(plan.folder, `bench-${model}-${format}.gguf`);
   const isNew = !existsSync(path);
   if (isNew) listener.say(`writing ${path} (${gigabytes(work.fileBytes)})`);
   generateModel(path, model, shape, format);
   try {
-    for (const { name, forced } of variants) {
-      const list = perFile.filter((workload) => chosen(workload, forced));
+    for (const variant of variants) {
+      const { name, forced } = variant;
+      const list = wanted(variant);
       if (list.length === 0) continue;
       const fresh = limitsOfVariant(name, plan.threads, plan.mebibytes);
       limits[fresh.cpuVariant] = better(limits[fresh.cpuVariant], fresh);
@@ -207,6 +241,7 @@ async function measureFile(
       };
       const { say } = listener;
       const { threads, cpuVariant } = fresh;
+      const repacks = format === "F16" ? [true] : fit.repacked ? [true, false] : [false];
       await using pair = new Pair(ourStarter(path, threads, cpuVariant, say), fit.both, patience);
       const subject: Subject = {
         ...{ model, format, shape, work, path, threads, pair, patience, say, cacheFormats },
@@ -214,11 +249,24 @@ async function measureFile(
         best: !forced,
         limits: fresh,
         sizes: plan.sizes,
-        peer: plan.peer
-          ? await choosePeer(pair, path, threads, cpuVariant, format, fit.repacked, listener)
+        peer: plan.peers.includes("prebuilt")
+          ? await choosePeer(
+            pair,
+            peerName,
+            (repack) => peerStarter(path, threads, cpuVariant, repack, say),
+            repacks,
+          )
           : undefined,
       };
-      await measureSubject(subject, list, listener, add);
+      // A native build has no variants to force.
+      const native = plan.peers.includes("native") && !forced
+        ? await choosePeer(pair, nativePeerName, (repack) =>
+          starterOf(
+            ["native", path, threads, repack],
+            () => startNativePeer(path, threads, repack, say),
+          ), repacks)
+        : undefined;
+      await measureSubject(subject, native, list, listener, add);
     }
   } finally {
     if (isNew && !plan.keep && work.fileBytes > largeBytes) rmSync(path, { force: true });
@@ -249,55 +297,28 @@ function better(a: MachineLimits | undefined, b: MachineLimits): MachineLimits {
   return a === undefined || b.readBytes > a.readBytes ? b : a;
 }
 
-/** Tries the peer's settings in a few seconds, and keeps the best for each kind of work. */
-async function choosePeer(
-  pair: Pair,
-  path: string,
-  threads: number,
-  variant: string,
-  format: FileFormat,
-  repackFits: boolean,
-  listener: Listener,
-): Promise<PeerChoice> {
-  const tried: string[] = [];
-  const best: { prefill?: [number, PeerSetting]; decode?: [number, PeerSetting] } = {};
-  for (const repack of format === "F16" ? [true] : repackFits ? [true, false] : [false]) {
-    await pair.usePeer(peerStarter(path, threads, variant, repack, listener.say));
-    if (!pair.together) await pair.rest();
-    const driver = await pair.driver("peer");
-    for (const flash of [true, false]) {
-      await driver.ask("context", 160, 1, 1, 1, flash ? 1 : 0);
-      await driver.ask("prefill", 16);
-      const [read = NaN] = await driver.ask("prefill", 128);
-      const [wrote = NaN] = await driver.ask("decode", 8);
-      const setting = { repack, flash };
-      const rate = { prefill: 128 / read * 1000, decode: 8 / wrote * 1000 };
-      for (const kind of ["prefill", "decode"] as const) {
-        if (rate[kind] > (best[kind]?.[0] ?? 0)) best[kind] = [rate[kind], setting];
-      }
-      tried.push(
-        `repack ${repack}, flash ${flash}: ${rate.prefill.toFixed(1)}, ${rate.decode.toFixed(1)}`,
-      );
-    }
-  }
-  if (best.prefill === undefined || best.decode === undefined) {
-    throw new Error("Expected rates from the peer, but found none");
-  }
-  return { name: peerName, prefill: best.prefill[1], decode: best.decode[1], tried };
-}
+/** Workloads that every peer's driver knows. */
+const loops: readonly Workload[] = ["prefill", "decode", "batch", "chat", "depth"];
 
 async function measureSubject(
   subject: Subject,
+  native: PeerChoice | undefined,
   list: readonly Workload[],
   listener: Listener,
   add: (row: Row) => void,
 ): Promise<void> {
   const { model, format, variant } = subject;
   let prefillRate: number | undefined;
-  const one = async (workload: Workload, measure: () => Promise<Row>) => {
+  const one = async (workload: Workload, measure: (subject: Subject) => Promise<Row>) => {
     listener.say(`${model} ${format} ${variant}: ${workload}`);
-    const row = await attempt(workload, { model, format, variant }, measure);
+    const of = { model, format, variant };
+    let row = await attempt(workload, of, () => measure(subject));
     if (workload === "prefill") prefillRate = row.ours?.median;
+    if (native !== undefined && row.ours !== undefined && loops.includes(workload)) {
+      listener.say(`${model} ${format} ${variant}: ${workload}, native peer`);
+      const { peer } = await attempt(workload, of, () => measure({ ...subject, peer: native }));
+      if (peer !== undefined) row = { ...row, native: peer };
+    }
     add(row);
   };
   const many = async (workload: Workload, measure: () => Promise<Row[]>) => {
@@ -309,17 +330,17 @@ async function measureSubject(
     }
   };
   for (const workload of list) {
-    if (workload === "load") await one(workload, () => load(subject));
-    else if (workload === "prefill") await one(workload, () => prefill(subject));
-    else if (workload === "decode") await one(workload, () => decode(subject));
-    else if (workload === "chat") await one(workload, () => chat(subject));
-    else if (workload === "memory") await one(workload, () => memory(subject));
+    if (workload === "load") await one(workload, load);
+    else if (workload === "prefill") await one(workload, prefill);
+    else if (workload === "decode") await one(workload, decode);
+    else if (workload === "chat") await one(workload, chat);
+    else if (workload === "memory") await one(workload, memory);
     else if (workload === "stream") await many(workload, () => streaming(subject));
     else if (workload === "attention") await many(workload, () => attention(subject));
     else if (workload === "depth") {
-      for (const kv of depthFormats) await one(workload, () => depth(subject, kv));
+      for (const kv of depthFormats) await one(workload, (of) => depth(of, kv));
     } else if (workload === "batch") {
-      for (const n of [1, 4, 8, 16]) await one(workload, () => batch(subject, n, prefillRate));
+      for (const n of [1, 4, 8, 16]) await one(workload, (of) => batch(of, n, prefillRate));
     }
   }
 }

@@ -33,7 +33,7 @@ export interface Rounds {
 export interface Patience {
   /** Counted rounds of each engine, at most. */
   readonly rounds: number;
-  /** A row whose rounds take longer gets fewer of them, but two. */
+  /** A row whose rounds take longer gets fewer of them, but one. */
   readonly seconds: number;
   readonly signal: AbortSignal;
 }
@@ -108,7 +108,7 @@ export class Pair implements AsyncDisposable {
         if (i > 0) side.rounds.push(figures);
       }
       const took = (performance.now() - begun) / 1000;
-      if (i === 0) count = Math.min(rounds, Math.max(2, Math.floor(seconds / took) - 1));
+      if (i === 0) count = Math.min(rounds, Math.max(1, Math.floor(seconds / took) - 1));
     }
   }
 

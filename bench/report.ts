@@ -144,8 +144,8 @@ export function pageOf(result: Result, charts: readonly { file: string; title: s
   return [
     "# Results of the benchmark",
     "",
-    `One run of \`./vitrine bench --matrix\` on ${
-      result.when.slice(0, 10)
+    `One run of \`./vitrine bench --matrix\` on ${result.when.slice(0, 10)}${
+      continuedText(result)
     }, Vitrine ${result.engine}. ` +
     "Rounds of the engines alternate; figures are medians, with the least and the most in " +
     "parentheses. The peer is llama.cpp from its prebuilt package at its best setting. Limits are " +
@@ -177,6 +177,11 @@ export function pageOf(result: Result, charts: readonly { file: string; title: s
     "",
     ...nativeSection(result.rows),
   ].join("\n");
+}
+
+function continuedText(result: Result): string {
+  const parts = result.continued?.length ?? 0;
+  return parts === 0 ? "" : ` in ${parts + 1} parts`;
 }
 
 function detailsText(details: PeerFigure["details"]): string {

@@ -79,6 +79,8 @@ export interface Row {
 export interface Result {
   readonly version: 1;
   readonly when: string;
+  /** When it was continued, if it was ended early. */
+  readonly continued?: readonly string[];
   readonly engine: string;
   readonly threads: number;
   readonly machine: Machine;

@@ -29,7 +29,7 @@ export async function samplerRow(plan: Plan, listener: Listener): Promise<Row> {
   generateModel(path, "tiny", shapes["tiny"] as Shape, "Q8_0");
   const patience = { rounds: plan.rounds, seconds: plan.seconds, signal: plan.signal };
   await using pair = new Pair(() => startEngine(path, 1, "", say), true, patience);
-  if (plan.peer) await pair.usePeer(peerStarter(path, 1, "", true, say));
+  if (plan.peers.length > 0) await pair.usePeer(peerStarter(path, 1, "", true, say));
   const rounds = await pair.measure({
     prepare: () => Promise.resolve(),
     round: (driver) => driver.ask("sample", candidates, draws),

@@ -44,6 +44,8 @@ export interface Sizes {
 /** What the peer is run with, for each kind of work. */
 export interface PeerChoice {
   readonly name: string;
+  /** Starts it; the same function for the same words, so that it isn't started again. */
+  readonly start: (repack: boolean) => Starter;
   readonly prefill: PeerSetting;
   readonly decode: PeerSetting;
   /** What was tried, for the result. */
@@ -81,7 +83,15 @@ export function ourStarter(
 
 const starters = new Map<string, Starter>();
 
-/** The peer with a setting; the same function for the same words, so that it isn't started again. */
+/** The same function for the same words, so that a pair sees that the peer is the same. */
+export function starterOf(key: readonly (string | number | boolean)[], make: Starter): Starter {
+  const name = key.join(" ");
+  const known = starters.get(name) ?? make;
+  starters.set(name, known);
+  return known;
+}
+
+/** The peer from its prebuilt package. */
 export function peerStarter(
   path: string,
   threads: number,
@@ -89,12 +99,10 @@ export function peerStarter(
   repack: boolean,
   say: (text: string) => void,
 ): Starter {
-  const key = [path, threads, variant, repack].join(" ");
-  const known = starters.get(key);
-  if (known !== undefined) return known;
-  const made = () => startPeer(path, threads, variant, repack, say);
-  starters.set(key, made);
-  return made;
+  return starterOf(
+    ["prebuilt", path, threads, variant, repack],
+    () => startPeer(path, threads, variant, repack, say),
+  );
 }
 
 /** Lets the pair use the peer with a setting. */
@@ -102,9 +110,7 @@ export async function withPeer(
   subject: Subject,
   setting: PeerSetting | undefined,
 ): Promise<boolean> {
-  const { path, threads, variant, say, pair } = subject;
-  const starter = setting && peerStarter(path, threads, variant, setting.repack, say);
-  await pair.usePeer(starter);
+  await subject.pair.usePeer(setting && subject.peer?.start(setting.repack));
   return setting !== undefined;
 }
 

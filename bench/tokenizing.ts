@@ -30,7 +30,7 @@ export async function tokenizerRow(plan: Plan, listener: Listener): Promise<Row>
   writeFileSync(text, englishText(textBytes));
   const patience = { rounds: plan.rounds, seconds: plan.seconds, signal: plan.signal };
   await using pair = new Pair(() => startEngine(model, 1, "", say), true, patience);
-  if (plan.peer) await pair.usePeer(() => startTokenizers(model, say));
+  if (plan.peers.length > 0) await pair.usePeer(() => startTokenizers(model, say));
   const rounds = await pair.measure({
     prepare: () => Promise.resolve(),
     round: (driver) => driver.ask("tokenize", textBytes, text),

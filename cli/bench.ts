@@ -5,7 +5,7 @@
  * @module
  */
 
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runMatrix } from "../bench/matrix.ts";
 import { readResult, writePage } from "../bench/page.ts";
@@ -42,6 +42,10 @@ export const bench: Command = {
     tokens: { short: "n", value: "N", help: "tokens to generate; default: 128" },
     rounds: { short: "r", value: "N", help: "rounds, after one that isn't counted; default: 5" },
     "no-peer": { help: "leave llama.cpp out" },
+    peer: {
+      value: "native",
+      help: "matrix: beside it llama.cpp as llama-cpp-python builds it here, in minutes",
+    },
     models: { value: "LIST", help: `matrix: ${Object.keys(shapes).join(",")}` },
     formats: { value: "LIST", help: `matrix: ${Object.keys(fileFormats).join(",")}` },
     only: { value: "LIST", help: `matrix: ${workloads.join(",")}` },
@@ -58,6 +62,7 @@ export const bench: Command = {
     },
     keep: { help: "matrix: keep large models too" },
     out: { value: "PATH", help: "matrix: write the result as JSON after each row" },
+    resume: { help: "matrix: go on with the result in --out; what it has isn't measured again" },
     page: { value: "PATH", help: "write the result as a page with charts; default: docs/bench.md" },
     ...loadOptions,
     ...commonOptions,
@@ -136,6 +141,9 @@ function choices<Name extends string>(
 async function matrix(given: Arguments): Promise<number> {
   const asText = !given.has("json");
   const out = given.text("out");
+  if (given.has("resume") && out === undefined) {
+    throw new UsageError("Expected --out with --resume, but found none");
+  }
   const formats = Object.keys(fileFormats) as FileFormat[];
   const plan = {
     models: choices(given, "models", Object.keys(shapes)) ??
@@ -152,7 +160,13 @@ async function matrix(given: Arguments): Promise<number> {
       tokens: given.integer("tokens", 2, 1 << 16) ?? 128,
       depth: given.integer("depth", 16, 1 << 16) ?? 4096,
     },
-    peer: !given.has("no-peer"),
+    peers: [
+      ...(given.has("no-peer") ? [] : ["prebuilt" as const]),
+      ...(given.has("peer") ? choices(given, "peer", ["native" as const]) ?? [] : []),
+    ],
+    resume: given.has("resume") && out !== undefined && existsSync(out)
+      ? readResult(out)
+      : undefined,
     folder: given.text("folder") ?? join(cacheFolder(), "bench"),
     keep: given.has("keep"),
     signal: interruptSignal(),

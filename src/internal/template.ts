@@ -1,0 +1,20 @@
+/**
+ * The library that renders chat templates. It is read while the engine's threads load the model, so
+ * that no start waits for it, and so that rendering needs no promise.
+ *
+ * @module
+ */
+import type { Template } from "@huggingface/jinja";
+
+let library: { readonly Template: typeof Template } | undefined;
+
+/** Reads the library, once. */
+export async function prepareTemplates(): Promise<void> {
+  library ??= await import("@huggingface/jinja");
+}
+
+/** A template of this text; `prepareTemplates` has resolved before. */
+export function template(source: string): Template {
+  if (library === undefined) throw new Error("Expected that prepareTemplates was awaited");
+  return new library.Template(source);
+}

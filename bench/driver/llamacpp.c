@@ -1,4 +1,5 @@
-/* The driver of llama.cpp v0.5.0, as its prebuilt npm package brings it.
+/* The driver of llama.cpp v0.5.0, as its prebuilt npm package brings it, or as llama-cpp-python
+ * 0.3.36 builds it.
  *
  * usage: llamacpp LIBRARY_FOLDER MODEL.gguf THREADS REPACK
  *
@@ -10,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include "driver.h"
 
 struct model_params {
@@ -86,12 +88,17 @@ static void *model, *context;
 static int threads, sequences, vocabulary;
 static int position[64], last_row[64];
 
+/* The packages name the same library differently. */
 static void *open_library(const char *folder, const char *name) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
-    if (!library) die("cannot load", dlerror());
-    return library;
+    static const char *const endings[] = {".v0.5.0.so", ".so"};
+    for (int i = 0; i < 2; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s%s", folder, name, endings[i]);
+        void *library = access(path, R_OK) == 0 ? dlopen(path, RTLD_NOW | RTLD_GLOBAL) : NULL;
+        if (library) return library;
+        if (access(path, R_OK) == 0) die("cannot load", dlerror());
+    }
+    die("no such library", name);
 }
 
 static void *symbol(void *library, const char *name) {
@@ -103,9 +110,9 @@ static void *symbol(void *library, const char *name) {
 static void silence(int level, const char *text, void *data) { (void)level, (void)text, (void)data; }
 
 static void open_api(const char *folder) {
-    void *base = open_library(folder, "libggml-base.so");
-    void *ggml = open_library(folder, "libggml.v0.5.0.so");
-    void *llama = open_library(folder, "libllama.v0.5.0.so");
+    void *base = open_library(folder, "libggml-base");
+    void *ggml = open_library(folder, "libggml");
+    void *llama = open_library(folder, "libllama");
     api.base_log_set = symbol(base, "ggml_log_set");
     api.load_all = symbol(ggml, "ggml_backend_load_all_from_path");
     api.log_set = symbol(llama, "llama_log_set");

@@ -68,6 +68,8 @@ export interface Listener {
 /** Files above this size are deleted when they have been measured. */
 const largeBytes = 2.5e9;
 const ownSystemBytes = 1e9;
+/** How long limits hold before they are measured again. */
+const freshMs = 3000;
 
 /** Whether a workload says something new for this model and format, when nobody asked for it. */
 export function isDefault(
@@ -266,10 +268,14 @@ async function measureFile(
             () => startNativePeer(path, threads, repack, say),
           ), repacks)
         : undefined;
+      let last = { found: fresh, at: performance.now() };
       const findLimits = () => {
-        const found = limitsOfVariant(name, plan.threads, plan.mebibytes);
-        limits[cpuVariant] = better(limits[cpuVariant], found);
-        return found;
+        if (performance.now() - last.at > freshMs) {
+          const found = limitsOfVariant(name, plan.threads, plan.mebibytes);
+          limits[cpuVariant] = better(limits[cpuVariant], found);
+          last = { found, at: performance.now() };
+        }
+        return last.found;
       };
       await measureSubject(subject, native, findLimits, list, listener, add);
     }

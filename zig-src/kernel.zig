@@ -7,6 +7,7 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const quant = @import("quant.zig");
+const activations = @import("kernel/activations.zig");
 const attention = @import("kernel/attention.zig");
 const elementwise = @import("kernel/elementwise.zig");
 const float = @import("kernel/float.zig");
@@ -22,6 +23,9 @@ pub const Precision = table.Precision;
 pub const RopeStyle = table.RopeStyle;
 pub const KvFormat = table.KvFormat;
 pub const MatmulArgs = table.MatmulArgs;
+pub const PrepareArgs = table.PrepareArgs;
+pub const kind_integer = table.kind_integer;
+pub const kind_float = table.kind_float;
 pub const AttentionArgs = table.AttentionArgs;
 pub const LimitKind = limits.Kind;
 pub const panel_rows = table.panel_rows;
@@ -67,8 +71,8 @@ fn actBytes(precision: u32, cols: usize) callconv(.c) usize {
     return layout.actBytes(@fromBackingInt(@intCast(precision)), cols);
 }
 
-fn prepare(precision: u32, x: [*]const f32, cols: usize, act: [*]u8) callconv(.c) void {
-    pack.activations(@fromBackingInt(@intCast(precision)), x, cols, act);
+fn prepare(args: *const PrepareArgs) callconv(.c) void {
+    activations.prepare(args);
 }
 
 fn matmul(args: *const MatmulArgs) callconv(.c) void {

@@ -179,10 +179,20 @@ pub const Run = struct {
         };
     }
 
-    /// Makes `x` row `index` of the activations that the next `matmul` reads.
-    pub fn prepare(run: *const Run, x: []const f32, index: usize) void {
-        const stride = run.buffers.acts_stride;
-        run.model.kernels.prepare(@backingInt(run.model.precision), x.ptr, x.len, run.buffers.acts[index * stride ..].ptr);
+    /// Makes `x` row `index` of the `n_rows` activations that the next products with `weights` read.
+    pub fn prepare(run: *const Run, x: []const f32, index: usize, n_rows: usize, weights: []const *const Weight) void {
+        var kinds: u32 = 0;
+        for (weights) |weight| kinds |= weight.kind();
+        run.model.kernels.prepare(&.{
+            .precision = @backingInt(run.model.precision),
+            .kinds = kinds,
+            .x = x.ptr,
+            .cols = x.len,
+            .acts = run.buffers.acts.ptr,
+            .act_stride = run.buffers.acts_stride,
+            .token = index,
+            .n_tokens = n_rows,
+        });
     }
 
     /// out = weight * activations for all rows of the batch; this member does its panels, in pieces

@@ -1,10 +1,11 @@
 //! One matrix of a model: where its GGUF rows are, and the packed form that the kernels read.
 
 const gguf = @import("../gguf.zig");
+const kernel = @import("../kernel.zig");
 const quant = @import("../quant.zig");
 
 /// Rows that share a panel; the last panel of a matrix may have fewer.
-pub const panel_rows = @import("../kernel.zig").panel_rows;
+pub const panel_rows = kernel.panel_rows;
 
 /// Shape [rows (outputs), cols (inputs)].
 pub const Weight = struct {
@@ -18,6 +19,11 @@ pub const Weight = struct {
 
     pub fn panelCount(weight: *const Weight) u32 {
         return (weight.rows + panel_rows - 1) / panel_rows;
+    }
+
+    /// What activations must hold for it.
+    pub fn kind(weight: *const Weight) u32 {
+        return if (quant.info(weight.format).block_len > 1) kernel.kind_integer else kernel.kind_float;
     }
 
     /// Bytes of one row in the file.

@@ -35,32 +35,59 @@ pub fn wantsSigned(comptime bits: u8) bool {
     return form == .signed and bits == 8;
 }
 
-/// start + sum over quads of w * a, for weights of at most `bits` bits.
-pub fn group(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, start: Ints) Ints {
-    switch (form) {
-        .one, .signed, .plain => {
-            var sum = start;
-            inline for (0..n) |j| sum = quad(sum, w[j], a[j]);
-            return sum;
-        },
-        .pairs => {
-            if (bits == 8) {
-                const half: Bytes = @splat(15);
-                var low: [n]Bytes = undefined;
-                var high: [n]Bytes = undefined;
-                inline for (0..n) |j| {
-                    low[j] = w[j] & half;
-                    high[j] = w[j] >> @splat(4);
-                }
-                const upper = group(4, n, high, a, @splat(0));
-                return group(4, n, low, a, start) +% (upper << @splat(4));
-            }
-            return pairs(bits, n, w, a, start);
-        },
-    }
+/// The zero point to give weights that are unpacked for many tokens: the one whose start activations
+/// hold ready, or none, where the form's range allows it.
+pub fn zeroOfMany(comptime zero: u8) u8 {
+    return switch (form) {
+        .one, .plain => if (zero == 0) 0 else 128,
+        .signed => 0,
+        // Sums of 16 bits have room for the stored range only.
+        .pairs => zero,
+    };
 }
 
-fn pairs(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, start: Ints) Ints {
+/// Vectors that a quad takes when it is split for `group`.
+pub fn splits(comptime bits: u8) usize {
+    return if (form == .pairs and bits == 8) 2 else 1;
+}
+
+/// The weights as `group` takes them.
+pub fn split(comptime bits: u8, w: anytype) [w.len * splits(bits)]Bytes {
+    if (comptime splits(bits) == 1) return w;
+    var out: [2 * w.len]Bytes = undefined;
+    inline for (w, 0..) |of, j| {
+        out[2 * j] = of & @as(Bytes, @splat(15));
+        out[2 * j + 1] = of >> @splat(4);
+    }
+    return out;
+}
+
+/// start + sum over quads of w * a for several tokens, for weights of at most `bits` bits. Tokens take
+/// turns, so that none waits for its last sum.
+pub fn group(
+    comptime bits: u8,
+    comptime n: usize,
+    comptime tokens: usize,
+    w: *const [n * splits(bits)]Bytes,
+    a: [tokens]*const [n]i32,
+    start: [tokens]Ints,
+) [tokens]Ints {
+    var sums = start;
+    switch (form) {
+        .one, .signed, .plain => inline for (0..n) |j| {
+            inline for (&sums, a) |*sum, of| sum.* = quad(sum.*, w[j], of[j]);
+        },
+        .pairs => inline for (&sums, a) |*sum, of| {
+            if (bits == 8) {
+                const upper = pairs(4, n, 2, w[1..], of, @splat(0));
+                sum.* = pairs(4, n, 2, w, of, sum.*) +% (upper << @splat(4));
+            } else sum.* = pairs(bits, n, 1, w, of, sum.*);
+        },
+    }
+    return sums;
+}
+
+fn pairs(comptime bits: u8, comptime n: usize, comptime step: usize, w: [*]const Bytes, a: *const [n]i32, start: Ints) Ints {
     const most = switch (bits) {
         4 => 8,
         5 => 4,
@@ -70,8 +97,8 @@ fn pairs(comptime bits: u8, comptime n: usize, w: [n]Bytes, a: *const [n]i32, st
     var sum = start;
     comptime var from = 0;
     inline while (from < n) : (from += most) {
-        var words = maddubs(w[from], broadcast(a[from]));
-        inline for (from + 1..@min(n, from + most)) |j| words +%= maddubs(w[j], broadcast(a[j]));
+        var words = maddubs(w[from * step], broadcast(a[from]));
+        inline for (from + 1..@min(n, from + most)) |j| words +%= maddubs(w[j * step], broadcast(a[j]));
         sum +%= madd(words);
     }
     return sum;
@@ -151,9 +178,10 @@ test "extremes are exact for every width" {
             const top: u8 = (1 << bits) - 1;
             const a: [8]i32 = @splat(@bitCast(@as([4]i8, @splat(value))));
             const stored: u8 = if (wantsSigned(bits)) top ^ 0x80 else top;
-            const sum = group(bits, 8, @as([8]Bytes, @splat(@splat(stored))), &a, @splat(3));
+            const w = split(bits, @as([8]Bytes, @splat(@splat(stored))));
+            const sums = group(bits, 8, 3, &w, @splat(&a), @splat(@splat(3)));
             const q: i32 = if (wantsSigned(bits)) @as(i8, @bitCast(stored)) else top;
-            try std.testing.expectEqual(@as([lanes]i32, @splat(3 + 32 * q * value)), @as([lanes]i32, sum));
+            for (sums) |sum| try std.testing.expectEqual(@as([lanes]i32, @splat(3 + 32 * q * value)), @as([lanes]i32, sum));
         }
     }
 }

@@ -1,16 +1,22 @@
 //! Products of integer panels with int8 activations.
 //!
-//! For each unit of 32 inputs: unpack the integers of the panel into registers, then for each token
-//! of the tile the integer product of each group, starting at -zero * sum(activations), so that
-//! the zero point costs nothing; then in f32
+//! For each unit of 32 inputs: unpack the integers of the panel, then for each token the integer
+//! product of each group. It starts at magic - zero * sum(activations): the zero point costs nothing,
+//! and the bits of the result are those of an f32, magic + product (see `layout.magic`). Then in f32
 //!
-//!     t = sum over groups of scale * integer product   (+ offset * sum of activations)
+//!     t = sum over groups of scale * product   (+ offset * sum of activations)
 //!     result += d * t
 //!
-//! Both for one token and for a tile, in the order of the inputs: results don't depend on the tile.
+//! in the order of the inputs. scale * product is one fused operation, scale * (magic + product) -
+//! scale * magic: the last term is exact where the scale is an f16 times a small integer, so that the
+//! one rounding is that of the product.
+//!
+//! A few tokens unpack in registers and read each panel once. Many tokens (`blocked.zig`) share what
+//! was unpacked once. Both do the same operations in the same order, to the bit.
 
 const std = @import("std");
 const builtin = @import("builtin");
+const blocked = @import("blocked.zig");
 const dot = @import("dot.zig");
 const layout = @import("layout.zig");
 const table = @import("table.zig");
@@ -25,15 +31,16 @@ const panel_rows = layout.panel_rows;
 /// Vectors that the 16 rows of a panel take.
 pub const parts = panel_rows / lanes;
 
-/// Tokens in a tile, widest first. Weights of a unit take 8 registers and each token one: of 32
-/// registers 16 are left for tokens, of 16 registers 4. ARM has 32 narrow ones.
-const tiles = if (lanes == 16) .{ 16, 4, 1 } else if (builtin.cpu.arch == .aarch64) .{ 8, 1 } else if (lanes == 8) .{ 4, 1 } else .{1};
+/// Tokens that unpack in registers together, most first. Weights of a unit take 8 registers and each
+/// token one; what is unpacked for one token alone is used once.
+const tiles = if (lanes == 16 or builtin.cpu.arch == .aarch64) .{ 8, 4, 2, 1 } else if (lanes == 8) .{ 4, 2, 1 } else .{1};
 
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
-    var token: usize = 0;
-    inline for (tiles) |n_tokens| {
-        while (args.n_tokens - token >= n_tokens) : (token += n_tokens) {
-            for (args.panel_from..args.panel_to) |panel| {
+    if (args.n_tokens > layout.act_width) return blocked.matmul(class, args);
+    for (args.panel_from..args.panel_to) |panel| {
+        var token: usize = 0;
+        inline for (tiles) |n_tokens| {
+            while (args.n_tokens - token >= n_tokens) : (token += n_tokens) {
                 // Several tokens pass one part of the rows at a time, so that its weights stay in
                 // registers; one token reads the panel once.
                 if (n_tokens == 1 and parts <= 2) {
@@ -55,77 +62,126 @@ fn tile(
     token: usize,
     part: usize,
 ) void {
+    const zero = comptime if (dot.wantsSigned(class.bits)) 0 else class.zero;
     const panel = args.panels + panel_index * class.panelBytes(args.cols);
     const units = args.cols / layout.unit;
     const scales = panel + units * comptime class.dataBytes();
-    var acts: [n_tokens][*]const Act = undefined;
-    inline for (&acts, 0..) |*act, t| act.* = @ptrCast(@alignCast(args.acts + (token + t) * args.act_stride));
+    // A call of so few tokens has them all interleaved.
+    const acts: [*]const Act = @ptrCast(@alignCast(args.acts));
+    const width = args.n_tokens;
 
-    var sums: [n_tokens][n_parts]Vf = @splat(@splat(@splat(0)));
+    var sums: [n_parts][n_tokens]Vf = @splat(@splat(@splat(0)));
     const span = comptime class.span();
     var index: usize = 0;
     while (index < units) : (index += span) {
         const record = scales + index / span * comptime class.scaleBytes();
+        if (parts == 1 or part == 0) prefetch(record + ahead, class.scaleBytes());
         for (0..span) |i| {
             const data = panel + (index + i) * comptime class.dataBytes();
+            if (parts == 1 or part == 0) prefetch(data + ahead, class.dataBytes());
+            const of_unit = acts + (index + i) * width + token;
             inline for (0..n_parts) |p| {
-                const weights = unpack(class, data, part + p);
+                const weights = dot.split(class.bits, unpack(class, data, part + p, zero));
                 const terms = readTerms(class, record, i, part + p);
-                inline for (0..n_tokens) |t| {
-                    sums[t][p] = step(class, &weights, &terms, &acts[t][index + i], sums[t][p]);
-                }
+                step(class, zero, n_tokens, &weights, &terms, of_unit, &sums[p]);
             }
         }
     }
     inline for (0..n_tokens) |t| inline for (0..n_parts) |p| {
-        store(args, sums[t][p], panel_index * panel_rows + (part + p) * lanes, token + t);
+        store(args, sums[p][t], panel_index * panel_rows + (part + p) * lanes, token + t);
     };
 }
 
-/// One token and one unit.
-fn step(
+/// How far before its use memory is asked for: the processor's own prefetching ends at each page. Panels
+/// lie one after the other, so that beyond one's end the next begins; beyond the last, asking is
+/// harmless.
+pub const ahead = 4096;
+
+inline fn prefetch(from: [*]const u8, comptime bytes: usize) void {
+    inline for (0..(bytes + 63) / 64) |line| @prefetch(from + line * 64, .{});
+}
+
+/// Vectors of terms: scales and offsets of the groups, then what takes magic off the products.
+pub fn termCount(comptime class: Class) usize {
+    return class.terms() + class.groups();
+}
+
+/// Weights of a unit as `step` takes them.
+pub fn Weights(comptime class: Class) type {
+    return [layout.quads * dot.splits(class.bits)]dot.Bytes;
+}
+
+/// One unit for some tokens whose activations begin at `acts`, side by side.
+pub inline fn step(
     comptime class: Class,
-    weights: *const [layout.quads]dot.Bytes,
-    terms: *const [class.terms()]Vf,
-    act: *const Act,
-    sum: Vf,
-) Vf {
+    comptime zero: u8,
+    comptime n_tokens: usize,
+    weights: *const Weights(class),
+    terms: *const [termCount(class)]Vf,
+    acts: [*]const Act,
+    sums: *[n_tokens]Vf,
+) void {
     const groups = comptime class.groups();
     const per_group = layout.quads / groups;
-    var total: Vf = undefined;
+    const vectors = comptime per_group * dot.splits(class.bits);
+    var totals: [n_tokens]Vf = undefined;
     inline for (0..groups) |g| {
-        const from = g * per_group;
-        const product = dot.group(class.bits, per_group, weights[from..][0..per_group].*, act.q[from..][0..per_group], start(class, act, g));
-        const value: Vf = @floatFromInt(product);
-        total = if (g == 0) value * terms[0] else vector.fma(value, terms[g], total);
+        var q: [n_tokens]*const [per_group]i32 = undefined;
+        var starts: [n_tokens]dot.Ints = undefined;
+        inline for (&q, &starts, 0..) |*of, *begin, t| {
+            of.* = acts[t].q[g * per_group ..][0..per_group];
+            begin.* = start(zero, groups, &acts[t], g);
+        }
+        const products = dot.group(class.bits, per_group, n_tokens, weights[g * vectors ..][0..vectors], q, starts);
+        inline for (products, &totals) |product, *total| {
+            const value = scaled(class, product, terms[g], terms[class.terms() + g]);
+            total.* = if (g == 0) value else total.* + value;
+        }
     }
-    var with_offsets = sum;
-    if (class.offset) inline for (0..groups) |g| {
-        // The activations' sums are multiplied with d already.
-        const of_group: Vf = @splat(if (groups == 1) act.sum else act.sums[g]);
-        with_offsets = vector.fma(of_group, terms[groups + g], with_offsets);
+    inline for (totals, sums, 0..) |total, *sum, t| {
+        if (class.offset) inline for (0..groups) |g| {
+            // The activations' sums are multiplied with d already.
+            const of_group: Vf = @splat(if (groups == 1) acts[t].sum else acts[t].sums[g]);
+            sum.* = vector.fma(of_group, terms[groups + g], sum.*);
+        };
+        sum.* = vector.fma(total, @as(Vf, @splat(acts[t].d)), sum.*);
+    }
+}
+
+/// Whether scale * magic is exact, and the processor fuses.
+fn fuses(comptime class: Class) bool {
+    return vector.has_fma and class.scale != .single;
+}
+
+inline fn scaled(comptime class: Class, product: dot.Ints, scale: Vf, less: Vf) Vf {
+    if (comptime fuses(class)) return vector.fma(@as(Vf, @bitCast(product)), scale, less);
+    const value: Vf = @floatFromInt(product -% @as(dot.Ints, @splat(layout.magic)));
+    return value * scale;
+}
+
+/// magic - zero * sum of the group's activations.
+inline fn start(comptime zero: u8, comptime groups: usize, act: *const Act, comptime g: usize) dot.Ints {
+    const none: dot.Ints = @splat(layout.magic);
+    if (zero == 0) return none;
+    if (groups == 1 and zero == 8) return @splat(act.start8);
+    const most: dot.Ints = @splat(if (groups == 1) act.start128 else act.start128_half[g]);
+    if (zero == 128) return most;
+    return (most -% none >> @splat(7 - @ctz(zero))) +% none;
+}
+
+/// The integers of one unit for the rows of one part with another zero point, a vector a quad.
+pub inline fn unpack(comptime class: Class, data: [*]const u8, part: usize, comptime zero: u8) [layout.quads]dot.Bytes {
+    var out = stored(class, data + part * 4 * lanes);
+    if (zero != class.zero) inline for (&out) |*of| {
+        of.* +%= @splat(zero -% class.zero);
     };
-    return vector.fma(total, @as(Vf, @splat(act.d)), with_offsets);
+    return out;
 }
 
-/// -zero * sum of the group's activations.
-fn start(comptime class: Class, act: *const Act, comptime g: usize) dot.Ints {
-    if (class.zero == 0) return @splat(0);
-    if (comptime dot.wantsSigned(class.bits)) return @splat(0);
-    if (comptime class.groups() == 2) return @as(dot.Ints, @splat(act.start_half[g])) << @splat(@ctz(class.zero) - 3);
-    if (class.zero == 128) return @splat(act.start128);
-    return @as(dot.Ints, @splat(act.start8)) << @splat(@ctz(class.zero) - 3);
-}
-
-/// The integers of one unit for the rows of one part, a vector a quad.
-fn unpack(comptime class: Class, data: [*]const u8, part: usize) [layout.quads]dot.Bytes {
-    const from = data + part * 4 * lanes;
+inline fn stored(comptime class: Class, from: [*]const u8) [layout.quads]dot.Bytes {
     var out: [layout.quads]dot.Bytes = undefined;
     if (class.bits == 8) {
-        inline for (&out, 0..) |*to, j| {
-            const u = read(from, j);
-            to.* = if (comptime dot.wantsSigned(8)) u ^ @as(dot.Bytes, @splat(0x80)) else u;
-        }
+        inline for (&out, 0..) |*to, j| to.* = read(from, j);
         return out;
     }
     inline for (0..4) |j| {
@@ -156,29 +212,30 @@ fn unpack(comptime class: Class, data: [*]const u8, part: usize) [layout.quads]d
     return out;
 }
 
-fn read(from: [*]const u8, comptime quad: usize) dot.Bytes {
+inline fn read(from: [*]const u8, comptime quad: usize) dot.Bytes {
     return vector.read(u8, 4 * lanes, from + quad * layout.quad_bytes);
 }
 
-/// The scales, then the offsets, of the groups of unit `i` of a record, in f32.
-fn readTerms(comptime class: Class, record: [*]const u8, i: usize, part: usize) [class.terms()]Vf {
-    var out: [class.terms()]Vf = undefined;
-    inline for (&out, 0..) |*to, term| {
+/// The terms of unit `i` of a record, in f32.
+pub inline fn readTerms(comptime class: Class, record: [*]const u8, i: usize, part: usize) [termCount(class)]Vf {
+    var out: [termCount(class)]Vf = undefined;
+    inline for (0..comptime class.terms()) |term| {
         const row = part * lanes;
         switch (class.scale) {
-            .half => to.* = vector.load(.f16, lanes, record + 2 * (term * panel_rows + row)),
-            .single => to.* = vector.load(.f32, lanes, record + 4 * (term * panel_rows + row)),
+            .half => out[term] = vector.load(.f16, lanes, record + 2 * (term * panel_rows + row)),
+            .single => out[term] = vector.load(.f32, lanes, record + 4 * (term * panel_rows + row)),
             .two_level => {
                 const level = if (term < comptime class.groups()) 0 else 1;
                 const head = vector.load(.f16, lanes, record + 2 * (level * panel_rows + row));
                 const at = record + comptime class.headBytes();
                 const small = vector.read(i8, lanes, at + (i * class.terms() + term) * panel_rows + row);
-                to.* = head * @as(Vf, @floatFromInt(small));
+                out[term] = head * @as(Vf, @floatFromInt(small));
                 // A power of two in f32 is exact, where in the super-scale's f16 it might not be.
-                if (class.step != 1 and level == 0) to.* *= @as(Vf, @splat(class.step));
+                if (class.step != 1 and level == 0) out[term] *= @as(Vf, @splat(class.step));
             },
         }
     }
+    inline for (0..comptime class.groups()) |g| out[class.terms() + g] = out[g] * @as(Vf, @splat(-layout.magic_value));
     return out;
 }
 

@@ -18,11 +18,15 @@
 //! A float panel is [cols][16] of f32, or of f16 or bf16 for weights that are stored so.
 //!
 //! **Activations.** In float precision a row is its f32 values. In int8 precision it is one `Act`
-//! a unit, then the f32 values too, which weights without integers are multiplied with.
+//! a unit, then the f32 values too, which weights without integers are multiplied with. The rows of
+//! `act_width` tokens are interleaved, unit by unit and value by value, so that a kernel that takes
+//! them together reads one stream.
 
 const std = @import("std");
+const builtin = @import("builtin");
 const quant = @import("../quant.zig");
 const table = @import("table.zig");
+const lanes = @import("vector.zig").lanes;
 
 pub const panel_rows = table.panel_rows;
 pub const unit = 32;
@@ -164,19 +168,28 @@ pub fn packedBytes(format: quant.Format, precision: table.Precision, rows: usize
     return (rows + panel_rows - 1) / panel_rows * panelBytes(format, precision, cols);
 }
 
+/// Tokens whose activations lie interleaved, which the blocked kernels take together: as many as
+/// have registers for their sums beside the weights of a unit.
+pub const act_width = if (lanes == 16) 12 else if (builtin.cpu.arch == .aarch64) 8 else 4;
+
+/// 2^23 + 2^22, whose f32 has a unit of 1: an integer n below 2^22 added to its bits gives the bits of
+/// the f32 that is n more. Integer products begin with it, and so end as f32 without a conversion.
+pub const magic = 0x4b400000;
+pub const magic_value: f32 = @bitCast(@as(u32, magic));
+
 /// 32 activations as 8-bit integers: x is about d * q. The sums serve the zero points and offsets
 /// of weights; they are multiplied once here rather than once a panel.
 pub const Act = extern struct {
     q: [quads]i32 align(4), // four i8 each
     d: f32,
-    /// d * sum of q, of each half and of all.
-    sums: [2]f32,
+    /// d * sum of q, of all and of each half.
     sum: f32,
-    /// -8 * sum of q, of each half.
-    start_half: [2]i32,
-    /// -8 * sum of q and -128 * sum of q, of all.
+    sums: [2]f32,
+    /// magic - 8 * sum of q and magic - 128 * sum of q, of all.
     start8: i32,
     start128: i32,
+    /// magic - 128 * sum of q, of each half.
+    start128_half: [2]i32,
 
     comptime {
         std.debug.assert(@sizeOf(Act) == 64);
@@ -187,10 +200,35 @@ pub fn actBytes(precision: table.Precision, cols: usize) usize {
     return floatsAt(precision, cols) + 4 * cols;
 }
 
-/// Where the f32 values of an activation row begin.
+/// Bytes of a row before its f32 values.
 pub fn floatsAt(precision: table.Precision, cols: usize) usize {
     return switch (precision) {
         .float => 0,
         .int8 => (cols + unit - 1) / unit * @sizeOf(Act),
     };
 }
+
+/// Where one token's activations are among those of a call.
+pub const ActRow = struct {
+    /// The first token of those that it lies interleaved with.
+    base: usize,
+    /// Its place among them.
+    lane: usize,
+    width: usize,
+
+    pub fn of(token: usize, n_tokens: usize, stride: usize) ActRow {
+        const first = token / act_width * act_width;
+        // The last tokens lie as dense as the others.
+        return .{ .base = first * stride, .lane = token - first, .width = @min(act_width, n_tokens - first) };
+    }
+
+    /// Where its activations of a unit are.
+    pub fn unitAt(row: ActRow, index: usize) usize {
+        return row.base + (index * row.width + row.lane) * @sizeOf(Act);
+    }
+
+    /// Where its f32 value of an input is.
+    pub fn floatAt(row: ActRow, floats_at: usize, col: usize) usize {
+        return row.base + row.width * floats_at + (col * row.width + row.lane) * 4;
+    }
+};

@@ -53,12 +53,30 @@ pub const MatmulArgs = extern struct {
     panel_to: usize,
     rows: usize,
     cols: usize,
-    /// Rows written by `prepare` with the same precision and cols.
+    /// `n_tokens` rows written by `prepare` with the same precision, cols, stride and number.
     acts: [*]const u8,
     act_stride: usize,
     n_tokens: usize,
     out: [*]f32,
     out_stride: usize,
+};
+
+/// What activations will be multiplied with: weights that have integers, and weights without.
+pub const kind_integer = 1;
+pub const kind_float = 2;
+
+/// Writes one of `n_tokens` rows of activations.
+pub const PrepareArgs = extern struct {
+    precision: u32,
+    /// `kind_integer`, `kind_float` or both. In float precision all weights are without integers.
+    kinds: u32,
+    x: [*]const f32,
+    cols: usize,
+    acts: [*]u8,
+    /// At least `act_bytes`, a multiple of 64.
+    act_stride: usize,
+    token: usize,
+    n_tokens: usize,
 };
 
 /// One query token, one KV head and the query heads that share it.
@@ -96,7 +114,7 @@ pub const Table = extern struct {
     /// Bytes of one token's prepared activations.
     act_bytes: *const fn (precision: u32, cols: usize) callconv(.c) usize,
     /// Prepares one token's activations for `matmul`.
-    prepare: *const fn (precision: u32, x: [*]const f32, cols: usize, act: [*]u8) callconv(.c) void,
+    prepare: *const fn (args: *const PrepareArgs) callconv(.c) void,
     matmul: *const fn (args: *const MatmulArgs) callconv(.c) void,
     /// out = x / sqrt(mean(x²) + eps) * weight. `out` may be `x`.
     rms_norm: *const fn (x: [*]const f32, weight: ?[*]const f32, n: usize, eps: f32, out: [*]f32) callconv(.c) void,

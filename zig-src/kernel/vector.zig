@@ -14,7 +14,7 @@ pub const lanes = @min(16, std.simd.suggestVectorLength(f32) orelse 4);
 pub const Vf = @Vector(lanes, f32);
 
 const is_x86 = builtin.cpu.arch.isX86();
-const has_fma = !is_x86 or builtin.cpu.has(.x86, .fma);
+pub const has_fma = !is_x86 or builtin.cpu.has(.x86, .fma);
 const has_f16 = !is_x86 or builtin.cpu.has(.x86, .f16c);
 
 pub fn V(comptime n: usize, comptime T: type) type {

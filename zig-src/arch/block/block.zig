@@ -9,6 +9,7 @@ const attend = @import("attend.zig");
 const hyper = @import("hyper.zig");
 const layer_table = @import("layer.zig");
 
+const Weight = @import("../../engine/weight.zig").Weight;
 pub const Run = @import("../../engine/run.zig").Run;
 pub const Hyper = hyper.Hyper;
 pub const Reader = hyper.Reader;
@@ -48,7 +49,7 @@ pub fn cancelled(run: *const Run) bool {
 pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     const buffers = run.buffers;
     const h = &run.model.hyper;
-    normalise(run, layer.attn_norm);
+    normalise(run, layer.attn_norm, &.{ &layer.attn_q.weight, &layer.attn_k.weight, &layer.attn_v.weight });
     run.sync();
     // Between the first and the second barrier nobody reads the flag.
     if (run.member == 0) run.batch.poll();
@@ -62,7 +63,7 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     run.sync();
     const share = run.rows();
     const width = h.heads * h.head_dim_v;
-    for (share.from..share.to) |r| run.prepare(run.row(buffers.attn, width, r), r);
+    for (share.from..share.to) |r| run.prepare(run.row(buffers.attn, width, r), r, run.batch.len, &.{&layer.attn_output.weight});
     run.sync();
     run.matmul(&layer.attn_output.weight, buffers.projected); // [n_tokens, embd]
     run.sync();
@@ -75,7 +76,7 @@ pub fn gatedMlp(run: *Run, layer: *const Layer, index: usize) void {
     const buffers = run.buffers;
     const h = &run.model.hyper;
     const k = run.model.kernels;
-    normalise(run, layer.ffn_norm);
+    normalise(run, layer.ffn_norm, &.{ &layer.ffn_gate.weight, &layer.ffn_up.weight });
     run.sync();
     run.matmul(&layer.ffn_gate.weight, buffers.gate); // [n_tokens, ff]
     run.matmul(&layer.ffn_up.weight, buffers.up); // [n_tokens, ff]
@@ -90,7 +91,7 @@ pub fn gatedMlp(run: *Run, layer: *const Layer, index: usize) void {
             .silu => k.silu_mul(gate.ptr, up.ptr, h.ff, gate.ptr),
             .gelu => k.gelu_mul(gate.ptr, up.ptr, h.ff, gate.ptr),
         }
-        run.prepare(gate, r);
+        run.prepare(gate, r, run.batch.len, &.{&layer.ffn_down.weight});
     }
     run.sync();
     run.matmul(&layer.ffn_down.weight, buffers.projected); // [n_tokens, embd]
@@ -108,7 +109,7 @@ pub fn head(run: *Run, chosen: []const u32) void {
     for (share.from..share.to) |i| {
         const x = run.row(run.buffers.x, h.embd, chosen[i]);
         model.kernels.rms_norm(x.ptr, model.output_norm.ptr, h.embd, h.norm_eps, run.scratch().ptr);
-        run.prepare(run.scratch()[0..h.embd], i);
+        run.prepare(run.scratch()[0..h.embd], i, chosen.len, &.{&model.output});
     }
     run.sync();
     run.matmulRows(&model.output, run.buffers.logits, @intCast(chosen.len)); // [chosen.len, vocab]
@@ -120,14 +121,14 @@ pub fn head(run: *Run, chosen: []const u32) void {
     }
 }
 
-/// Activations of the next matrix = norm(x), for this member's rows.
-fn normalise(run: *Run, weight: []const f32) void {
+/// Activations of the next products, with `weights`, = norm(x), for this member's rows.
+fn normalise(run: *Run, weight: []const f32, weights: []const *const Weight) void {
     const h = &run.model.hyper;
     const share = run.rows();
     for (share.from..share.to) |r| {
         const x = run.row(run.buffers.x, h.embd, r);
         run.model.kernels.rms_norm(x.ptr, weight.ptr, h.embd, h.norm_eps, run.scratch().ptr);
-        run.prepare(run.scratch()[0..h.embd], r);
+        run.prepare(run.scratch()[0..h.embd], r, run.batch.len, weights);
     }
 }
 

@@ -9,7 +9,8 @@ const quant = @import("../../quant.zig");
 const variants = @import("variants.zig");
 
 const gpa = std.testing.allocator;
-const tokens_max = 23;
+/// More than two tiles of the widest kernel, and an odd rest.
+const tokens_max = 31;
 
 /// A weight with its packed form and some tokens.
 const Case = struct {
@@ -46,9 +47,6 @@ const Case = struct {
         @memset(case.x[0..@min(cols, 32)], 0);
         if (cols > 40) @memset(case.x[33..@min(cols, 64)], 0);
         case.pack(table, row_bytes);
-        for (0..tokens_max) |t| {
-            table.prepare(@backingInt(precision), case.x[t * cols ..].ptr, cols, case.acts[t * stride ..].ptr);
-        }
         return case;
     }
 
@@ -70,6 +68,18 @@ const Case = struct {
     }
 
     fn run(case: *const Case, table: *const kernel.Table, token: usize, n_tokens: usize, panel_from: usize, panel_to: usize, out: []f32) void {
+        // What lies between the rows of fewer tokens must not matter.
+        @memset(case.acts, 0xa5);
+        for (0..n_tokens) |t| table.prepare(&.{
+            .precision = @backingInt(case.precision),
+            .kinds = if (quant.info(case.format).block_len > 1) kernel.kind_integer else kernel.kind_float,
+            .x = case.x[(token + t) * case.cols ..].ptr,
+            .cols = case.cols,
+            .acts = case.acts.ptr,
+            .act_stride = case.act_stride,
+            .token = t,
+            .n_tokens = n_tokens,
+        });
         table.matmul(&.{
             .format = @backingInt(case.format),
             .precision = @backingInt(case.precision),
@@ -78,7 +88,7 @@ const Case = struct {
             .panel_to = panel_to,
             .rows = case.rows,
             .cols = case.cols,
-            .acts = case.acts[token * case.act_stride ..].ptr,
+            .acts = case.acts.ptr,
             .act_stride = case.act_stride,
             .n_tokens = n_tokens,
             .out = out[token * case.rows ..].ptr,
@@ -156,6 +166,20 @@ fn checkCase(case: *const Case, table: *const kernel.Table) !void {
     try variants.expectSameBits(parts, whole[0..parts.len]);
 }
 
+/// Rows so long that the tokens pass in several blocks, and weights in several chunks.
+fn longRows(table: *const kernel.Table, random: std.Random) !void {
+    for ([_]quant.Format{ .q4_0, .q6_k, .q8_0, .f16 }) |format| {
+        errdefer std.debug.print("{t}\n", .{format});
+        var case: Case = try .init(table, random, format, .int8, 35, 256 * 90);
+        defer case.deinit();
+        try checkCase(&case, table);
+    }
+}
+
+test "products of long rows" {
+    try variants.each(longRows);
+}
+
 test "products of every format" {
     try variants.each(everyFormat);
 }
@@ -173,7 +197,6 @@ fn packedScales(table: *const kernel.Table, random: std.Random) !void {
         for (0..cols) |col| {
             @memset(case.x[0..cols], 0);
             case.x[col] = 127;
-            table.prepare(@backingInt(case.precision), case.x.ptr, cols, case.acts.ptr);
             case.run(table, 0, 1, 0, 1, &out);
             for (out, 0..) |found, row| {
                 // Relative to the largest weight, because an offset can cancel a product.
@@ -195,13 +218,11 @@ fn badActivations(table: *const kernel.Table, random: std.Random) !void {
     defer case.deinit();
     var out: [16]f32 = undefined;
     case.x[5] = 1e-42;
-    table.prepare(@backingInt(case.precision), case.x.ptr, 64, case.acts.ptr);
     case.run(table, 0, 1, 0, 1, &out);
     for (out) |value| try std.testing.expect(std.math.isFinite(value));
     // What isn't a number must not come out as one.
     for ([_]f32{ std.math.nan(f32), std.math.inf(f32) }) |bad| {
         case.x[5] = bad;
-        table.prepare(@backingInt(case.precision), case.x.ptr, 64, case.acts.ptr);
         case.run(table, 0, 1, 0, 1, &out);
         for (out) |value| try std.testing.expect(!std.math.isFinite(value));
     }

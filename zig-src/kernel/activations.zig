@@ -1,0 +1,64 @@
+//! Activations: f32 rows made ready for products (see `layout.zig`).
+
+const std = @import("std");
+const layout = @import("layout.zig");
+const table = @import("table.zig");
+
+const unit = layout.unit;
+const Act = layout.Act;
+
+/// One row of those that a product takes together.
+pub fn prepare(args: *const table.PrepareArgs) void {
+    const precision: table.Precision = @fromBackingInt(@intCast(args.precision));
+    const row: layout.ActRow = .of(args.token, args.n_tokens, args.act_stride);
+    if (precision == .int8 and args.kinds & table.kind_integer != 0) integers(args, row);
+    if (precision == .float or args.kinds & table.kind_float != 0) floats(args, row, layout.floatsAt(precision, args.cols));
+}
+
+fn integers(args: *const table.PrepareArgs, row: layout.ActRow) void {
+    const whole = args.cols / unit;
+    for (0..whole) |i| at(args, row, i).* = quantise(args.x[i * unit ..][0..unit].*);
+    if (args.cols % unit != 0) {
+        var last: [unit]f32 = @splat(0);
+        @memcpy(last[0 .. args.cols % unit], args.x[whole * unit .. args.cols]);
+        at(args, row, whole).* = quantise(last);
+    }
+}
+
+fn at(args: *const table.PrepareArgs, row: layout.ActRow, index: usize) *Act {
+    return @ptrCast(@alignCast(args.acts + row.unitAt(index)));
+}
+
+fn floats(args: *const table.PrepareArgs, row: layout.ActRow, floats_at: usize) void {
+    const to: [*]f32 = @ptrCast(@alignCast(args.acts + row.floatAt(floats_at, 0)));
+    if (row.width == 1) {
+        @memcpy(to[0..args.cols], args.x[0..args.cols]);
+    } else for (args.x[0..args.cols], 0..) |value, col| to[col * row.width] = value;
+}
+
+fn quantise(x: @Vector(unit, f32)) Act {
+    const F = @Vector(unit, f32);
+    const I = @Vector(unit, i32);
+    const largest = @reduce(.Max, @abs(x));
+    // A maximum passes over NaN, which must stay visible in the result.
+    const d = if (@reduce(.Or, x != x)) std.math.nan(f32) else largest / 127;
+    // A subnormal d has no finite inverse: such a block is zero next to anything that matters.
+    const inverse: f32 = if (d >= std.math.floatMin(f32)) 127 / largest else 0;
+    // Adding the magic number rounds to the nearest even integer and leaves it in the low bits.
+    const shifted = x * @as(F, @splat(inverse)) + @as(F, @splat(layout.magic_value));
+    // What isn't a number leaves any bits; d says so then.
+    const bits: @Vector(unit, u32) = @bitCast(shifted);
+    const q: @Vector(unit, i8) = @bitCast(@as(@Vector(unit, u8), @truncate(bits)));
+    const words: [unit]i32 = @as(I, q);
+    const low = @reduce(.Add, @as(@Vector(unit / 2, i32), words[0 .. unit / 2].*));
+    const high = @reduce(.Add, @as(@Vector(unit / 2, i32), words[unit / 2 ..].*));
+    return .{
+        .q = @bitCast(q),
+        .d = d,
+        .sum = d * @as(f32, @floatFromInt(low + high)),
+        .sums = .{ d * @as(f32, @floatFromInt(low)), d * @as(f32, @floatFromInt(high)) },
+        .start8 = layout.magic - 8 * (low + high),
+        .start128 = layout.magic - 128 * (low + high),
+        .start128_half = .{ layout.magic - 128 * low, layout.magic - 128 * high },
+    };
+}

@@ -11,7 +11,9 @@ import { openModel } from "./model.ts";
 import { bytesText, print, printJson, table } from "./output.ts";
 
 const contexts = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072];
-const valueBytes = { f32: 4, f16: 2, bf16: 2 } as const;
+const valueBytes = { f32: 4, f16: 2, bf16: 2, q8_0: 34 / 32 } as const;
+/** Values of a head that share a scale. */
+const scaleUnit = 32;
 type CacheFormat = keyof typeof valueBytes;
 
 /** The command. */
@@ -41,6 +43,8 @@ export const inspect: Command = {
 interface CacheShape {
   readonly keyValues: number;
   readonly valueValues: number;
+  /** Values of one head, of keys and of values. */
+  readonly lengths: readonly [number, number];
   readonly contextTrain: number;
 }
 
@@ -65,10 +69,12 @@ function cacheShape(model: Model): CacheShape | undefined {
   const all = counts.length === 1
     ? (counts[0] as number) * layers
     : counts.slice(0, layers).reduce((sum, count) => sum + count, 0);
-  const length = embedding / firstHeads;
+  const keyLength = one("attention.key_length") ?? embedding / firstHeads;
+  const valueLength = one("attention.value_length") ?? embedding / firstHeads;
   return {
-    keyValues: all * (one("attention.key_length") ?? length),
-    valueValues: all * (one("attention.value_length") ?? length),
+    keyValues: all * keyLength,
+    valueValues: all * valueLength,
+    lengths: [keyLength, valueLength],
     contextTrain: one("context_length") ?? 0,
   };
 }
@@ -105,9 +111,18 @@ const pairs: readonly (readonly [CacheFormat, CacheFormat])[] = [
   ["f32", "f32"],
   ["f16", "f16"],
   ["bf16", "bf16"],
+  ["q8_0", "q8_0"],
   ["f32", "f16"],
   ["f16", "f32"],
+  ["q8_0", "f16"],
 ];
+
+/** The pairs of formats that heads of these sizes can be kept in. */
+function pairsOf({ lengths }: CacheShape): readonly (readonly [CacheFormat, CacheFormat])[] {
+  return pairs.filter((pair) =>
+    pair.every((format, i) => format !== "q8_0" || (lengths[i] as number) % scaleUnit === 0)
+  );
+}
 
 function resultOf(model: Model, isFull: boolean): Record<string, unknown> {
   const { info } = model;
@@ -132,7 +147,7 @@ function resultOf(model: Model, isFull: boolean): Record<string, unknown> {
     kv_cache: shape === undefined
       ? []
       : contextsOf(shape).flatMap((context) =>
-        pairs.map(([key, value]) => ({
+        pairsOf(shape).map(([key, value]) => ({
           context,
           key_format: key,
           value_format: value,
@@ -152,10 +167,10 @@ function printAll(model: Model, isFull: boolean): void {
   if (shape === undefined) return;
   print(`\nKV cache by context length, keys/values\n`);
   print(table([
-    ["  tokens", ...pairs.map(([key, value]) => `${key}/${value}`)],
+    ["  tokens", ...pairsOf(shape).map(([key, value]) => `${key}/${value}`)],
     ...contextsOf(shape).map((context) => [
       `  ${context}`,
-      ...pairs.map(([key, value]) => bytesText(cacheBytes(shape, key, value, context))),
+      ...pairsOf(shape).map(([key, value]) => bytesText(cacheBytes(shape, key, value, context))),
     ]),
   ]));
 }

@@ -31,11 +31,11 @@ export const loadOptions = {
 /** Options of the commands that make a session. */
 export const sessionOptions = {
   ctx: { value: "N", help: "tokens that fit; default: the model's, at most 4096" },
-  "key-format": { value: "F", help: "keys of the KV cache: f16 (default), f32 or bf16" },
-  "value-format": { value: "F", help: "values of the KV cache: f16 (default), f32 or bf16" },
+  "key-format": { value: "F", help: "keys of the KV cache: f16 (default), f32, bf16 or q8_0" },
+  "value-format": { value: "F", help: "values of the KV cache: f16 (default), f32, bf16 or q8_0" },
 } as const satisfies Record<string, CommandOption>;
 
-const kvFormats: readonly KvFormat[] = ["f32", "f16", "bf16"];
+const kvFormats: readonly KvFormat[] = ["f32", "f16", "bf16", "q8_0"];
 const precisions: readonly Precision[] = ["int8", "float"];
 
 /** Shows the fetching of a file as a bar. */

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xe06e7ff6)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x0cccd305)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x6bdf7533)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x3c9af7b2)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -107,6 +107,7 @@ enum {
     VITRINE_CACHE_FORMAT_ID_F32 = 0,
     VITRINE_CACHE_FORMAT_ID_F16 = 1,
     VITRINE_CACHE_FORMAT_ID_BF16 = 30,
+    VITRINE_CACHE_FORMAT_ID_Q8_0 = 8,
 };
 
 typedef uint32_t vitrine_value_kind_t;

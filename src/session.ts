@@ -215,7 +215,7 @@ export class Session {
 }
 
 const prefillFields = ["allLogits", "signal", "addSpecial", "parseSpecial", "onPrefill"];
-const formats: readonly KvFormat[] = ["f32", "f16", "bf16"];
+const formats: readonly KvFormat[] = ["f32", "f16", "bf16", "q8_0"];
 
 /** Checks the options and makes a session; `Model.session` calls it. */
 export function createSession(model: ModelCore, options: SessionOptions): Session {

@@ -80,7 +80,10 @@ cli("what doesn't fit is refused by name, with exit status 2", () => {
     ],
     [["run", "--temperature", "-1", "x"], /temperature .* but found -1/],
     [["run", "--temperature", "hot", "x"], /a number after --temperature, but found "hot"/],
-    [["run", "--key-format", "f61", "x"], /f32 or f16 or bf16 after --key-format, but found "f61"/],
+    [
+      ["run", "--key-format", "f61", "x"],
+      /f32 or f16 or bf16 or q8_0 after --key-format, but found "f61"/,
+    ],
     [["run", "--logprobs", "65", "x"], /from 0 to 64 after --logprobs/],
     [["run", "--raw=yes", "x"], /no value for --raw/],
     [["tokenize", "smollm2"], /Expected a text or --file, but found neither/],

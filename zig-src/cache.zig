@@ -4,13 +4,14 @@
 //! nothing.
 //!
 //! A page holds `page_len` positions of every layer:
-//!   page:  [layer]{ keys [kv head][position in page][key head size],
-//!                   values [kv head][position in page][value head size] }
-//! so that attention reads the keys of one head as one stream. Paging follows Kwon et al. 2023,
+//!   page:  [layer]{ keys [kv head], values [kv head] }
+//! so that attention reads the keys of one head as one stream; how they lie there is the matter of
+//! `kernel/attention/page.zig`. Paging follows Kwon et al. 2023,
 //! "Efficient Memory Management for Large Language Model Serving with PagedAttention". The format
 //! of keys and of values is chosen separately; a format is one file in `cache/`.
 
 const std = @import("std");
+const kernel = @import("kernel.zig");
 const system_memory = @import("memory.zig");
 const Diagnostic = @import("diagnostic.zig").Diagnostic;
 
@@ -19,6 +20,7 @@ pub const formats = .{
     @import("cache/f32.zig"),
     @import("cache/f16.zig"),
     @import("cache/bf16.zig"),
+    @import("cache/q8_0.zig"),
 };
 
 /// Derived from the registry: tag and wire id of each format.
@@ -57,9 +59,20 @@ pub fn formatBytes(format: Format, count: u64) u64 {
     };
 }
 
-/// Positions in a page. The attention kernel works in blocks of 64 positions aligned to position 0,
-/// and a page is a whole number of them.
-pub const page_len = 64;
+/// Values of a head that share a scale: head sizes are multiples of it.
+pub fn formatUnit(format: Format) u32 {
+    return switch (format) {
+        inline else => |tag| blk: {
+            inline for (formats) |member| {
+                if (comptime std.mem.eql(u8, member.name, @tagName(tag))) break :blk member.unit;
+            }
+            unreachable;
+        },
+    };
+}
+
+/// Positions in a page, and in a block of the attention kernel.
+pub const page_len = kernel.page_len;
 
 /// What the pages of one pool look like.
 pub const Layout = struct {
@@ -142,14 +155,14 @@ pub const Pool = struct {
         pool.free_len += 1;
     }
 
-    /// The keys of one head in one page: [page_len][head_dim_k] in the key format.
+    /// The keys of one head in one page.
     pub fn keys(pool: *const Pool, page: u32, layer: usize, kv_head: usize) [*]u8 {
         const layout = pool.layout;
         const offset = page * layout.pageBytes() + layer * layout.layerBytes() + kv_head * layout.keyHeadBytes();
         return pool.memory.ptr + @as(usize, @intCast(offset));
     }
 
-    /// The values of one head in one page: [page_len][head_dim_v] in the value format.
+    /// The values of one head in one page.
     pub fn values(pool: *const Pool, page: u32, layer: usize, kv_head: usize) [*]u8 {
         const layout = pool.layout;
         const offset = page * layout.pageBytes() + layer * layout.layerBytes() +
@@ -199,22 +212,19 @@ pub const Sequence = struct {
         sequence.len = len;
     }
 
-    /// Where the key of one position and head is stored.
-    pub fn keyAt(sequence: *const Sequence, position: u32, layer: usize, kv_head: usize) [*]u8 {
+    /// What is stored for one position of a head, as floats: as many as the head has values.
+    pub fn read(sequence: *const Sequence, side: kernel.KvSide, position: u32, layer: usize, kv_head: usize, out: []f32) void {
         const pool = sequence.pool;
-        const row = formatBytes(pool.layout.key_format, pool.layout.head_dim_k);
-        return pool.keys(sequence.table[position / page_len], layer, kv_head) + @as(usize, @intCast((position % page_len) * row));
-    }
-
-    /// Where the value of one position and head is stored.
-    pub fn valueAt(sequence: *const Sequence, position: u32, layer: usize, kv_head: usize) [*]u8 {
-        const pool = sequence.pool;
-        const row = formatBytes(pool.layout.value_format, pool.layout.head_dim_v);
-        return pool.values(sequence.table[position / page_len], layer, kv_head) + @as(usize, @intCast((position % page_len) * row));
+        const page = sequence.table[position / page_len];
+        const format, const memory = switch (side) {
+            .key => .{ pool.layout.key_format, pool.keys(page, layer, kv_head) },
+            .value => .{ pool.layout.value_format, pool.values(page, layer, kv_head) },
+        };
+        kernel.page.read(@fromBackingInt(@backingInt(format)), side, memory, position % page_len, out);
     }
 };
 
-test "LLaMA-2-7B at 2,048 tokens takes 2 GiB in f32 and 1 GiB in f16" {
+test "LLaMA-2-7B at 2,048 tokens takes 2 GiB in f32, 1 GiB in f16, 544 MiB in q8_0" {
     var layout: Layout = .{
         .layers = 32,
         .kv_heads = 32,
@@ -227,6 +237,9 @@ test "LLaMA-2-7B at 2,048 tokens takes 2 GiB in f32 and 1 GiB in f16" {
     layout.key_format = .f16;
     layout.value_format = .bf16;
     try std.testing.expectEqual(1 << 30, layout.bytes(2048));
+    layout.key_format = .q8_0;
+    layout.value_format = .q8_0;
+    try std.testing.expectEqual((1 << 30) / 64 * 34, layout.bytes(2048));
 }
 
 test "pages come from the pool and go back" {
@@ -255,15 +268,16 @@ test "pages come from the pool and go back" {
     try std.testing.expectError(error.OutOfPages, two.reserve(3 * page_len));
     try std.testing.expectEqual(1, pool.free_len);
 
-    // Every position of every layer and head has bytes of its own.
+    // Every page of every layer and head has bytes of its own.
     var seen: std.AutoHashMapUnmanaged(usize, void) = .empty;
     defer seen.deinit(gpa);
     for ([_]*Sequence{ &one, &two }) |sequence| {
-        for (0..sequence.len) |position| for (0..2) |layer| for (0..3) |head| {
-            for (0..16) |byte| try seen.putNoClobber(gpa, @intFromPtr(sequence.keyAt(@intCast(position), layer, head)) + byte, {});
-            for (0..64) |byte| try seen.putNoClobber(gpa, @intFromPtr(sequence.valueAt(@intCast(position), layer, head)) + byte, {});
+        for (sequence.table[0..sequence.pages]) |page| for (0..2) |layer| for (0..3) |head| {
+            for (0..8 * page_len * 2) |byte| try seen.putNoClobber(gpa, @intFromPtr(pool.keys(page, layer, head)) + byte, {});
+            for (0..16 * page_len * 4) |byte| try seen.putNoClobber(gpa, @intFromPtr(pool.values(page, layer, head)) + byte, {});
         };
     }
+    try std.testing.expectEqual(3 * layout.pageBytes(), seen.count());
     one.truncate(page_len);
     try std.testing.expectEqual(2, pool.free_len);
     one.truncate(0);
@@ -287,6 +301,10 @@ test "every format file is registered" {
     try std.testing.expectEqual(formats.len, count);
     inline for (formats) |format| {
         try std.testing.expectEqual(@field(Format, format.name), formatFromId(format.id).?);
+        // The kernels know the same formats, and as many bytes.
+        const known: kernel.KvFormat = @field(kernel.KvFormat, format.name);
+        try std.testing.expectEqual(format.id, @backingInt(known));
+        try std.testing.expectEqual(page_len * format.bytes(96), kernel.page.bytes(known, 96));
     }
     try std.testing.expectEqual(null, formatFromId(999));
     try std.testing.expectEqual(null, formatFromName("q8"));

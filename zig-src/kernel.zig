@@ -26,7 +26,16 @@ pub const MatmulArgs = table.MatmulArgs;
 pub const PrepareArgs = table.PrepareArgs;
 pub const kind_integer = table.kind_integer;
 pub const kind_float = table.kind_float;
+pub const KvSide = table.KvSide;
 pub const AttentionArgs = table.AttentionArgs;
+pub const MergeArgs = table.MergeArgs;
+pub const PartSums = table.PartSums;
+pub const page_len = table.page_len;
+pub const parts_max = table.parts_max;
+pub const attention_rows = table.attention_rows;
+pub const partLen = table.partLen;
+/// How keys and values lie in a page.
+pub const page = @import("kernel/attention/page.zig");
 pub const LimitKind = limits.Kind;
 pub const panel_rows = table.panel_rows;
 
@@ -49,6 +58,7 @@ pub const compiled: Table = .{
     .softcap = softcap,
     .kv_store = kvStore,
     .attention = attend,
+    .attention_merge = merge,
     .measure = measure,
 };
 
@@ -118,12 +128,16 @@ fn softcap(x: [*]f32, n: usize, cap: f32) callconv(.c) void {
     elementwise.softcap(x, n, cap);
 }
 
-fn kvStore(format: u32, x: [*]const f32, n: usize, dst: [*]u8) callconv(.c) void {
-    elementwise.kvStore(@fromBackingInt(@intCast(format)), x, n, dst);
+fn kvStore(format: u32, side: u32, x: [*]const f32, n: usize, to: [*]u8, position: usize) callconv(.c) void {
+    page.store(@fromBackingInt(@intCast(format)), @fromBackingInt(@intCast(side)), x[0..n], to, position);
 }
 
 fn attend(args: *const AttentionArgs) callconv(.c) void {
     attention.attention(args);
+}
+
+fn merge(args: *const MergeArgs) callconv(.c) void {
+    attention.merge(args);
 }
 
 fn measure(kind: u32, memory: [*]const u8, length: usize) callconv(.c) f64 {

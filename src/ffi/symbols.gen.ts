@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xe06e7ff6, 0x0cccd305];
+export const abiHash: readonly [number, number] = [0x6bdf7533, 0x3c9af7b2];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -466,6 +466,7 @@ export const CacheFormatId = {
   f32: 0,
   f16: 1,
   bf16: 30,
+  q8_0: 8,
 } as const;
 
 export const ValueKind = {

@@ -3,6 +3,8 @@
 
 pub const name = "bf16";
 pub const id = 30;
+/// Values of a head that share a scale.
+pub const unit = 1;
 
 /// Bytes of `count` values.
 pub fn bytes(count: u64) u64 {

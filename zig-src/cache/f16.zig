@@ -3,6 +3,8 @@
 
 pub const name = "f16";
 pub const id = 1;
+/// Values of a head that share a scale.
+pub const unit = 1;
 
 /// Bytes of `count` values.
 pub fn bytes(count: u64) u64 {

@@ -97,11 +97,15 @@ pub const Buffers = struct {
     page_keys: [][*]const u8, // [members, pages_max]
     page_values: [][*]const u8, // [members, pages_max]
     pages_max: usize,
+    /// Attention over parts of the positions of the rows of a small batch, before they are joined.
+    part_values: []f32, // [split rows, kernel.parts_max, heads * head_dim_v]
+    part_sums: []kernel.PartSums, // [split rows, kernel.parts_max, heads]
 
     pub fn init(arena: *memory.Arena, model: *const Model, rows: usize, members: usize, pages_max: usize) error{OutOfMemory}!Buffers {
         const h = &model.hyper;
         const heads_v = h.heads * h.head_dim_v;
         const widest = @max(@max(h.embd, h.ff), heads_v);
+        const split_parts = splitRows(h.kv_heads, members) * kernel.parts_max;
         const stride = std.mem.alignForward(usize, model.kernels.act_bytes(@backingInt(model.precision), widest), 64);
         return .{
             .x = try arena.alloc(f32, rows * h.embd),
@@ -124,9 +128,20 @@ pub const Buffers = struct {
             .page_keys = try arena.alloc([*]const u8, members * pages_max),
             .page_values = try arena.alloc([*]const u8, members * pages_max),
             .pages_max = pages_max,
+            .part_values = try arena.alloc(f32, split_parts * heads_v),
+            .part_sums = try arena.alloc(kernel.PartSums, split_parts * h.heads),
         };
     }
 };
+
+/// Rows times KV heads, per member, from which on a batch keeps the team busy without a split of the
+/// positions of its rows.
+const attention_tasks_min = 4;
+
+/// Most rows of a batch whose positions are split.
+fn splitRows(kv_heads: usize, members: usize) usize {
+    return if (members == 1) 0 else (attention_tasks_min * members - 1) / kv_heads;
+}
 
 pub const Run = struct {
     model: *const Model,
@@ -176,6 +191,27 @@ pub const Run = struct {
         return .{
             .keys = run.buffers.page_keys[from..][0..run.buffers.pages_max],
             .values = run.buffers.page_values[from..][0..run.buffers.pages_max],
+        };
+    }
+
+    /// Whether the members share out the positions of each row, and not only rows and KV heads.
+    pub fn attentionSplits(run: *const Run) bool {
+        return run.batch.len <= splitRows(run.model.hyper.kv_heads, run.members);
+    }
+
+    pub const Parts = struct {
+        values: []f32, // [heads * head_dim_v]
+        sums: []kernel.PartSums, // [heads]
+    };
+
+    /// Where part `number` of the positions of row `r` goes; the next part follows.
+    pub fn attentionParts(run: *const Run, r: usize, number: usize) Parts {
+        const h = &run.model.hyper;
+        const at = r * kernel.parts_max + number;
+        const width = h.heads * h.head_dim_v;
+        return .{
+            .values = run.buffers.part_values[at * width ..][0..width],
+            .sums = run.buffers.part_sums[at * h.heads ..][0..h.heads],
         };
     }
 

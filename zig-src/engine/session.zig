@@ -167,6 +167,8 @@ pub const Session = struct {
         const session = try gpa.create(Session);
         errdefer gpa.destroy(session);
         const layout = model.cacheLayout(options.key_format, options.value_format);
+        try expectWholeUnits("keys", layout.key_format, layout.head_dim_k, diag);
+        try expectWholeUnits("values", layout.value_format, layout.head_dim_v, diag);
         const pages = std.math.divCeil(u32, context, cache.page_len) catch unreachable;
         var pool = try cache.Pool.init(gpa, layout, pages, diag);
         errdefer pool.deinit(gpa);
@@ -205,6 +207,15 @@ pub const Session = struct {
         try model.scheduler.enlist();
         _ = model.sessions.fetchAdd(1, .acq_rel);
         return session;
+    }
+
+    fn expectWholeUnits(what: []const u8, format: cache.Format, head_dim: u32, diag: *Diagnostic) Error!void {
+        const unit = cache.formatUnit(format);
+        if (head_dim % unit == 0) return;
+        diag.set("expected a cache format for {s} that takes heads of {d} values, found {t}, whose scales belong to {d} values each", .{
+            what, head_dim, format, unit,
+        });
+        return error.BadOption;
     }
 
     /// Cancels a running request, waits for it, and gives everything back.

@@ -101,14 +101,20 @@ test "chunks, batches, threads and the cache don't change a bit" {
         .{ .format = .q8_0 },
         .{ .format = .f16, .kv_heads = 1, .window = 40 },
         .{ .format = .q4_0, .architecture = "gemma3", .layers = 7, .window = 33 },
+        .{ .format = .q8_0, .heads = 2, .kv_heads = 1, .head_dim = 32 },
     }) |shape| {
+        // Heads of 32 values can be kept in q8_0.
+        const format: cache.Format = if (shape.head_dim == 32) .q8_0 else .f16;
+        const options: session_module.Options = .{ .key_format = format, .value_format = format };
+        var short = options;
+        short.chunk = 7;
         var whole: ?[]f32 = null;
         defer if (whole) |bits| gpa.free(bits);
         for ([_]u32{ 1, 3 }) |threads| {
             var fixture = try Fixture.init(shape, .{ .threads = threads, .batch_rows = 64 });
             defer fixture.deinit();
             for ([_]usize{ tokens.len, 50, 1 }) |piece| {
-                const found = try fixture.logits(.{}, &tokens, piece);
+                const found = try fixture.logits(options, &tokens, piece);
                 if (whole) |expected| {
                     defer gpa.free(found);
                     try expectSameBits(expected, found);
@@ -117,12 +123,59 @@ test "chunks, batches, threads and the cache don't change a bit" {
             // Without a cache: every prefix evaluated from nothing.
             const vocab = fixture.model.vocab();
             for ([_]usize{ 1, 2, 64, 65, 150 }) |len| {
-                const found = try fixture.logits(.{ .chunk = 7 }, tokens[0..len], len);
+                const found = try fixture.logits(short, tokens[0..len], len);
                 defer gpa.free(found);
                 try expectSameBits(whole.?[(len - 1) * vocab ..][0..vocab], found[(len - 1) * vocab ..]);
             }
         }
     }
+}
+
+test "deep positions: parts of a token's positions, in tiles or alone" {
+    const tokens = someTokens(700);
+    inline for (.{ .f16, .q8_0 }) |format| {
+        var whole: ?[]f32 = null;
+        defer if (whole) |bits| gpa.free(bits);
+        const options: session_module.Options = .{ .context = 1024, .key_format = format, .value_format = format };
+        for ([_]u32{ 1, 2, 5 }) |threads| {
+            var fixture = try Fixture.init(.{ .layers = 1, .head_dim = 32, .context = 1024 }, .{ .threads = threads });
+            defer fixture.deinit();
+            for ([_]usize{ tokens.len, 1 }) |piece| {
+                const found = try fixture.logits(options, &tokens, piece);
+                if (whole) |expected| {
+                    defer gpa.free(found);
+                    try expectSameBits(expected, found);
+                } else whole = found;
+            }
+        }
+    }
+}
+
+test "what the cache holds can be read" {
+    const tokens = someTokens(70);
+    var fixture = try Fixture.init(.{ .head_dim = 32 }, .{ .threads = 1 });
+    defer fixture.deinit();
+    var diag: Diagnostic = .{};
+    const exact = try Session.create(fixture.model, .{ .key_format = .f32, .value_format = .f32 }, &diag);
+    defer exact.destroy();
+    const rounded = try Session.create(fixture.model, .{ .key_format = .q8_0, .value_format = .q8_0 }, &diag);
+    defer rounded.destroy();
+    for ([_]*Session{ exact, rounded }) |session| {
+        try session.start(.{ .tokens = &tokens }, &diag);
+        session.wait();
+    }
+    // The first layer's keys and values don't depend on the cache.
+    for (std.enums.values(kernel.KvSide)) |side| for ([_]u32{ 0, 15, 16, 64, 69 }) |position| for (0..2) |head| {
+        var want: [32]f32 = undefined;
+        var got: [32]f32 = undefined;
+        exact.sequence.read(side, position, 0, head, &want);
+        rounded.sequence.read(side, position, 0, head, &got);
+        var largest: f32 = 0;
+        for (want) |x| largest = @max(largest, @abs(x));
+        try std.testing.expect(largest > 0);
+        // Half a step, and the rounding of the scale to f16.
+        for (want, got) |w, g| try std.testing.expectApproxEqAbs(w, g, largest * (0.5 / 127.0 + 0x1p-11));
+    };
 }
 
 test "a session beside others gets the bits that it gets alone" {
@@ -288,6 +341,8 @@ test "wrong requests are refused with the reason" {
     var diag: Diagnostic = .{};
     try std.testing.expectError(error.BadOption, Session.create(fixture.model, .{ .context = 1 << 30 }, &diag));
     try std.testing.expectError(error.BadOption, Session.create(fixture.model, .{ .context = 64, .shift_keep = 63 }, &diag));
+    try std.testing.expectError(error.BadOption, Session.create(fixture.model, .{ .value_format = .q8_0 }, &diag));
+    try std.testing.expect(std.mem.find(u8, diag.text(), "values that takes heads of 16 values, found q8_0") != null);
     const session = try Session.create(fixture.model, .{}, &diag);
     defer session.destroy();
     try std.testing.expectError(error.Busy, fixture.model.destroy());

@@ -36,7 +36,8 @@ fn floats(args: *const table.PrepareArgs, row: layout.ActRow, floats_at: usize) 
     } else for (args.x[0..args.cols], 0..) |value, col| to[col * row.width] = value;
 }
 
-fn quantise(x: @Vector(unit, f32)) Act {
+/// 32 activations, rounded to 8 bits.
+pub fn quantise(x: @Vector(unit, f32)) Act {
     const F = @Vector(unit, f32);
     const I = @Vector(unit, i32);
     const largest = @reduce(.Max, @abs(x));

@@ -1,175 +1,244 @@
-//! Attention of one query token over one KV head, for all query heads that share the head: each
-//! key and each value is read and converted once for up to `heads_max` query heads.
+//! Attention of query tokens over one KV head, for all query heads that share the head ("Flash
+//! attention", after Dao 2023, on pages): each key and each value is read and converted once for a
+//! tile of rows, a row being one query head of one token.
 //!
-//! Positions pass in blocks of 64 that begin at multiples of 64. Within a block: scores, their
-//! maximum, weights; the running sums are then scaled to the new maximum once and the values are
-//! added position by position (online softmax, after Milakov and Gimelshein, "Online normalizer
-//! calculation for softmax", 2018). A block's borders follow from positions alone, so chunks of the
-//! prompt and the threads can't change a result. Positions outside of [from, to) are never read.
+//! Positions pass in blocks of one page, and blocks add up to parts, whose borders follow from
+//! positions alone (`table.partLen`); parts are joined in their order. Every row meets its positions
+//! in the same order whatever rows are beside it, so that neither chunks of the prompt nor the
+//! threads can change a result. Blocks that no row attends to are not touched; within a page, what
+//! lies outside of a row's positions doesn't reach it.
 
 const std = @import("std");
+const activations = @import("activations.zig");
 const elementwise = @import("elementwise.zig");
+const layout = @import("layout.zig");
+const page_layout = @import("attention/page.zig");
+const scores_file = @import("attention/scores.zig");
+const softmax = @import("attention/softmax.zig");
 const table = @import("table.zig");
-const vector = @import("vector.zig");
+const tile = @import("attention/tile.zig");
+const values_file = @import("attention/values.zig");
 
 const Args = table.AttentionArgs;
 const KvFormat = table.KvFormat;
-const Vf = vector.Vf;
-const lanes = vector.lanes;
-
-const block = 64;
-/// Query heads that share one read; a larger group passes in several runs.
-const heads_max = 16;
-/// Query heads and vectors of a value row that stay in registers together.
-const heads_tiles = .{ 4, 1 };
-const width_tile = if (lanes == 16) 4 else 2;
-
-const Scores = [heads_max][block]f32;
+const PartSums = table.PartSums;
+const block = table.page_len;
+const rows_max = tile.rows_max;
+const floats_max = tile.floats_max;
 
 pub fn attention(args: *const Args) void {
-    var head: usize = 0;
-    while (head < args.group) : (head += heads_max) {
-        runHeads(args, head, @min(heads_max, args.group - head));
+    std.debug.assert(args.part_len % block == 0);
+    const at_once = @min(rows_max, floats_max / @max(args.head_dim_k, args.head_dim_v));
+    const tokens_at_once = @max(1, at_once / args.group);
+    var rows: Rows = undefined;
+    var token: u32 = 0;
+    while (token < args.tokens) : (token += tokens_at_once) {
+        const tokens = @min(tokens_at_once, args.tokens - token);
+        var head: u32 = 0;
+        while (head < args.group) : (head += at_once) rows.run(args, token, tokens, head, @min(at_once, args.group - head));
     }
 }
 
-fn runHeads(args: *const Args, head: usize, heads: usize) void {
-    const key: KvFormat = @fromBackingInt(@intCast(args.key_format));
-    const value: KvFormat = @fromBackingInt(@intCast(args.value_format));
-    var scores: Scores align(64) = undefined;
-    var top: [heads_max]f32 = @splat(-std.math.inf(f32));
-    var total: [heads_max]f32 = @splat(0);
-    for (head..head + heads) |h| @memset(args.out[h * args.out_stride ..][0..args.head_dim_v], 0);
-
-    var at: usize = args.from / block * block;
-    while (at < args.to) : (at += block) {
-        const from = @max(at, args.from);
-        const to = @min(at + block, args.to);
-        for (scores[0..heads]) |*row| row.* = @splat(-std.math.inf(f32));
-        switch (key) {
-            inline else => |format| scoreBlock(format, args, at, from, to, head, heads, &scores),
-        }
-        for (0..heads) |h| weigh(args, &scores[h], &top[h], &total[h], head + h);
-        switch (value) {
-            inline else => |format| accumulate(format, args, at, from, to, head, heads, &scores),
-        }
+pub fn merge(args: *const table.MergeArgs) void {
+    const n = args.head_dim_v;
+    var sums = args.sums[0];
+    @memcpy(args.out[0..n], args.parts[0..n]);
+    for (1..args.count) |i| {
+        softmax.join(args.out, &sums, args.parts + i * args.parts_stride, args.sums[i * args.sums_stride], n);
     }
-    for (0..heads) |h| {
-        elementwise.scale(args.out + (head + h) * args.out_stride, args.head_dim_v, 1 / total[h]);
-    }
+    elementwise.scale(args.out, n, 1 / sums.total);
 }
 
-fn scoreBlock(comptime key: KvFormat, args: *const Args, at: usize, from: usize, to: usize, head: usize, heads: usize, scores: *Scores) void {
-    for (from..to) |position| {
-        const page = args.key_pages[position / args.page_len];
-        const row = page + position % args.page_len * args.head_dim_k * comptime key.bytes();
-        scorePosition(key, args, row, head, heads, position - at, scores);
-    }
-}
-
-/// q · k of one position for each query head.
-fn scorePosition(comptime key: KvFormat, args: *const Args, row: [*]const u8, head: usize, heads: usize, column: usize, scores: *Scores) void {
-    var h: usize = 0;
-    inline for (heads_tiles) |tile| {
-        while (heads - h >= tile) : (h += tile) {
-            const q = args.q + (head + h) * args.q_stride;
-            var sums: [tile]Vf = @splat(@splat(0));
-            var i: usize = 0;
-            while (i + lanes <= args.head_dim_k) : (i += lanes) {
-                const k = vector.load(key, lanes, row + i * comptime key.bytes());
-                inline for (&sums, 0..) |*sum, j| {
-                    sum.* = vector.fma(k, @as(Vf, q[j * args.q_stride + i ..][0..lanes].*), sum.*);
-                }
-            }
-            inline for (sums, 0..) |sum, j| {
-                var s = @reduce(.Add, sum);
-                for (i..args.head_dim_k) |d| {
-                    s += vector.load(key, 1, row + d * comptime key.bytes())[0] * q[j * args.q_stride + d];
-                }
-                scores[h + j][column] = s;
-            }
-        }
-    }
-}
-
-/// Scores of a block become weights e^(score - maximum); what was summed before is scaled to the
-/// new maximum.
-fn weigh(args: *const Args, row: *[block]f32, top: *f32, total: *f32, head: usize) void {
-    const low = -std.math.inf(f32);
-    var highest: Vf = @splat(low);
-    inline for (0..block / lanes) |i| {
-        const raw: Vf = row[i * lanes ..][0..lanes].*;
-        var s = raw * @as(Vf, @splat(args.scale));
-        if (args.softcap != 0) {
-            // Columns outside of the range stay at minus infinity.
-            s = @select(f32, raw == @as(Vf, @splat(low)), raw, elementwise.cappedScores(s, args.softcap));
-        }
-        row[i * lanes ..][0..lanes].* = s;
-        highest = @max(highest, s);
-    }
-    const new_top = @max(top.*, @reduce(.Max, highest));
-    // A block of scores that are all minus infinity has no weights, whatever came before.
-    const base = if (new_top == low) 0 else new_top;
-    const shrink = vector.exp(@as(Vf, @splat(top.* - base)))[0];
-    var sum: Vf = @splat(0);
-    inline for (0..block / lanes) |i| {
-        const weights = vector.exp(@as(Vf, row[i * lanes ..][0..lanes].*) - @as(Vf, @splat(base)));
-        row[i * lanes ..][0..lanes].* = weights;
-        sum += weights;
-    }
-    total.* = total.* * shrink + @reduce(.Add, sum);
-    if (top.* != new_top) elementwise.scale(args.out + head * args.out_stride, args.head_dim_v, shrink);
-    top.* = new_top;
-}
-
-/// out += weight * value, position by position.
-fn accumulate(comptime value: KvFormat, args: *const Args, at: usize, from: usize, to: usize, head: usize, heads: usize, scores: *const Scores) void {
-    var h: usize = 0;
-    inline for (heads_tiles) |tile| {
-        while (heads - h >= tile) : (h += tile) {
-            var i: usize = 0;
-            while (i + width_tile * lanes <= args.head_dim_v) : (i += width_tile * lanes) {
-                accumulateTile(value, tile, lanes, width_tile, args, at, from, to, head + h, i, scores[h..][0..tile]);
-            }
-            while (i + lanes <= args.head_dim_v) : (i += lanes) {
-                accumulateTile(value, tile, lanes, 1, args, at, from, to, head + h, i, scores[h..][0..tile]);
-            }
-            while (i < args.head_dim_v) : (i += 1) {
-                accumulateTile(value, tile, 1, 1, args, at, from, to, head + h, i, scores[h..][0..tile]);
-            }
-        }
-    }
-}
-
-fn accumulateTile(
-    comptime value: KvFormat,
-    comptime heads: usize,
-    comptime n: usize,
-    comptime width: usize,
+/// The rows that pass over the pages together.
+const Rows = struct {
     args: *const Args,
-    at: usize,
-    from: usize,
-    to: usize,
-    head: usize,
-    dim: usize,
-    scores: *const [heads][block]f32,
-) void {
-    const F = @Vector(n, f32);
-    var sums: [heads][width]F = undefined;
-    inline for (&sums, 0..) |*of_head, h| inline for (of_head, 0..) |*sum, w| {
-        sum.* = args.out[(head + h) * args.out_stride + dim + w * n ..][0..n].*;
-    };
-    for (from..to) |position| {
-        const page = args.value_pages[position / args.page_len];
-        const row = page + (position % args.page_len * args.head_dim_v + dim) * comptime value.bytes();
-        inline for (0..width) |w| {
-            const v = vector.load(value, n, row + w * n * comptime value.bytes());
-            inline for (&sums, 0..) |*of_head, h| {
-                of_head[w] = vector.fma(v, @as(F, @splat(scores[h][position - at])), of_head[w]);
+    key: KvFormat,
+    value: KvFormat,
+    count: usize,
+    from: [rows_max]u32,
+    to: [rows_max]u32,
+    out: [rows_max][*]f32,
+    /// Where the sum of the current part grows: in `out`, or beside it once there is a part before.
+    sum: [rows_max][*]f32,
+    running: [rows_max]softmax.Running,
+    /// Of the parts before the current one.
+    sums: [rows_max]PartSums,
+    /// Tile by tile, [head_dim_k][rows of the tile].
+    floats: [floats_max]f32 align(64),
+    /// [rows][head_dim_k / 32]
+    integers: [floats_max / page_layout.unit]layout.Act align(64),
+    scores: [rows_max][block]f32 align(64),
+    ahead: tile.Ahead,
+    /// [rows][head_dim_v]
+    part: [floats_max]f32 align(64),
+
+    fn run(rows: *Rows, args: *const Args, token: u32, tokens: u32, head: u32, heads: u32) void {
+        rows.args = args;
+        rows.key = @fromBackingInt(@intCast(args.key_format));
+        rows.value = @fromBackingInt(@intCast(args.value_format));
+        rows.count = 0;
+        for (token..token + tokens) |t| {
+            const to = args.to + @as(u32, @intCast(t));
+            const from = if (args.window == 0) args.from else @max(args.from, to -| args.window);
+            for (head..head + heads) |h| {
+                const out = args.out + t * args.out_token_stride + h * args.out_stride;
+                @memset(out[0..args.head_dim_v], 0);
+                rows.from[rows.count] = from;
+                rows.to[rows.count] = to;
+                rows.out[rows.count] = out;
+                rows.sum[rows.count] = out;
+                rows.running[rows.count] = .{};
+                rows.count += 1;
             }
         }
+        rows.gather(args.q + token * args.q_token_stride + head * args.q_stride, heads);
+        const last = rows.to[rows.count - 1];
+        var at = rows.from[0] / block * block;
+        while (at < last) : (at += block) rows.pass(at);
+        for (0..rows.count) |r| {
+            if (args.sums) |sums| {
+                sums[head + r] = rows.sums[r];
+            } else elementwise.scale(rows.out[r], args.head_dim_v, 1 / rows.sums[r].total);
+        }
     }
-    inline for (sums, 0..) |of_head, h| inline for (of_head, 0..) |sum, w| {
-        args.out[(head + h) * args.out_stride + dim + w * n ..][0..n].* = sum;
-    };
-}
+
+    /// Brings the queries into the form that the keys are multiplied with.
+    fn gather(rows: *Rows, q: [*]const f32, heads: usize) void {
+        const args = rows.args;
+        const dim = args.head_dim_k;
+        if (rows.key.scaled()) {
+            const units = dim / page_layout.unit;
+            for (0..rows.count) |r| {
+                const row = q + r / heads * args.q_token_stride + r % heads * args.q_stride;
+                for (0..units) |u| rows.integers[r * units + u] = activations.quantise(row[u * page_layout.unit ..][0..page_layout.unit].*);
+            }
+            return;
+        }
+        const Context = struct { rows: *Rows, q: [*]const f32, heads: usize };
+        tile.each(rows.count, Context{ .rows = rows, .q = q, .heads = heads }, struct {
+            fn body(context: Context, comptime n: usize, first: usize) void {
+                const of = context.rows.args;
+                const to = context.rows.floats[first * of.head_dim_k ..];
+                inline for (0..n) |i| {
+                    const r = first + i;
+                    const row = context.q + r / context.heads * of.q_token_stride + r % context.heads * of.q_stride;
+                    for (0..of.head_dim_k) |d| to[d * n + i] = row[d];
+                }
+            }
+        }.body);
+    }
+
+    /// One block of positions, from `at` on.
+    fn pass(rows: *Rows, at: u32) void {
+        const Context = struct { rows: *Rows, at: u32 };
+        const context: Context = .{ .rows = rows, .at = at };
+        rows.ahead = .of(rows.args.value_pages[at / block], page_layout.bytes(rows.value, rows.args.head_dim_v));
+        tile.each(rows.count, context, struct {
+            fn body(c: Context, comptime n: usize, first: usize) void {
+                c.rows.score(n, first, c.at);
+            }
+        }.body);
+        for (0..rows.count) |r| {
+            const from, const to = rows.range(r, at);
+            if (from >= to) continue;
+            const shrink = softmax.weigh(&rows.scores[r], from, to, rows.args.scale, rows.args.softcap, &rows.running[r]);
+            if (shrink != 1) elementwise.scale(rows.sum[r], rows.args.head_dim_v, shrink);
+        }
+        const more = at + block < rows.to[rows.count - 1];
+        const next = if (more) rows.args.key_pages[at / block + 1] else rows.args.key_ahead;
+        rows.ahead = .of(next, page_layout.bytes(rows.key, rows.args.head_dim_k));
+        tile.each(rows.count, context, struct {
+            fn body(c: Context, comptime n: usize, first: usize) void {
+                c.rows.accumulate(n, first, c.at);
+            }
+        }.body);
+        const end = at + block;
+        for (0..rows.count) |r| {
+            if (at >= rows.to[r] or end <= rows.from[r]) continue;
+            if (end >= rows.to[r] or end % rows.args.part_len == 0) rows.endPart(r, end);
+        }
+    }
+
+    /// The columns of a block that a row attends to.
+    fn range(rows: *const Rows, row: usize, at: u32) struct { usize, usize } {
+        return .{ @min(block, rows.from[row] -| at), @min(block, rows.to[row] -| at) };
+    }
+
+    fn score(rows: *Rows, comptime n: usize, first: usize, at: u32) void {
+        var from: usize = block;
+        var to: usize = 0;
+        for (first..first + n) |r| {
+            const low, const high = rows.range(r, at);
+            if (low >= high) continue;
+            from = @min(from, low);
+            to = @max(to, high);
+        }
+        if (from >= to) return;
+        const group = page_layout.group;
+        const low = from / group;
+        const high = (to + group - 1) / group;
+        const dim = rows.args.head_dim_k;
+        const page = rows.args.key_pages[at / block];
+        const scores = rows.scores[first..][0..n];
+        if (rows.key.scaled()) {
+            scores_file.integers(n, rows.integers[first * (dim / page_layout.unit) ..].ptr, page, dim, low, high, scores, &rows.ahead);
+        } else switch (rows.key) {
+            inline else => |key| if (comptime !key.scaled()) {
+                const q = rows.floats[first * dim ..].ptr;
+                scores_file.floats(key, n, q, page, dim, low, high, scores, &rows.ahead);
+            },
+        }
+    }
+
+    fn accumulate(rows: *Rows, comptime n: usize, first: usize, at: u32) void {
+        // What all rows of the tile attend to; before and behind it rows go alone.
+        var from: usize = 0;
+        var to: usize = block;
+        for (first..first + n) |r| {
+            const low, const high = rows.range(r, at);
+            from = @max(from, low);
+            to = @min(to, high);
+        }
+        if (from >= to) {
+            for (first..first + n) |r| {
+                const low, const high = rows.range(r, at);
+                rows.accumulateRange(1, r, at, low, high);
+            }
+            return;
+        }
+        for (first..first + n) |r| rows.accumulateRange(1, r, at, rows.range(r, at)[0], from);
+        rows.accumulateRange(n, first, at, from, to);
+        for (first..first + n) |r| rows.accumulateRange(1, r, at, to, rows.range(r, at)[1]);
+    }
+
+    fn accumulateRange(rows: *Rows, comptime n: usize, first: usize, at: u32, from: usize, to: usize) void {
+        if (from >= to) return;
+        const page = rows.args.value_pages[at / block];
+        switch (rows.value) {
+            inline else => |value| values_file.accumulate(
+                value,
+                n,
+                page,
+                rows.args.head_dim_v,
+                rows.scores[first..][0..n],
+                from,
+                to,
+                rows.sum[first..][0..n],
+                &rows.ahead,
+            ),
+        }
+    }
+
+    /// Joins the part that ends at `end` to the parts before it.
+    fn endPart(rows: *Rows, row: usize, end: u32) void {
+        const dim = rows.args.head_dim_v;
+        const of_part = rows.running[row].sums();
+        if (rows.sum[row] == rows.out[row]) {
+            rows.sums[row] = of_part;
+        } else softmax.join(rows.out[row], &rows.sums[row], rows.sum[row], of_part, dim);
+        if (end >= rows.to[row]) return;
+        rows.sum[row] = rows.part[row * dim ..].ptr;
+        rows.running[row] = .{};
+        @memset(rows.sum[row][0..dim], 0);
+    }
+};

@@ -122,19 +122,3 @@ pub fn softcap(x: [*]f32, n: usize, cap: f32) void {
 pub fn cappedScores(x: Vf, cap: f32) Vf {
     return @as(Vf, @splat(cap)) * vector.tanh(x / @as(Vf, @splat(cap)));
 }
-
-pub fn kvStore(format: table.KvFormat, x: [*]const f32, n: usize, dst: [*]u8) void {
-    switch (format) {
-        .f32 => @memcpy(dst[0 .. 4 * n], @as([*]const u8, @ptrCast(x))[0 .. 4 * n]),
-        inline .f16, .bf16 => |stored| {
-            const to: [*]align(1) u16 = @ptrCast(dst);
-            var i: usize = 0;
-            while (i < n) : (i += lanes) {
-                const left = @min(lanes, n - i);
-                const v = take(x + i, left);
-                const halves: [lanes]u16 = if (stored == .f16) vector.toF16(lanes, v) else vector.toBf16(lanes, v);
-                @memcpy(to[i..][0..left], halves[0..left]);
-            }
-        },
-    }
-}

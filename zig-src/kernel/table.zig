@@ -8,6 +8,8 @@
 //!
 //! Callers check shapes; these functions assert them in safe builds only.
 
+const std = @import("std");
+
 /// How activations enter a product with weights.
 pub const Precision = enum(u32) {
     /// f32: weights are decoded to what the file means, products and sums are f32.
@@ -29,15 +31,41 @@ pub const RopeStyle = enum(u32) {
 pub const KvFormat = enum(u32) {
     f32 = 0,
     f16 = 1,
+    q8_0 = 8,
     bf16 = 30,
 
+    /// Of one value, without its scale.
     pub fn bytes(format: KvFormat) usize {
-        return switch (format) {
-            .f32 => 4,
-            .f16, .bf16 => 2,
-        };
+        if (format.scaled()) return 1;
+        return if (format == .f32) 4 else 2;
+    }
+
+    /// Whether values are integers, 32 of which share a scale.
+    pub fn scaled(format: KvFormat) bool {
+        return format == .q8_0;
     }
 };
+
+/// What is stored; both lie differently in a page (`attention/page.zig`).
+pub const KvSide = enum(u32) { key = 0, value = 1 };
+
+/// Positions in a page of the cache, and in a block of the attention kernel.
+pub const page_len = 64;
+
+/// Query heads times tokens that pass over a page together: what one call should have at least.
+pub const attention_rows = 32;
+
+/// Most parts of one token's positions.
+pub const parts_max = 32;
+
+/// Attention adds up positions in parts, which begin at multiples of this length, and then the
+/// parts in their order: so the parts of a token may be computed by different threads. The length
+/// follows from the token's positions alone.
+pub fn partLen(to: u32) u32 {
+    const least = 256;
+    const whole = std.math.ceilPowerOfTwoAssert(u32, @max(to, least * parts_max));
+    return whole / parts_max;
+}
 
 /// Rows (outputs) of a weight that are interleaved in one panel.
 pub const panel_rows = 16;
@@ -79,29 +107,57 @@ pub const PrepareArgs = extern struct {
     n_tokens: usize,
 };
 
-/// One query token, one KV head and the query heads that share it.
+/// Query tokens that follow each other, one KV head and the query heads that share it. The bits of
+/// a token's result don't depend on the tokens beside it.
 pub const AttentionArgs = extern struct {
-    q: [*]const f32, // [group][head_dim_k]
-    /// Floats between the query heads.
+    q: [*]const f32, // [tokens][group][head_dim_k]
+    /// Floats between the tokens, and between the heads.
+    q_token_stride: usize,
     q_stride: usize,
+    tokens: u32,
     group: u32,
     head_dim_k: u32,
     head_dim_v: u32,
     key_format: u32,
     value_format: u32,
-    /// Pages of this KV head, indexed by position / page_len; each is [page_len][head_dim].
-    /// Only the pages of positions `from` to `to` are read.
+    /// Pages of this KV head, indexed by position / page_len. Only those of positions that a token
+    /// attends to are read.
     key_pages: [*]const [*]const u8,
     value_pages: [*]const [*]const u8,
-    page_len: u32,
-    /// Positions attended to: from inclusive, to exclusive.
+    /// A page of keys that the caller reads next, for a prefetch; anything else does no harm.
+    key_ahead: [*]const u8,
+    /// Positions that the first token attends to: from inclusive, to exclusive. Each next token
+    /// attends to one more.
     from: u32,
     to: u32,
+    /// Positions that a token sees, itself included; 0: all from `from` on.
+    window: u32,
+    /// `partLen` of every token's own `to`: tokens that differ in it go in several calls.
+    part_len: u32,
     scale: f32,
     /// 0 is off, otherwise scores become softcap * tanh(score / softcap).
     softcap: f32,
-    out: [*]f32, // [group][head_dim_v]
+    out: [*]f32, // [tokens][group][head_dim_v]
+    out_token_stride: usize,
     out_stride: usize,
+    /// Null, or one token's positions within one part: `out` becomes what `attention_merge` takes.
+    sums: ?[*]PartSums, // [group]
+};
+
+/// What belongs to the unscaled output of one part: the largest score, and the sum of the weights
+/// relative to it.
+pub const PartSums = extern struct { top: f32, total: f32 };
+
+/// out = the attention of one head over all its parts, in their order.
+pub const MergeArgs = extern struct {
+    parts: [*]const f32, // [count][head_dim_v]
+    /// Floats between the parts.
+    parts_stride: usize,
+    sums: [*]const PartSums, // [count]
+    sums_stride: usize,
+    count: usize,
+    head_dim_v: usize,
+    out: [*]f32, // [head_dim_v]
 };
 
 pub const Table = extern struct {
@@ -132,9 +188,10 @@ pub const Table = extern struct {
     scale: *const fn (x: [*]f32, n: usize, factor: f32) callconv(.c) void,
     /// x = cap * tanh(x / cap)
     softcap: *const fn (x: [*]f32, n: usize, cap: f32) callconv(.c) void,
-    /// Rounds to the format of a KV cache.
-    kv_store: *const fn (format: u32, x: [*]const f32, n: usize, dst: [*]u8) callconv(.c) void,
+    /// Rounds the key or value of one position of one KV head to the format of the cache.
+    kv_store: *const fn (format: u32, side: u32, x: [*]const f32, n: usize, page: [*]u8, position: usize) callconv(.c) void,
     attention: *const fn (args: *const AttentionArgs) callconv(.c) void,
+    attention_merge: *const fn (args: *const MergeArgs) callconv(.c) void,
     /// One pass of the loop `kind` of `limits.zig`, for measuring what the machine can do. Returns
     /// bytes read or operations done.
     measure: *const fn (kind: u32, memory: [*]const u8, length: usize) callconv(.c) f64,

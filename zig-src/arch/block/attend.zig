@@ -5,7 +5,9 @@
 const cache = @import("../../cache.zig");
 const kernel = @import("../../kernel.zig");
 const Layer = @import("layer.zig").Layer;
-const Run = @import("../../engine/run.zig").Run;
+const run_module = @import("../../engine/run.zig");
+const Run = run_module.Run;
+const Row = run_module.Row;
 
 /// Biases, head norms and rotation of q and k; k and v go to the cache. One task is one KV head of
 /// one token with the query heads that share it.
@@ -41,48 +43,163 @@ pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
         k.rope(key.ptr, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
 
         const layout = token.sequence.pool.layout;
-        k.kv_store(@backingInt(layout.key_format), key.ptr, key.len, token.sequence.keyAt(token.position, index, kv_head));
-        k.kv_store(@backingInt(layout.value_format), value.ptr, value.len, token.sequence.valueAt(token.position, index, kv_head));
+        const page = token.sequence.table[token.position / cache.page_len];
+        const place = token.position % cache.page_len;
+        const keys = token.sequence.pool.keys(page, index, kv_head);
+        const values = token.sequence.pool.values(page, index, kv_head);
+        k.kv_store(@backingInt(layout.key_format), @backingInt(kernel.KvSide.key), key.ptr, key.len, keys, place);
+        k.kv_store(@backingInt(layout.value_format), @backingInt(kernel.KvSide.value), value.ptr, value.len, values, place);
     }
 }
 
-/// Softmax(q k) v over the cached positions, one task per token and KV head. Tasks are dealt out in
-/// turn, because later tokens have more positions to look at.
+/// Softmax(q k) v over the cached positions. A prompt is dealt out in tiles: rows that follow each
+/// other in one sequence share each read of a KV head. Where there are too few tiles to keep all
+/// members busy, the positions of each row are dealt out too, and their parts joined afterwards. The
+/// bits are the same either way (`kernel/attention.zig`).
 pub fn attend(run: *Run, index: usize) void {
+    if (!run.attentionSplits()) return attendTiles(run, index);
+    attendParts(run, index);
+    run.sync();
+    joinParts(run, index);
+}
+
+/// Tasks are dealt out in turn, because later tokens have more positions to look at.
+fn attendTiles(run: *Run, index: usize) void {
+    const h = &run.model.hyper;
+    const rows_max = @max(1, kernel.attention_rows / h.group());
+    var task: usize = 0;
+    var r: u32 = 0;
+    while (r < run.batch.len and !run.batch.unwanted()) {
+        const tokens = tileLen(run.batch.rows[r..run.batch.len], rows_max);
+        for (0..h.kv_heads) |kv_head| {
+            defer task += 1;
+            if (task % run.members != run.member) continue;
+            const range = Range.of(run, index, r);
+            var args = arguments(run, index, kv_head, r, range, range.to + tokens - 1);
+            args.tokens = tokens;
+            args.window = if (h.slides(index)) h.window else 0;
+            run.model.kernels.attention(&args);
+        }
+        r += tokens;
+    }
+}
+
+/// How many of the rows, which the first begins, one call of the kernel takes.
+fn tileLen(rows: []const Row, max: usize) u32 {
+    const first = rows[0];
+    var len: u32 = 1;
+    while (len < @min(max, rows.len)) : (len += 1) {
+        const row = rows[len];
+        if (row.sequence != first.sequence or row.position != first.position + len) break;
+        if (kernel.partLen(row.position + 1) != kernel.partLen(first.position + 1)) break;
+    }
+    return len;
+}
+
+/// Positions that a row attends to.
+const Range = struct {
+    from: u32,
+    to: u32,
+    part_len: u32,
+
+    fn of(run: *const Run, index: usize, r: usize) Range {
+        const h = &run.model.hyper;
+        const to = run.batch.rows[r].position + 1;
+        return .{ .from = if (h.slides(index)) to -| h.window else 0, .to = to, .part_len = kernel.partLen(to) };
+    }
+
+    fn len(range: Range) usize {
+        return range.to - range.from;
+    }
+
+    fn parts(range: Range) usize {
+        return (range.to - 1) / range.part_len - range.from / range.part_len + 1;
+    }
+
+    fn part(range: Range, number: usize) Range {
+        const at = (range.from / range.part_len + @as(u32, @intCast(number))) * range.part_len;
+        return .{ .from = @max(range.from, at), .to = @min(range.to, at + range.part_len), .part_len = range.part_len };
+    }
+};
+
+/// Members take consecutive parts of about equally many positions.
+fn attendParts(run: *Run, index: usize) void {
     const h = &run.model.hyper;
     const group = h.group();
-    const tasks = run.batch.len * h.kv_heads;
-    var task: usize = run.member;
-    while (task < tasks and !run.batch.unwanted()) : (task += run.members) {
-        const r = task / h.kv_heads;
-        const kv_head = task % h.kv_heads;
-        const token = run.batch.rows[r];
-        const to = token.position + 1;
-        const from = if (h.slides(index)) to -| h.window else 0;
-        const layout = token.sequence.pool.layout;
-        const pages = run.pages();
-        for (from / cache.page_len..(to - 1) / cache.page_len + 1) |page| {
-            pages.keys[page] = token.sequence.pool.keys(token.sequence.table[page], index, kv_head);
-            pages.values[page] = token.sequence.pool.values(token.sequence.table[page], index, kv_head);
-        }
-        const args: kernel.AttentionArgs = .{
-            .q = run.row(run.buffers.q, h.heads * h.head_dim_k, r)[kv_head * group * h.head_dim_k ..].ptr,
-            .q_stride = h.head_dim_k,
-            .group = group,
-            .head_dim_k = h.head_dim_k,
-            .head_dim_v = h.head_dim_v,
-            .key_format = @backingInt(layout.key_format),
-            .value_format = @backingInt(layout.value_format),
-            .key_pages = pages.keys.ptr,
-            .value_pages = pages.values.ptr,
-            .page_len = cache.page_len,
-            .from = from,
-            .to = to,
-            .scale = h.attn_scale,
-            .softcap = h.attn_softcap,
-            .out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[kv_head * group * h.head_dim_v ..].ptr,
-            .out_stride = h.head_dim_v,
+    var total: usize = 0;
+    for (0..run.batch.len) |r| total += h.kv_heads * Range.of(run, index, r).len();
+    var before: usize = 0;
+    for (0..run.batch.len) |r| {
+        const whole = Range.of(run, index, r);
+        for (0..h.kv_heads) |kv_head| for (0..whole.parts()) |number| {
+            const range = whole.part(number);
+            defer before += range.len();
+            // The middle of a part decides whose it is.
+            if ((2 * before + range.len()) * run.members / (2 * total) != run.member) continue;
+            if (run.batch.unwanted()) return;
+            const parts = run.attentionParts(r, number);
+            var args = arguments(run, index, kv_head, r, range, range.to);
+            args.out = parts.values[kv_head * group * h.head_dim_v ..].ptr;
+            args.sums = parts.sums[kv_head * group ..].ptr;
+            run.model.kernels.attention(&args);
         };
-        run.model.kernels.attention(&args);
     }
+}
+
+fn joinParts(run: *Run, index: usize) void {
+    const h = &run.model.hyper;
+    const share = run.split(run.batch.len * h.heads);
+    for (share.from..share.to) |task| {
+        const r = task / h.heads;
+        const head = task % h.heads;
+        const first = run.attentionParts(r, 0);
+        run.model.kernels.attention_merge(&.{
+            .parts = first.values[head * h.head_dim_v ..].ptr,
+            .parts_stride = first.values.len,
+            .sums = first.sums[head..].ptr,
+            .sums_stride = first.sums.len,
+            .count = Range.of(run, index, r).parts(),
+            .head_dim_v = h.head_dim_v,
+            .out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[head * h.head_dim_v ..].ptr,
+        });
+    }
+}
+
+/// The kernel's arguments for one row and KV head. Pages are those of `range` up to position `last`.
+fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, range: Range, last: u32) kernel.AttentionArgs {
+    const h = &run.model.hyper;
+    const group = h.group();
+    const sequence = run.batch.rows[r].sequence;
+    const pool = sequence.pool;
+    const pages = run.pages();
+    const page_end = (last - 1) / cache.page_len + 1;
+    for (range.from / cache.page_len..page_end) |page| {
+        pages.keys[page] = pool.keys(sequence.table[page], index, kv_head);
+        pages.values[page] = pool.values(sequence.table[page], index, kv_head);
+    }
+    const next = if (page_end < sequence.pages) page_end else page_end - 1;
+    return .{
+        .q = run.row(run.buffers.q, h.heads * h.head_dim_k, r)[kv_head * group * h.head_dim_k ..].ptr,
+        .q_token_stride = h.heads * h.head_dim_k,
+        .q_stride = h.head_dim_k,
+        .tokens = 1,
+        .group = group,
+        .head_dim_k = h.head_dim_k,
+        .head_dim_v = h.head_dim_v,
+        .key_format = @backingInt(pool.layout.key_format),
+        .value_format = @backingInt(pool.layout.value_format),
+        .key_pages = pages.keys.ptr,
+        .value_pages = pages.values.ptr,
+        .key_ahead = pool.keys(sequence.table[next], index, kv_head),
+        .from = range.from,
+        .to = range.to,
+        .window = 0,
+        .part_len = range.part_len,
+        .scale = h.attn_scale,
+        .softcap = h.attn_softcap,
+        .out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[kv_head * group * h.head_dim_v ..].ptr,
+        .out_token_stride = h.heads * h.head_dim_v,
+        .out_stride = h.head_dim_v,
+        .sums = null,
+    };
 }

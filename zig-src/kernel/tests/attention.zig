@@ -1,32 +1,52 @@
-//! Attention against the reference for all cache formats, odd head sizes, groups and ranges; pages
-//! that lie outside of the range are not touched.
+//! Attention against the reference for all cache formats, odd head sizes, groups, ranges and
+//! windows. What lies outside of a range is not a number, or not even memory. And the promise that
+//! makes sessions repeatable: a token or a head alone, or in parts, has the bits that it has among
+//! others.
 
 const std = @import("std");
 const kernel = @import("../../kernel.zig");
 const op = @import("../../op.zig");
-const quant = @import("../../quant.zig");
 const variants = @import("variants.zig");
 
 const gpa = std.testing.allocator;
+const KvFormat = kernel.KvFormat;
+const page_len = kernel.page_len;
 
 const Shape = struct {
+    tokens: u32 = 1,
     group: u32,
     head_dim_k: u32,
     head_dim_v: u32,
-    page_len: u32,
-    from: u32,
+    from: u32 = 0,
+    /// Of the first token.
     to: u32,
+    window: u32 = 0,
     softcap: f32 = 0,
+    part_len: u32 = 256,
+
+    fn last(shape: Shape) u32 {
+        return shape.to + shape.tokens - 1;
+    }
+
+    fn first(shape: Shape, token: u32) u32 {
+        return if (shape.window == 0) shape.from else @max(shape.from, shape.to + token -| shape.window);
+    }
 };
 
 const shapes = [_]Shape{
-    .{ .group = 1, .head_dim_k = 64, .head_dim_v = 64, .page_len = 64, .from = 0, .to = 1 },
-    .{ .group = 3, .head_dim_k = 64, .head_dim_v = 64, .page_len = 64, .from = 0, .to = 200 },
-    .{ .group = 4, .head_dim_k = 256, .head_dim_v = 256, .page_len = 16, .from = 70, .to = 193, .softcap = 50 },
-    .{ .group = 8, .head_dim_k = 80, .head_dim_v = 48, .page_len = 128, .from = 63, .to = 65 },
-    .{ .group = 5, .head_dim_k = 7, .head_dim_v = 3, .page_len = 32, .from = 5, .to = 64, .softcap = 3 },
-    .{ .group = 64, .head_dim_k = 33, .head_dim_v = 100, .page_len = 48, .from = 0, .to = 130 },
-    .{ .group = 2, .head_dim_k = 512, .head_dim_v = 576, .page_len = 64, .from = 128, .to = 256 },
+    .{ .group = 1, .head_dim_k = 64, .head_dim_v = 64, .to = 1 },
+    .{ .group = 3, .head_dim_k = 64, .head_dim_v = 64, .to = 200, .part_len = 64 },
+    .{ .group = 4, .head_dim_k = 256, .head_dim_v = 256, .from = 70, .to = 193, .softcap = 50 },
+    .{ .group = 8, .head_dim_k = 96, .head_dim_v = 32, .from = 63, .to = 65 },
+    .{ .group = 5, .head_dim_k = 7, .head_dim_v = 3, .from = 5, .to = 64, .softcap = 3 },
+    .{ .group = 70, .head_dim_k = 33, .head_dim_v = 100, .to = 130 },
+    .{ .group = 2, .head_dim_k = 512, .head_dim_v = 576, .from = 128, .to = 256 },
+    .{ .group = 12, .head_dim_k = 1024, .head_dim_v = 1024, .to = 70, .tokens = 2 },
+    .{ .tokens = 33, .group = 1, .head_dim_k = 128, .head_dim_v = 128, .to = 1 },
+    .{ .tokens = 9, .group = 8, .head_dim_k = 64, .head_dim_v = 64, .to = 124, .part_len = 128 },
+    .{ .tokens = 70, .group = 2, .head_dim_k = 80, .head_dim_v = 48, .to = 1, .window = 10 },
+    .{ .tokens = 40, .group = 1, .head_dim_k = 32, .head_dim_v = 64, .to = 250, .window = 100, .part_len = 128 },
+    .{ .tokens = 5, .group = 6, .head_dim_k = 160, .head_dim_v = 160, .to = 509, .window = 300 },
 };
 
 const Cache = struct {
@@ -34,22 +54,28 @@ const Cache = struct {
     bytes: []u8,
     decoded: []f32, // [positions, dim]
 
-    /// Positions before `from` have no page at all.
-    fn init(random: std.Random, format: quant.Format, shape: Shape, dim: usize) !Cache {
-        const size = quant.info(format).block_bytes;
-        const count = (shape.to + shape.page_len - 1) / shape.page_len;
-        const page_bytes = shape.page_len * dim * size;
+    /// Positions before the first page that is read have no memory at all.
+    fn init(table: *const kernel.Table, random: std.Random, format: KvFormat, side: kernel.KvSide, shape: Shape, dim: usize) !Cache {
+        const count = (shape.last() + page_len - 1) / page_len;
+        const page_bytes = kernel.page.bytes(format, dim);
         const cache: Cache = .{
             .pages = try gpa.alloc([*]const u8, count),
             .bytes = try gpa.alloc(u8, count * page_bytes),
-            .decoded = try gpa.alloc(f32, count * shape.page_len * dim),
+            .decoded = try gpa.alloc(f32, shape.last() * dim),
         };
-        variants.fill(random, cache.decoded);
-        try quant.encodeRow(format, cache.decoded, cache.bytes);
-        quant.decodeRow(format, cache.bytes, cache.decoded);
+        // Not a number in every float format; scales of q8_0 among them.
+        @memset(cache.bytes, 0xff);
+        const row = try gpa.alloc(f32, dim);
+        defer gpa.free(row);
+        for (shape.first(0)..shape.last()) |position| {
+            variants.fill(random, row);
+            const page = cache.bytes[position / page_len * page_bytes ..].ptr;
+            table.kv_store(@backingInt(format), @backingInt(side), row.ptr, dim, page, position % page_len);
+            kernel.page.read(format, side, page, position % page_len, cache.decoded[position * dim ..][0..dim]);
+        }
         for (cache.pages, 0..) |*page, i| {
             // An address that no process has: reading it ends the test.
-            page.* = if (i < shape.from / shape.page_len) @ptrFromInt(8) else cache.bytes[i * page_bytes ..].ptr;
+            page.* = if (i < shape.first(0) / page_len) @ptrFromInt(8) else cache.bytes[i * page_bytes ..].ptr;
         }
         return cache;
     }
@@ -61,81 +87,180 @@ const Cache = struct {
     }
 };
 
-fn everyShape(table: *const kernel.Table, random: std.Random) !void {
-    const formats = [_]quant.Format{ .f32, .f16, .bf16 };
-    for (shapes) |shape| for (formats) |key| for (formats) |value| {
-        errdefer std.debug.print("{} keys {t} values {t}\n", .{ shape, key, value });
-        try compare(table, random, shape, key, value);
-    };
+const Case = struct {
+    table: *const kernel.Table,
+    shape: Shape,
+    keys: Cache,
+    values: Cache,
+    q: []f32, // [tokens][group][head_dim_k]
+    out: []f32, // [tokens][group][stride]
+    /// A value between the heads must stay as it is.
+    stride: usize,
+    args: kernel.AttentionArgs,
+
+    fn init(table: *const kernel.Table, random: std.Random, shape: Shape, key: KvFormat, value: KvFormat) !Case {
+        const stride = shape.head_dim_v + 1;
+        var case: Case = .{
+            .table = table,
+            .shape = shape,
+            .keys = try .init(table, random, key, .key, shape, shape.head_dim_k),
+            .values = try .init(table, random, value, .value, shape, shape.head_dim_v),
+            .q = try gpa.alloc(f32, shape.tokens * shape.group * shape.head_dim_k),
+            .out = try gpa.alloc(f32, shape.tokens * shape.group * stride),
+            .stride = stride,
+            .args = undefined,
+        };
+        variants.fill(random, case.q);
+        @memset(case.out, 777);
+        case.args = .{
+            .q = case.q.ptr,
+            .q_token_stride = shape.group * shape.head_dim_k,
+            .q_stride = shape.head_dim_k,
+            .tokens = shape.tokens,
+            .group = shape.group,
+            .head_dim_k = shape.head_dim_k,
+            .head_dim_v = shape.head_dim_v,
+            .key_format = @backingInt(key),
+            .value_format = @backingInt(value),
+            .key_pages = case.keys.pages.ptr,
+            .value_pages = case.values.pages.ptr,
+            .key_ahead = @ptrFromInt(8),
+            .from = shape.from,
+            .to = shape.to,
+            .window = shape.window,
+            .part_len = shape.part_len,
+            .scale = 1 / @sqrt(@as(f32, @floatFromInt(shape.head_dim_k))),
+            .softcap = shape.softcap,
+            .out = case.out.ptr,
+            .out_token_stride = shape.group * stride,
+            .out_stride = stride,
+            .sums = null,
+        };
+        return case;
+    }
+
+    fn deinit(case: Case) void {
+        case.keys.deinit();
+        case.values.deinit();
+        gpa.free(case.q);
+        gpa.free(case.out);
+    }
+
+    fn expectReference(case: Case) !void {
+        const shape = case.shape;
+        const weights = try gpa.alloc(f32, shape.last());
+        defer gpa.free(weights);
+        const want = try gpa.alloc(f32, shape.head_dim_v);
+        defer gpa.free(want);
+        for (0..shape.tokens * shape.group) |r| {
+            const token: u32 = @intCast(r / shape.group);
+            const from = shape.first(token);
+            const n = shape.to + token - from;
+            const q = case.q[r * shape.head_dim_k ..][0..shape.head_dim_k];
+            if (case.args.key_format == @backingInt(KvFormat.q8_0)) roundQuery(q);
+            const k = case.keys.decoded[from * shape.head_dim_k ..][0 .. n * shape.head_dim_k];
+            const v = case.values.decoded[from * shape.head_dim_v ..][0 .. n * shape.head_dim_v];
+            try op.attention.check(n, shape.head_dim_k, shape.head_dim_v, k.len, v.len);
+            op.attention.reference(q, k, v, case.args.scale, shape.softcap, weights[0..n], want);
+            var largest: f32 = 0;
+            for (v) |x| largest = @max(largest, @abs(x));
+            const got = case.out[r * case.stride ..][0..shape.head_dim_v];
+            for (got, want, 0..) |g, w, i| {
+                if (op.attention.tolerance.holds(g, w, largest)) continue;
+                std.debug.print("row {d} value {d}: expected {e}, found {e}\n", .{ r, i, w, g });
+                return error.OutOfTolerance;
+            }
+            try std.testing.expectEqual(777, case.out[r * case.stride + shape.head_dim_v]);
+        }
+    }
+
+    /// Each head of each token in a call of its own.
+    fn expectAlone(case: Case) !void {
+        const alone = try gpa.alloc(f32, case.out.len);
+        defer gpa.free(alone);
+        @memset(alone, 777);
+        for (0..case.shape.tokens) |token| for (0..case.shape.group) |head| {
+            var args = case.one(@intCast(token), head);
+            args.out = alone[(token * case.shape.group + head) * case.stride ..].ptr;
+            case.table.attention(&args);
+        };
+        try variants.expectSameBits(alone, case.out);
+    }
+
+    fn one(case: Case, token: u32, head: usize) kernel.AttentionArgs {
+        var args = case.args;
+        args.tokens = 1;
+        args.group = 1;
+        args.q = case.q[(token * case.shape.group + head) * case.shape.head_dim_k ..].ptr;
+        args.from = case.shape.first(token);
+        args.to = case.shape.to + token;
+        args.window = 0;
+        return args;
+    }
+
+    /// The parts of each token in calls of their own, the last first, and joined.
+    fn expectParts(case: Case) !void {
+        const shape = case.shape;
+        const dim = shape.head_dim_v;
+        const parts = try gpa.alloc(f32, kernel.parts_max * dim);
+        defer gpa.free(parts);
+        var sums: [kernel.parts_max]kernel.PartSums = undefined;
+        const joined = try gpa.alloc(f32, case.out.len);
+        defer gpa.free(joined);
+        @memset(joined, 777);
+        for (0..shape.tokens) |token| for (0..shape.group) |head| {
+            const whole = case.one(@intCast(token), head);
+            const first = whole.from / shape.part_len;
+            const count = (whole.to - 1) / shape.part_len + 1 - first;
+            for (0..count) |back| {
+                const i = count - 1 - back;
+                var part = whole;
+                const at = (first + @as(u32, @intCast(i))) * shape.part_len;
+                part.from = @max(whole.from, at);
+                part.to = @min(whole.to, at + shape.part_len);
+                part.out = parts[i * dim ..].ptr;
+                part.sums = sums[i..].ptr;
+                case.table.attention(&part);
+            }
+            case.table.attention_merge(&.{
+                .parts = parts.ptr,
+                .parts_stride = dim,
+                .sums = &sums,
+                .sums_stride = 1,
+                .count = count,
+                .head_dim_v = dim,
+                .out = joined[(token * shape.group + head) * case.stride ..].ptr,
+            });
+        };
+        try variants.expectSameBits(joined, case.out);
+    }
+};
+
+/// What the kernel does to a query before it meets keys of q8_0: 8 bits and an f32 scale for 32
+/// values, rounded to nearest even. With that the tolerance of float keys holds for q8_0 too.
+fn roundQuery(q: []f32) void {
+    for (0..q.len / 32) |u| {
+        const values = q[u * 32 ..][0..32];
+        var largest: f32 = 0;
+        for (values) |x| largest = @max(largest, @abs(x));
+        const inverse = 127 / largest;
+        for (values) |*x| x.* = ((x.* * inverse + 12582912) - 12582912) * (largest / 127);
+    }
 }
 
-fn compare(table: *const kernel.Table, random: std.Random, shape: Shape, key: quant.Format, value: quant.Format) !void {
-    const keys: Cache = try .init(random, key, shape, shape.head_dim_k);
-    defer keys.deinit();
-    const values: Cache = try .init(random, value, shape, shape.head_dim_v);
-    defer values.deinit();
-    const q = try gpa.alloc(f32, shape.group * shape.head_dim_k);
-    defer gpa.free(q);
-    variants.fill(random, q);
-    // A row between the heads must stay as it is.
-    const stride = shape.head_dim_v + 1;
-    const out = try gpa.alloc(f32, shape.group * stride);
-    defer gpa.free(out);
-    @memset(out, 777);
-    const scale = 1 / @sqrt(@as(f32, @floatFromInt(shape.head_dim_k)));
-    const args: kernel.AttentionArgs = .{
-        .q = q.ptr,
-        .q_stride = shape.head_dim_k,
-        .group = shape.group,
-        .head_dim_k = shape.head_dim_k,
-        .head_dim_v = shape.head_dim_v,
-        .key_format = @backingInt(key),
-        .value_format = @backingInt(value),
-        .key_pages = keys.pages.ptr,
-        .value_pages = values.pages.ptr,
-        .page_len = shape.page_len,
-        .from = shape.from,
-        .to = shape.to,
-        .scale = scale,
-        .softcap = shape.softcap,
-        .out = out.ptr,
-        .out_stride = stride,
+fn everyShape(table: *const kernel.Table, random: std.Random) !void {
+    const formats = std.enums.values(KvFormat);
+    for (shapes) |shape| for (formats) |key| for (formats) |value| {
+        if (key == .q8_0 and shape.head_dim_k % kernel.page.unit != 0) continue;
+        if (value == .q8_0 and shape.head_dim_v % kernel.page.unit != 0) continue;
+        errdefer std.debug.print("{} keys {t} values {t}\n", .{ shape, key, value });
+        const case: Case = try .init(table, random, shape, key, value);
+        defer case.deinit();
+        table.attention(&case.args);
+        try case.expectAlone();
+        try case.expectParts();
+        try case.expectReference();
     };
-    table.attention(&args);
-
-    const n = shape.to - shape.from;
-    const weights = try gpa.alloc(f32, n);
-    defer gpa.free(weights);
-    const want = try gpa.alloc(f32, shape.head_dim_v);
-    defer gpa.free(want);
-    for (0..shape.group) |h| {
-        const k = keys.decoded[shape.from * shape.head_dim_k ..][0 .. n * shape.head_dim_k];
-        const v = values.decoded[shape.from * shape.head_dim_v ..][0 .. n * shape.head_dim_v];
-        try op.attention.check(n, shape.head_dim_k, shape.head_dim_v, k.len, v.len);
-        op.attention.reference(q[h * shape.head_dim_k ..][0..shape.head_dim_k], k, v, scale, shape.softcap, weights, want);
-        var largest: f32 = 0;
-        for (v) |x| largest = @max(largest, @abs(x));
-        const got = out[h * stride ..][0..shape.head_dim_v];
-        for (got, want, 0..) |g, w, i| {
-            if (op.attention.tolerance.holds(g, w, largest)) continue;
-            std.debug.print("head {d} value {d}: expected {e}, found {e}\n", .{ h, i, w, g });
-            return error.OutOfTolerance;
-        }
-        try std.testing.expectEqual(777, out[h * stride + shape.head_dim_v]);
-    }
-
-    // A head alone, or in a smaller group, has the same bits.
-    const alone = try gpa.alloc(f32, out.len);
-    defer gpa.free(alone);
-    @memset(alone, 777);
-    for (0..shape.group) |h| {
-        var one = args;
-        one.group = 1;
-        one.q = args.q + h * args.q_stride;
-        one.out = alone[h * stride ..].ptr;
-        table.attention(&one);
-    }
-    try variants.expectSameBits(alone, out);
 }
 
 test "attention" {
@@ -146,38 +271,53 @@ fn oneLargeScore(table: *const kernel.Table, random: std.Random) !void {
     _ = random;
     // Scores far apart: all weight is on one position, and rescaling meets e^-large.
     const positions = 150;
-    var keys: [positions]f32 = undefined;
-    var values: [positions]f32 = undefined;
+    var keys: [3][page_len]f32 = @splat(@splat(0));
+    var values: [3][page_len]f32 = @splat(@splat(0));
+    const key_pages = [_][*]const u8{ @ptrCast(&keys[0]), @ptrCast(&keys[1]), @ptrCast(&keys[2]) };
+    const value_pages = [_][*]const u8{ @ptrCast(&values[0]), @ptrCast(&values[1]), @ptrCast(&values[2]) };
     for (0..positions) |large| {
-        for (&keys, &values, 0..) |*k, *v, i| {
-            k.* = if (i == large) 500 else -500;
-            v.* = @floatFromInt(i + 1);
+        for (0..positions) |i| {
+            const key: f32 = if (i == large) 500 else -500;
+            const value: f32 = @floatFromInt(i + 1);
+            table.kv_store(0, 0, &.{key}, 1, @ptrCast(&keys[i / page_len]), i % page_len);
+            table.kv_store(0, 1, &.{value}, 1, @ptrCast(&values[i / page_len]), i % page_len);
         }
-        const key_page: [*]const u8 = @ptrCast(&keys);
-        const value_page: [*]const u8 = @ptrCast(&values);
         var out: [1]f32 = undefined;
         table.attention(&.{
             .q = &.{1},
+            .q_token_stride = 1,
             .q_stride = 1,
+            .tokens = 1,
             .group = 1,
             .head_dim_k = 1,
             .head_dim_v = 1,
             .key_format = 0,
             .value_format = 0,
-            .key_pages = &.{key_page},
-            .value_pages = &.{value_page},
-            .page_len = 256,
+            .key_pages = &key_pages,
+            .value_pages = &value_pages,
+            .key_ahead = key_pages[0],
             .from = 0,
             .to = positions,
+            .window = 0,
+            .part_len = page_len,
             .scale = 1,
             .softcap = 0,
             .out = &out,
+            .out_token_stride = 1,
             .out_stride = 1,
+            .sums = null,
         });
-        try std.testing.expectEqual(values[large], out[0]);
+        try std.testing.expectEqual(@as(f32, @floatFromInt(large + 1)), out[0]);
     }
 }
 
 test "one score above all others" {
     try variants.each(oneLargeScore);
+}
+
+test "parts follow from positions" {
+    try std.testing.expectEqual(256, kernel.partLen(1));
+    try std.testing.expectEqual(256, kernel.partLen(8192));
+    try std.testing.expectEqual(512, kernel.partLen(8193));
+    try std.testing.expectEqual(32768, kernel.partLen(1 << 20));
 }

@@ -1,9 +1,8 @@
-//! Norms, rotation, activations and cache stores against the references, at lengths with tails.
+//! Norms, rotation and activations against the references, at lengths with tails.
 
 const std = @import("std");
 const kernel = @import("../../kernel.zig");
 const op = @import("../../op.zig");
-const quant = @import("../../quant.zig");
 const variants = @import("variants.zig");
 
 const lengths = [_]usize{ 1, 3, 4, 7, 16, 31, 33, 64, 100, 257, 2048 };
@@ -142,28 +141,4 @@ fn rotation(table: *const kernel.Table, random: std.Random) !void {
 
 test "rotation" {
     try variants.each(rotation);
-}
-
-fn stores(table: *const kernel.Table, random: std.Random) !void {
-    const store = op.Member("kv_store");
-    var rows: Rows = .init(random);
-    rows.x[0] = 1e9;
-    rows.x[1] = -std.math.inf(f32);
-    rows.x[2] = 1e-9;
-    for (lengths) |n| for ([_]quant.Format{ .f32, .f16, .bf16 }) |format| {
-        errdefer std.debug.print("{t}, length {d}\n", .{ format, n });
-        const bytes: usize = @intCast(try quant.rowBytes(format, n));
-        try store.check(format, n, bytes);
-        var want: [4 * longest]u8 = undefined;
-        var got: [4 * longest + 1]u8 = undefined;
-        got[bytes] = 0xa5;
-        store.reference(format, rows.x[0..n], want[0..bytes]);
-        table.kv_store(@backingInt(format), &rows.x, n, &got);
-        try std.testing.expectEqualSlices(u8, want[0..bytes], got[0..bytes]);
-        try std.testing.expectEqual(0xa5, got[bytes]);
-    };
-}
-
-test "cache stores" {
-    try variants.each(stores);
 }

@@ -67,4 +67,5 @@ test {
     _ = @import("elementwise.zig");
     _ = @import("attention.zig");
     _ = @import("pack.zig");
+    _ = @import("page.zig");
 }

@@ -1,0 +1,122 @@
+//! q · k for a tile of rows and the positions of a block. Sixteen positions stand side by side in
+//! keys, so that each score is a lane. Float keys are converted in registers and added up value by
+//! value; q8_0 is multiplied as integers with a query that was rounded to 8 bits in blocks of 32.
+
+const std = @import("std");
+const dot = @import("../dot.zig");
+const layout = @import("../layout.zig");
+const page_layout = @import("page.zig");
+const table = @import("../table.zig");
+const tile = @import("tile.zig");
+const vector = @import("../vector.zig");
+
+const KvFormat = table.KvFormat;
+const Vf = vector.Vf;
+const lanes = vector.lanes;
+const group = page_layout.group;
+const unit = page_layout.unit;
+/// Vectors that sixteen positions fill.
+const vectors = group / lanes;
+
+comptime {
+    std.debug.assert(unit == layout.unit);
+}
+
+pub const Row = [table.page_len]f32;
+
+/// Groups of sixteen positions that pass together.
+fn width(comptime rows: usize) usize {
+    return @min(4, @max(1, tile.sums_max / (rows * vectors)));
+}
+
+/// Scores of the groups of positions from `from` to `to`. `q` is [dim][rows].
+pub fn floats(
+    comptime key: KvFormat,
+    comptime rows: usize,
+    q: [*]const f32,
+    page: [*]const u8,
+    dim: usize,
+    from: usize,
+    to: usize,
+    scores: *[rows]Row,
+    ahead: *tile.Ahead,
+) void {
+    var g = from;
+    inline for (.{ comptime width(rows), 1 }) |n| {
+        while (to - g >= n) : (g += n) floatGroups(key, rows, n, q, page, dim, g, scores, ahead);
+    }
+}
+
+fn floatGroups(
+    comptime key: KvFormat,
+    comptime rows: usize,
+    comptime n: usize,
+    q: [*]const f32,
+    page: [*]const u8,
+    dim: usize,
+    first: usize,
+    scores: *[rows]Row,
+    ahead: *tile.Ahead,
+) void {
+    const bytes = comptime key.bytes();
+    const keys = page + first * dim * group * bytes;
+    var sums: [rows][n * vectors]Vf = @splat(@splat(@splat(0)));
+    for (0..dim) |d| {
+        ahead.lines(comptime @max(1, n * group * bytes / 64));
+        var k: [n * vectors]Vf = undefined;
+        inline for (&k, 0..) |*v, i| {
+            v.* = vector.load(key, lanes, keys + ((i / vectors * dim + d) * group + i % vectors * lanes) * bytes);
+        }
+        inline for (&sums, 0..) |*row, r| {
+            const one: Vf = @splat(q[d * rows + r]);
+            inline for (row, k) |*sum, v| sum.* = vector.fma(v, one, sum.*);
+        }
+    }
+    inline for (&sums, 0..) |*row, r| inline for (row, 0..) |sum, i| {
+        scores[r][first * group + i * lanes ..][0..lanes].* = sum;
+    };
+}
+
+/// The same for q8_0. `q` is [rows][dim / 32].
+pub fn integers(
+    comptime rows: usize,
+    q: [*]const layout.Act,
+    page: [*]const u8,
+    dim: usize,
+    from: usize,
+    to: usize,
+    scores: *[rows]Row,
+    ahead: *tile.Ahead,
+) void {
+    const units = dim / unit;
+    for (from * vectors..to * vectors) |v| {
+        const g = v / vectors;
+        const lane = v % vectors * lanes;
+        var sums: [rows]Vf = @splat(@splat(0));
+        for (0..units) |u| {
+            ahead.lines(comptime lanes * unit / 64);
+            const words = page + page_layout.valueAt(.q8_0, .key, dim, g * group + lane, u * unit);
+            var k: [layout.quads]dot.Bytes = undefined;
+            inline for (&k, 0..) |*quad, j| quad.* = keyBytes(words + j * group * page_layout.word);
+            const scale = vector.load(.f16, lanes, page + page_layout.scaleAt(.key, dim, g * group + lane, u * unit));
+            var quads: [rows]*const [layout.quads]i32 = undefined;
+            var starts: [rows]dot.Ints = undefined;
+            inline for (&quads, &starts, 0..) |*of, *start, r| {
+                of.* = &q[r * units + u].q;
+                start.* = @splat(if (comptime dot.wantsSigned(8)) layout.magic else q[r * units + u].start128);
+            }
+            const products = dot.group(8, layout.quads, rows, &dot.split(8, k), quads, starts);
+            inline for (&sums, products, 0..) |*sum, product, r| {
+                const exact = @as(Vf, @bitCast(product)) - @as(Vf, @splat(layout.magic_value));
+                sum.* = vector.fma(exact, scale * @as(Vf, @splat(q[r * units + u].d)), sum.*);
+            }
+        }
+        inline for (sums, 0..) |sum, r| scores[r][v * lanes ..][0..lanes].* = sum;
+    }
+}
+
+/// As `dot.zig` takes weights of 8 bits: signed, or with a zero point of 128.
+fn keyBytes(at: [*]const u8) dot.Bytes {
+    const stored = vector.read(u8, 4 * lanes, at);
+    return if (comptime dot.wantsSigned(8)) stored else stored ^ @as(dot.Bytes, @splat(0x80));
+}

@@ -7,10 +7,10 @@
 //! reached; whatever else runs on the machine only lowers a pass.
 
 const std = @import("std");
-const builtin = @import("builtin");
 const backend = @import("../backend.zig");
 const cores = @import("cores.zig");
 const kernel = @import("../kernel.zig");
+const memory = @import("../memory.zig");
 const team_module = @import("team.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 
@@ -47,7 +47,6 @@ comptime {
     std.debug.assert(kinds.len == std.meta.fieldNames(kernel.LimitKind).len);
 }
 
-const huge_page = 2 << 20;
 const passes = 5;
 /// Of one pass of arithmetic.
 const arithmetic_ns = 15 * std.time.ns_per_ms;
@@ -71,13 +70,12 @@ pub fn measure(options: Options, diag: *Diagnostic) Error!Limits {
     };
     const threads = if (options.threads != 0) options.threads else @min(cores.physical(), team_module.members_max);
     const size = std.math.cast(usize, bytes) orelse return error.OutOfMemory;
-    const memory = try std.heap.page_allocator.alignedAlloc(u8, .fromByteUnits(huge_page), size);
-    defer std.heap.page_allocator.free(memory);
-    if (builtin.os.tag == .linux) std.posix.madvise(memory.ptr, memory.len, std.posix.MADV.HUGEPAGE) catch {};
+    const buffer = try memory.alloc(size, .huge);
+    defer memory.free(buffer);
     const team = try team_module.acquire(threads);
     defer team_module.release(team);
 
-    var job: Job = .{ .team = team, .kernels = kernels, .members = threads, .memory = memory };
+    var job: Job = .{ .team = team, .kernels = kernels, .members = threads, .memory = buffer };
     team.run(threads, &job, Job.run);
     return .{ .threads = threads, .variant = std.mem.span(kernels.variant), .bytes = bytes, .rates = job.best };
 }

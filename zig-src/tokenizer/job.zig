@@ -3,6 +3,7 @@
 const std = @import("std");
 const Allocator = std.mem.Allocator;
 const merge = @import("merge.zig");
+const pieces = @import("pieces.zig");
 
 pub const Job = struct {
     gpa: Allocator,
@@ -12,6 +13,7 @@ pub const Job = struct {
     parts: std.ArrayList(merge.Part) = .empty,
     /// Text that had to be changed before it can be looked up.
     buffer: std.ArrayList(u8) = .empty,
+    repeats: ?*Repeats = null,
 
     pub const Error = error{ OutOfMemory, TextTooLong };
 
@@ -22,10 +24,42 @@ pub const Job = struct {
         job.heap.deinit(job.gpa);
         job.parts.deinit(job.gpa);
         job.buffer.deinit(job.gpa);
+        if (job.repeats) |repeats| job.gpa.destroy(repeats);
     }
 
     pub inline fn emit(job: *Job, id: u32) error{OutOfMemory}!void {
         try job.out.append(job.gpa, id);
+    }
+
+    /// Tokens that were emitted before.
+    pub fn emitAgain(job: *Job, first: usize, count: usize) error{OutOfMemory}!void {
+        try job.out.ensureUnusedCapacity(job.gpa, count);
+        job.out.appendSliceAssumeCapacity(job.out.items[first..][0..count]);
+    }
+
+    /// Empty, for a text of this length; null for one so short that it repeats too little.
+    pub fn repeatsFor(job: *Job, len: usize) error{OutOfMemory}!?*Repeats {
+        if (len < Repeats.text_min) return null;
+        const repeats = job.repeats orelse try job.gpa.create(Repeats);
+        job.repeats = repeats;
+        repeats.* = .{};
+        return repeats;
+    }
+};
+
+/// Where in a text a word was seen last and what it became: English repeats four in five. A word
+/// that falls into the same place as another one takes it.
+pub const Repeats = struct {
+    slots: [1 << bits]Slot = @splat(.{ .from = 0, .to = 0, .first = 0, .count = 0 }),
+
+    /// No word is empty, so an empty slot is like none.
+    const Slot = struct { from: u32, to: u32, first: u32, count: u32 };
+    const bits = 12;
+    /// Emptying the table takes as long as a few hundred bytes of text.
+    const text_min = 2048;
+
+    pub inline fn slotOf(repeats: *Repeats, word: []const u8) *Slot {
+        return &repeats.slots[pieces.hashOf(word) >> (64 - bits)];
     }
 };
 

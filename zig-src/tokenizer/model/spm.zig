@@ -2,8 +2,9 @@
 //! There are no merges: of all neighbours whose concatenation is a token, the one with the
 //! highest score merges first. What is left without a token becomes byte tokens.
 //!
-//! SentencePiece runs over a whole text at once. Here a text is cut before a space wherever no
-//! token could reach across, which gives the same tokens and lets whole words be looked up.
+//! SentencePiece runs over a whole text at once. Here a text is cut wherever no token could reach
+//! across: between two bytes that are neighbours in none. It gives the same tokens, and the words
+//! that are left can be looked up whole. A long text repeats the others, whose tokens are copied.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
@@ -28,8 +29,7 @@ pub const Model = struct {
     space_prefix: bool,
     /// Runs of spaces count as one, and those around the text are dropped.
     squeeze: bool,
-    /// Bytes that stand before a space within some token.
-    joins: [256]bool,
+    joins: *const Joins,
     verdicts: job_file.Verdicts,
     unknown: u32,
 
@@ -44,7 +44,7 @@ pub const Model = struct {
         return .{
             .space_prefix = source.flags.add_space_prefix orelse true,
             .squeeze = source.flags.remove_extra_whitespaces orelse false,
-            .joins = findJoins(vocabulary),
+            .joins = try findJoins(arena, vocabulary),
             .verdicts = try .init(arena, vocabulary.count()),
             .unknown = @intCast(@min(source.ids.unknown orelse 0, vocabulary.count() - 1)),
         };
@@ -60,23 +60,44 @@ pub const Model = struct {
 
     pub fn encode(model: *const Model, vocabulary: *const Vocabulary, job: *Job, text: []const u8, after_special: bool) Job.Error!void {
         const plain = try model.normalise(job, text, after_special);
+        // Positions in this text and among these tokens.
+        const repeats = try job.repeatsFor(plain.len);
         var from: usize = 0;
         while (from < plain.len) {
-            var at = from;
-            while (at < plain.len and plain[at] == ' ') at += 1;
-            while (true) {
-                at = std.mem.indexOfScalarPos(u8, plain, at, ' ') orelse plain.len;
-                if (at == plain.len or !model.joins[plain[at - 1]]) break;
-                while (at < plain.len and plain[at] == ' ') at += 1;
+            var at = from + 1;
+            while (at < plain.len and model.joins.has(plain[at - 1], plain[at])) at += 1;
+            const word = plain[from..at];
+            const whole = vocabulary.find(word) orelse none;
+            if (whole != none and model.verdicts.get(whole) == .itself) {
+                try job.emit(whole);
+            } else if (repeats) |known| {
+                try model.encodeRepeated(vocabulary, job, known, plain, from, at, whole);
+            } else {
+                try model.encodeWord(vocabulary, job, word, whole);
             }
-            try model.encodeWord(vocabulary, job, plain[from..at]);
             from = at;
         }
     }
 
-    fn encodeWord(model: *const Model, vocabulary: *const Vocabulary, job: *Job, word: []const u8) Job.Error!void {
-        const whole = vocabulary.find(word) orelse none;
-        if (whole != none and model.verdicts.get(whole) == .itself) return job.emit(whole);
+    fn encodeRepeated(
+        model: *const Model,
+        vocabulary: *const Vocabulary,
+        job: *Job,
+        known: *job_file.Repeats,
+        plain: []const u8,
+        from: usize,
+        to: usize,
+        whole: u32,
+    ) Job.Error!void {
+        const word = plain[from..to];
+        const slot = known.slotOf(word);
+        if (std.mem.eql(u8, plain[slot.from..slot.to], word)) return job.emitAgain(slot.first, slot.count);
+        const first = job.out.items.len;
+        try model.encodeWord(vocabulary, job, word, whole);
+        slot.* = .{ .from = @intCast(from), .to = @intCast(to), .first = @intCast(first), .count = @intCast(job.out.items.len - first) };
+    }
+
+    fn encodeWord(model: *const Model, vocabulary: *const Vocabulary, job: *Job, word: []const u8, whole: u32) Job.Error!void {
         var stack: [64]merge.Part = undefined;
         var parts: []merge.Part = &stack;
         if (word.len > stack.len) {
@@ -149,15 +170,29 @@ fn squeezeSpaces(text: []u8) []u8 {
     return if (len > 0 and text[len - 1] == ' ') text[0 .. len - 1] else text[0..len];
 }
 
-fn findJoins(vocabulary: *const Vocabulary) [256]bool {
-    var joins: [256]bool = @splat(false);
+/// Pairs of bytes that may not be cut apart: those that are neighbours within some token, and
+/// those within a character.
+const Joins = struct {
+    /// A word a byte that comes first and eighth of those that come second.
+    bits: [256][8]u32 = @splat(@splat(0)),
+
+    inline fn has(joins: *const Joins, first: u8, second: u8) bool {
+        return joins.bits[first][second >> 5] >> @truncate(second) & 1 == 1;
+    }
+
+    fn add(joins: *Joins, first: u8, second: u8) void {
+        joins.bits[first][second >> 5] |= @as(u32, 1) << @truncate(second);
+    }
+};
+
+fn findJoins(arena: Allocator, vocabulary: *const Vocabulary) error{OutOfMemory}!*const Joins {
+    const joins = try arena.create(Joins);
+    joins.* = .{};
+    // A byte that continues a character is of one part with the byte before it.
+    for (0..256) |first| for (0x80..0xC0) |second| joins.add(@intCast(first), @intCast(second));
     for (0..vocabulary.count()) |id| {
         const bytes = vocabulary.bytes.get(@intCast(id));
-        if (bytes.len < 3 or vocabulary.special.find(vocabulary, vocabulary.texts.get(@intCast(id))) != null and
-            vocabulary.types[id] != .user_defined) continue;
-        for (bytes[0 .. bytes.len - 1], bytes[1..]) |before, byte| {
-            if (byte == ' ' and before != ' ') joins[before] = true;
-        }
+        if (bytes.len > 1) for (1..bytes.len) |at| joins.add(bytes[at - 1], bytes[at]);
     }
     return joins;
 }

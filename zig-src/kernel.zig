@@ -59,6 +59,7 @@ pub const compiled: Table = .{
     .kv_store = kvStore,
     .attention = attend,
     .attention_merge = merge,
+    .sampling = .compiled,
     .measure = measure,
 };
 

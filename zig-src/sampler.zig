@@ -34,6 +34,9 @@ pub const Parameter = stage_file.Parameter;
 pub const StageSpec = stage_file.StageSpec;
 pub const Step = stage_file.Step;
 pub const TokenLogprob = top.TokenLogprob;
+/// The passes over all logits; `Chain.use` takes those of a CPU variant.
+pub const Passes = @import("sampler/core/sweep.zig").Passes;
+pub const topLogprobs = top.topLogprobs;
 
 pub const philox = @import("sampler/core/philox.zig");
 

@@ -1,6 +1,7 @@
 //! Drawing tokens from logits that the caller has, without a model: the same chains as a session's.
 
 const std = @import("std");
+const backend = @import("../backend.zig");
 const abi = @import("core/abi.zig");
 const buffers = @import("core/buffers.zig");
 const errors = @import("core/errors.zig");
@@ -60,6 +61,7 @@ fn drawAll(
     const seed = @as(u64, given.seed_high) << 32 | given.seed_low;
     var chain = try sampler.Chain.init(table.gpa, specs[0..wanted.len], vocabulary, seed, diag);
     defer chain.deinit(table.gpa);
+    chain.use((try backend.cpu.choose(diag)).sampling);
     const aligned = try table.gpa.alloc(f32, row.len);
     defer table.gpa.free(aligned);
     for (row, aligned) |from, *to| to.* = from;

@@ -342,9 +342,9 @@ pub const Scheduler = struct {
             if (job.request.prompt_logprobs and job.wantsEveryRow()) {
                 // The first token's predecessor was evaluated by an earlier request.
                 if (at == 0 and !job.lead and session.logits_valid) {
-                    pushPromptToken(session, session.logits, 0, batch.rows[row].position);
+                    scheduler.pushPromptToken(session, session.logits, 0, batch.rows[row].position);
                 }
-                if (at + 1 < job.pending_len) pushPromptToken(session, logits, at + 1, batch.rows[row].position + 1);
+                if (at + 1 < job.pending_len) scheduler.pushPromptToken(session, logits, at + 1, batch.rows[row].position + 1);
             }
             if (job.request.all_logits and job.wantsEveryRow()) @memcpy(session.all_logits[at * vocab ..][0..vocab], logits);
             if (at + 1 == job.pending_len) @memcpy(session.logits, logits);
@@ -353,16 +353,18 @@ pub const Scheduler = struct {
         unreachable;
     }
 
-    fn pushPromptToken(session: *Session, logits: []const f32, index: usize, position: u32) void {
+    fn pushPromptToken(scheduler: *const Scheduler, session: *Session, logits: []const f32, index: usize, position: u32) void {
         const job = &session.job;
         const token = job.pending[index];
         const top = session.top[0..job.request.top_logprobs];
-        sampler.Chain.topLogprobs(logits, top);
+        // The best is what a log-probability is told from.
+        var best: [1]sampler.TokenLogprob = undefined;
+        sampler.topLogprobs(scheduler.model.kernels.sampling, logits, if (top.len == 0) &best else top);
         push(session, .{
             .kind = .prompt_token,
             .token = token,
             .position = position,
-            .logprob = logprobOf(logits, token),
+            .logprob = logprobOf(logits, token, if (top.len == 0) best[0] else top[0]),
         }, top, "");
     }
 
@@ -373,7 +375,7 @@ pub const Scheduler = struct {
         if (position == session.context and session.shift_keep == null) return .context_full;
         const choice = job.chain.?.sample(session.logits, 0, position, &session.failure) catch return .failed;
         const top = session.top[0..job.request.top_logprobs];
-        if (top.len != 0) sampler.Chain.topLogprobs(session.logits, top);
+        job.chain.?.topLogprobs(session.logits, top);
         const ends = scheduler.model.tokenizer.isEndOfGeneration(choice.token);
         push(session, .{
             .kind = .token,
@@ -428,12 +430,10 @@ pub const Scheduler = struct {
 };
 
 /// ln p of a token in the model's own distribution; NaN when the logits have no finite maximum.
-fn logprobOf(logits: []const f32, token: u32) f32 {
-    var best: [1]sampler.TokenLogprob = undefined;
-    sampler.Chain.topLogprobs(logits, &best);
-    if (best[0].token >= logits.len) return std.math.nan(f32);
+fn logprobOf(logits: []const f32, token: u32, best: sampler.TokenLogprob) f32 {
+    if (best.token >= logits.len) return std.math.nan(f32);
     // The best token's logit less its log-probability is the logarithm of the sum.
-    return logits[token] - (logits[best[0].token] - best[0].logprob);
+    return logits[token] - (logits[best.token] - best.logprob);
 }
 
 /// Records of the session's widest kind that the ring takes now, beside the one that ends a request.

@@ -291,6 +291,7 @@ pub const Session = struct {
         var chain: ?sampler.Chain = null;
         if (request.max_tokens != 0) {
             chain = try sampler.Chain.init(gpa, request.stages, session.model.vocab(), request.seed, diag);
+            chain.?.use(session.model.kernels.sampling);
         }
         errdefer if (chain) |*c| c.deinit(gpa);
         gpa.free(session.all_logits);

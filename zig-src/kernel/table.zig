@@ -9,6 +9,7 @@
 //! Callers check shapes; these functions assert them in safe builds only.
 
 const std = @import("std");
+const sampling = @import("../sampler/core/sweep.zig");
 
 /// How activations enter a product with weights.
 pub const Precision = enum(u32) {
@@ -192,6 +193,8 @@ pub const Table = extern struct {
     kv_store: *const fn (format: u32, side: u32, x: [*]const f32, n: usize, page: [*]u8, position: usize) callconv(.c) void,
     attention: *const fn (args: *const AttentionArgs) callconv(.c) void,
     attention_merge: *const fn (args: *const MergeArgs) callconv(.c) void,
+    /// The sampler's passes over all logits; the same bits in every variant.
+    sampling: sampling.Passes,
     /// One pass of the loop `kind` of `limits.zig`, for measuring what the machine can do. Returns
     /// bytes read or operations done.
     measure: *const fn (kind: u32, memory: [*]const u8, length: usize) callconv(.c) f64,

@@ -38,6 +38,8 @@ pub const Candidates = struct {
     /// The logits of the set, in ascending order of id: the model's own row or a part of
     /// `logits`.
     values: []const f32,
+    /// Who makes the passes over all values.
+    passes: sweep.Passes,
     /// The set is still every token, and ids are indices.
     whole: bool,
     /// 1/T, the product of all temperatures so far; between `beta_min` and `beta_max`.
@@ -67,6 +69,7 @@ pub const Candidates = struct {
             .block_max = floats[2 * @as(usize, vocab) ..][0..blocks],
             .block_mass = floats[2 * @as(usize, vocab) + blocks ..][0..blocks],
             .values = &.{},
+            .passes = .compiled,
             .whole = true,
             .beta = 1,
             .max = 0,
@@ -108,7 +111,7 @@ pub const Candidates = struct {
     /// Σ exp((logit - max) · beta), computed once for a set and a temperature.
     pub fn mass(set: *Candidates) f64 {
         if (set.mass_beta != set.beta) {
-            set.total = sweep.mass(set.values, set.max, set.beta, set.block_mass);
+            set.total = set.passes.mass(set.values, set.max, set.beta, set.block_mass);
             set.mass_beta = set.beta;
         }
         return set.total;
@@ -122,7 +125,7 @@ pub const Candidates = struct {
     /// The maximum of each block of `sweep.block_len` members.
     pub fn maxima(set: *Candidates) []const f32 {
         if (!set.maxima_known) {
-            const found = sweep.scan(set.values, set.block_max);
+            const found = set.passes.scan(set.values, set.block_max);
             assert(!found.nan);
             assert(found.max == set.max);
             set.maxima_known = true;
@@ -276,7 +279,7 @@ pub const Candidates = struct {
     fn rescan(set: *Candidates) Error!void {
         set.maxima_known = false;
         set.mass_beta = 0;
-        const found = sweep.scan(set.values, set.block_max);
+        const found = set.passes.scan(set.values, set.block_max);
         if (found.nan or found.max == std.math.inf(f32)) return error.NotANumber;
         if (found.max == -std.math.inf(f32)) return error.NoCandidates;
         set.max = found.max;

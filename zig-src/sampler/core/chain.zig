@@ -7,6 +7,7 @@ const candidates_file = @import("candidates.zig");
 const stage_file = @import("stage.zig");
 const draw = @import("draw.zig");
 const philox = @import("philox.zig");
+const sweep = @import("sweep.zig");
 const top = @import("top.zig");
 const Candidates = candidates_file.Candidates;
 const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
@@ -48,13 +49,14 @@ pub fn ChainType(comptime registry: anytype) type {
     return struct {
         const Chain = @This();
         pub const Stage = StageType(registry);
-        pub const topLogprobs = top.topLogprobs;
 
         stages: []Stage,
         /// The stages as they were made, for `reset`.
         initial: []const Stage,
         candidates: Candidates,
         seed: u64,
+        /// What is known of the logits of the last `sample`.
+        row: top.Row,
         /// Null, or who wants to see every stage at work.
         observer: ?Observer,
 
@@ -84,20 +86,29 @@ pub fn ChainType(comptime registry: anytype) type {
             errdefer gpa.free(initial);
             const stages = try gpa.dupe(Stage, initial);
             errdefer gpa.free(stages);
+            var set: Candidates = try .init(gpa, vocab);
+            errdefer set.deinit(gpa);
             return .{
                 .stages = stages,
                 .initial = initial,
-                .candidates = try .init(gpa, vocab),
+                .candidates = set,
                 .seed = seed,
+                .row = try .init(gpa, vocab),
                 .observer = null,
             };
         }
 
         pub fn deinit(chain: *Chain, gpa: std.mem.Allocator) void {
+            chain.row.deinit(gpa);
             chain.candidates.deinit(gpa);
             gpa.free(chain.stages);
             gpa.free(chain.initial);
             chain.* = undefined;
+        }
+
+        /// Makes the passes over all logits with `passes`, which may be of another compilation.
+        pub fn use(chain: *Chain, passes: sweep.Passes) void {
+            chain.candidates.passes = passes;
         }
 
         /// Forgets all tokens accepted so far.
@@ -126,8 +137,9 @@ pub fn ChainType(comptime registry: anytype) type {
             const set = &chain.candidates;
             const step: Step = .{ .seed = chain.seed, .sequence = sequence, .position = position };
             set.begin(logits) catch |err| return describe(err, set, "the model's logits", diag);
-            const max = set.max;
-            const log_mass = @log(set.mass());
+            chain.row.max = set.max;
+            chain.row.log_mass = @log(set.mass());
+            @memcpy(chain.row.block_max, set.block_max);
             chain.tell(step, 0, null);
             for (chain.stages, 1..) |*stage, number| {
                 switch (stage.*) {
@@ -146,12 +158,19 @@ pub fn ChainType(comptime registry: anytype) type {
             const token = set.id(index);
             const choice: Choice = .{
                 .token = token,
-                .logprob = top.logprob(logits[token], max, log_mass),
+                .logprob = top.logprob(logits[token], chain.row.max, chain.row.log_mass),
                 .probability = @floatCast(set.weight(index) / set.mass()),
                 .candidates = @intCast(set.len()),
             };
             chain.tell(step, chain.stages.len, choice);
             return choice;
+        }
+
+        /// The most probable tokens in the model's own distribution, of the logits of the last
+        /// `sample`, which must still be there. No pass over all of them is made again.
+        pub fn topLogprobs(chain: *const Chain, logits: []const f32, out: []top.TokenLogprob) void {
+            assert(logits.len == chain.candidates.logits.len);
+            top.topOfRow(logits, &chain.row, out);
         }
 
         fn tell(chain: *Chain, step: Step, applied: usize, choice: ?Choice) void {

@@ -8,7 +8,8 @@
 //!
 //! Arithmetic: 16 lanes whatever the processor has, products and sums kept apart (no fused
 //! multiply-add), and sums in an order that the length alone decides. So every CPU variant and
-//! every build mode computes the same bits.
+//! every build mode computes the same bits, and `Passes` may come from any of them: this file is
+//! compiled with the sampler and with each CPU variant of the kernels.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -17,18 +18,50 @@ pub const lanes = 16;
 pub const block_len = 128;
 const F = @Vector(lanes, f32);
 const I = @Vector(lanes, i32);
-const B = @Vector(lanes, bool);
-const F64 = @Vector(lanes, f64);
+const U = @Vector(lanes, u32);
 
 pub fn blockCount(len: usize) usize {
     return (len + block_len - 1) / block_len;
 }
 
-pub const Scan = struct {
+pub const Scan = extern struct {
     /// -inf when there is no value above it. Meaningless when `nan` is set.
     max: f32,
     nan: bool,
 };
+
+/// The two passes as functions of one compilation of this file.
+pub const Passes = extern struct {
+    scan_row: *const fn (values: [*]const f32, len: usize, block_max: [*]f32, found: *Scan) callconv(.c) void,
+    mass_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32) callconv(.c) f64,
+
+    /// Those of the compilation that this name is used in.
+    pub const compiled: Passes = .{ .scan_row = scanRow, .mass_row = massRow };
+
+    /// As the function `scan`.
+    pub fn scan(passes: Passes, values: []const f32, block_max: []f32) Scan {
+        assert(block_max.len >= blockCount(values.len));
+        var found: Scan = undefined;
+        passes.scan_row(values.ptr, values.len, block_max.ptr, &found);
+        return found;
+    }
+
+    /// As the function `mass`.
+    pub fn mass(passes: Passes, values: []const f32, max: f32, beta: f32, block_mass: []f32) f64 {
+        assert(block_mass.len >= blockCount(values.len));
+        assert(std.math.isFinite(max));
+        assert(beta > 0);
+        return passes.mass_row(values.ptr, values.len, max, beta, block_mass.ptr);
+    }
+};
+
+fn scanRow(values: [*]const f32, len: usize, block_max: [*]f32, found: *Scan) callconv(.c) void {
+    found.* = scan(values[0..len], block_max[0..blockCount(len)]);
+}
+
+fn massRow(values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32) callconv(.c) f64 {
+    return mass(values[0..len], max, beta, block_mass[0..blockCount(len)]);
+}
 
 /// The maximum of `values`, and of each block into `block_max`. A NaN anywhere sets `nan`.
 pub fn scan(values: []const f32, block_max: []f32) Scan {
@@ -38,44 +71,34 @@ pub fn scan(values: []const f32, block_max: []f32) Scan {
     assert(block_max.len >= blockCount(values.len));
     @setRuntimeSafety(false);
     var top: f32 = -std.math.inf(f32);
-    var nan = false;
+    var unordered: U = @splat(0);
     var index: usize = 0;
     var start: usize = 0;
-    while (start < values.len) : (start += block_len) {
-        const block = values[start..@min(start + block_len, values.len)];
-        const found = scanBlock(block);
-        nan = nan or found.nan;
-        top = @max(top, found.max);
-        block_max[index] = found.max;
+    while (start + block_len <= values.len) : (start += block_len) {
+        const found = maxOf(values[start..][0..block_len], &unordered);
+        top = @max(top, found);
+        block_max[index] = found;
         index += 1;
     }
-    return .{ .max = top, .nan = nan };
+    if (start < values.len) {
+        // Past the end there are lanes of -inf, which are no maximum.
+        var tail: [block_len]f32 = @splat(-std.math.inf(f32));
+        @memcpy(tail[0 .. values.len - start], values[start..]);
+        block_max[index] = maxOf(&tail, &unordered);
+        top = @max(top, block_max[index]);
+    }
+    return .{ .max = top, .nan = @reduce(.Or, unordered) != 0 };
 }
 
-inline fn scanBlock(block: []const f32) Scan {
-    @setRuntimeSafety(false); // As in `scan`, into which this is inlined.
-    var top: F = @splat(-std.math.inf(f32));
-    // Adding leaves NaN in a lane once it has seen one. An infinity of either sign may leave NaN
-    // too, so a block under suspicion is looked at again, value by value.
-    var sum: F = @splat(0);
-    var i: usize = 0;
-    while (i + lanes <= block.len) : (i += lanes) {
-        const x: F = block[i..][0..lanes].*;
-        top = @select(f32, x > top, x, top);
-        sum += x - x;
+/// The maximum, two chains of it; the bits of `unordered` are set in lanes that had a NaN.
+inline fn maxOf(block: *const [block_len]f32, unordered: *U) f32 {
+    var top: [2]F = @splat(@splat(-std.math.inf(f32)));
+    inline for (0..block_len / lanes) |i| {
+        const x: F = block[i * lanes ..][0..lanes].*;
+        top[i % 2] = @select(f32, x > top[i % 2], x, top[i % 2]);
+        unordered.* |= @select(u32, x != x, @as(U, @splat(~@as(u32, 0))), @as(U, @splat(0)));
     }
-    var max: f32 = @reduce(.Max, top);
-    var suspect = @reduce(.Or, sum != sum);
-    while (i < block.len) : (i += 1) {
-        max = if (block[i] > max) block[i] else max;
-        suspect = suspect or block[i] != block[i];
-    }
-    return .{ .max = max, .nan = suspect and containsNan(block) };
-}
-
-fn containsNan(block: []const f32) bool {
-    for (block) |x| if (x != x) return true;
-    return false;
+    return @reduce(.Max, @select(f32, top[0] > top[1], top[0], top[1]));
 }
 
 /// How many values are at or above `bound`.
@@ -101,39 +124,42 @@ pub fn mass(values: []const f32, max: f32, beta: f32, block_mass: []f32) f64 {
     var total: f64 = 0;
     var index: usize = 0;
     var start: usize = 0;
-    while (start < values.len) : (start += block_len) {
-        const block = values[start..@min(start + block_len, values.len)];
-        const sum = massBlock(block, max, beta);
+    while (start + block_len <= values.len) : (start += block_len) {
+        const sum = massOf(values[start..][0..block_len], max, beta);
         block_mass[index] = sum;
         total += sum;
         index += 1;
     }
+    if (start < values.len) {
+        // Lanes beyond the end are filled with -inf, whose weight is exactly 0.
+        var tail: [block_len]f32 = @splat(-std.math.inf(f32));
+        @memcpy(tail[0 .. values.len - start], values[start..]);
+        block_mass[index] = massOf(&tail, max, beta);
+        total += block_mass[index];
+    }
     return total;
 }
 
-inline fn massBlock(block: []const f32, max: f32, beta: f32) f32 {
-    @setRuntimeSafety(false); // As in `scan`.
+inline fn massOf(block: *const [block_len]f32, max: f32, beta: f32) f32 {
     var sum: F = @splat(0);
-    var i: usize = 0;
-    while (i + lanes <= block.len) : (i += lanes) {
-        const x: F = block[i..][0..lanes].*;
+    inline for (0..block_len / lanes) |i| {
+        const x: F = block[i * lanes ..][0..lanes].*;
         sum += weights(x, max, beta);
-    }
-    if (i < block.len) {
-        // Lanes beyond the end are filled with -inf, whose weight is exactly 0.
-        var tail: [lanes]f32 = @splat(-std.math.inf(f32));
-        @memcpy(tail[0 .. block.len - i], block[i..]);
-        sum += weights(tail, max, beta);
     }
     return sumLanes(sum);
 }
 
 /// A tree, because a strict `@reduce(.Add)` is a chain of 16 dependent additions.
 inline fn sumLanes(v: F) f32 {
-    const a: [2]@Vector(8, f32) = @bitCast(v);
-    const b: [2]@Vector(4, f32) = @bitCast(a[0] + a[1]);
-    const c = b[0] + b[1];
-    return (c[0] + c[2]) + (c[1] + c[3]);
+    const a = halfOf(0, v) + halfOf(1, v);
+    const b = halfOf(0, a) + halfOf(1, a);
+    const c = halfOf(0, b) + halfOf(1, b);
+    return c[0] + c[1];
+}
+
+inline fn halfOf(comptime which: usize, v: anytype) @Vector(@typeInfo(@TypeOf(v)).vector.len / 2, f32) {
+    const half = @typeInfo(@TypeOf(v)).vector.len / 2;
+    return @shuffle(f32, v, undefined, std.simd.iota(i32, half) + @as(@Vector(half, i32), @splat(which * half)));
 }
 
 /// The unnormalised probability of each lane: exp((x - max) · beta), at most 1. A value equal to
@@ -151,10 +177,10 @@ pub inline fn weights(x: F, max: f32, beta: f32) F {
     }.of;
     const t = (x - splat(max)) * splat(beta * @as(f32, std.math.log2e));
     const is_normal = t > splat(exponent_min);
-    const bounded = @select(f32, is_normal, t, splat(exponent_min));
-    // Adding 1.5 · 2^23 leaves the nearest integer in the low bits of the mantissa.
-    const shifted = bounded + splat(0x1.8p23);
-    const f = bounded - (shifted - splat(0x1.8p23));
+    // Adding 1.5 · 2^23 leaves the nearest integer in the low bits of the mantissa. What comes
+    // out for values far below is not used.
+    const shifted = t + splat(0x1.8p23);
+    const f = t - (shifted - splat(0x1.8p23));
     var p = splat(0.00015453163359779865);
     p = p * f + splat(0.0013390863314270973);
     p = p * f + splat(0.009618083015084267);
@@ -162,11 +188,11 @@ pub inline fn weights(x: F, max: f32, beta: f32) F {
     p = p * f + splat(0.24022650718688965);
     p = p * f + splat(0.6931471824645996);
     p = p * f + splat(1.0);
-    // 2^n goes into the exponent field; n >= -126 keeps that above 0. The shift drops the bits
-    // of 1.5 · 2^23 that stand above n.
+    // Adding n to the exponent of p multiplies it by 2^n, exactly: p is at least 0.7 and n at
+    // least -126. The shift drops the bits of 1.5 · 2^23 that stand above n.
     const n: I = @bitCast(shifted);
-    const power: F = @bitCast((n << @splat(23)) +% @as(I, @splat(0x3f800000)));
-    return @select(f32, is_normal, p * power, splat(0));
+    const product: F = @bitCast(@as(I, @bitCast(p)) +% (n << @splat(23)));
+    return @select(f32, is_normal, product, splat(0));
 }
 
 /// The lowest exponent of a normal f32.

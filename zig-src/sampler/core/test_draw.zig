@@ -147,7 +147,7 @@ test "log-probabilities are those of the model, whatever the stages" {
 fn expectTop(list: *const reference.Reference, values: []const f32) !void {
     var found: [50]top.TokenLogprob = undefined;
     for ([_]usize{ 1, 2, 50 }) |count| {
-        sampler.Chain.topLogprobs(values, found[0..count]);
+        top.topLogprobs(.compiled, values, found[0..count]);
         for (found[0..count], list.members.items[0..count]) |entry, member| {
             try std.testing.expectEqual(member.id, entry.token);
             try std.testing.expectApproxEqAbs(@log(member.p), entry.logprob, 2e-6);
@@ -159,15 +159,15 @@ test "top log-probabilities: ties by id, masks and NaN left out, places beyond t
     const nan = std.math.nan(f32);
     const values = [_]f32{ 1, 3, nan, 3, -inf, 3, 2, inf };
     var found: [7]top.TokenLogprob = undefined;
-    top.topLogprobs(&values, &found);
+    top.topLogprobs(.compiled, &values, &found);
     for ([_]u32{ 1, 3, 5, 6, 0 }, found[0..5]) |token, entry| {
         try std.testing.expectEqual(token, entry.token);
     }
     try std.testing.expectEqual(top.none, found[5]);
     try std.testing.expectEqual(top.none, found[6]);
-    top.topLogprobs(&.{-inf}, found[0..2]);
+    top.topLogprobs(.compiled, &.{-inf}, found[0..2]);
     try std.testing.expectEqual(top.none, found[0]);
-    top.topLogprobs(&values, found[0..0]);
+    top.topLogprobs(.compiled, &values, found[0..0]);
 }
 
 test "top log-probabilities of every token are a sort" {
@@ -177,8 +177,31 @@ test "top log-probabilities of every token are a sort" {
     var list: reference.Reference = try .init(gpa, &values);
     defer list.deinit(gpa);
     var found: [700]top.TokenLogprob = undefined;
-    top.topLogprobs(&values, &found);
+    top.topLogprobs(.compiled, &values, &found);
     for (found, list.members.items) |entry, member| {
         try std.testing.expectEqual(member.id, entry.token);
+    }
+}
+
+test "after a draw the best are known without another pass" {
+    const gpa = std.testing.allocator;
+    const values = try gpa.alloc(f32, 3001);
+    defer gpa.free(values);
+    var prng: std.Random.DefaultPrng = .init(21);
+    const specs = [_]sampler.StageSpec{ sampler.spec("temperature", .{0.5}), sampler.spec("top_k", .{20}), sampler.spec("top_p", .{0.9}) };
+    var diag: Diagnostic = .{};
+    var chain: sampler.Chain = try .init(gpa, &specs, 3001, 1, &diag);
+    defer chain.deinit(gpa);
+    for (0..20) |round| {
+        for (values) |*x| x.* = prng.random().floatNorm(f32) * 3;
+        // Fewer that can be drawn than are asked for.
+        if (round == 0) @memset(values[2..], -std.math.inf(f32));
+        const choice = try chain.sample(values, 0, round, &diag);
+        var want: [7]top.TokenLogprob = undefined;
+        var got: [7]top.TokenLogprob = undefined;
+        top.topLogprobs(.compiled, values, &want);
+        chain.topLogprobs(values, &got);
+        try std.testing.expectEqualSlices(top.TokenLogprob, &want, &got);
+        for (got) |entry| if (entry.token == choice.token) try std.testing.expectEqual(entry.logprob, choice.logprob);
     }
 }

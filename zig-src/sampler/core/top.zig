@@ -10,17 +10,41 @@ pub const TokenLogprob = extern struct { token: u32, logprob: f32 };
 /// What places of `out` hold when there are fewer tokens than places.
 pub const none: TokenLogprob = .{ .token = std.math.maxInt(u32), .logprob = -std.math.inf(f32) };
 
+/// What the passes found out of a row of logits.
+pub const Row = struct {
+    block_max: []f32,
+    max: f32,
+    log_mass: f64,
+
+    pub fn init(gpa: std.mem.Allocator, vocab: u32) error{OutOfMemory}!Row {
+        return .{ .block_max = try gpa.alloc(f32, sweep.blockCount(vocab)), .max = 0, .log_mass = 0 };
+    }
+
+    pub fn deinit(row: *Row, gpa: std.mem.Allocator) void {
+        gpa.free(row.block_max);
+    }
+};
+
 /// Fills `out` in descending order of log-probability, ascending id among equals. A logit that is
 /// no finite number is never among them.
-pub fn topLogprobs(logits: []const f32, out: []TokenLogprob) void {
+pub fn topLogprobs(passes: sweep.Passes, logits: []const f32, out: []TokenLogprob) void {
     if (out.len == 0) return;
-    const heap = fill(logits, out);
+    const heap = fill(passes, logits, null, out);
     @memset(out[heap.len..], none);
     if (heap.len == 0) return;
     sortDescending(heap);
-    const log_mass = logMass(logits, heap[0].logprob);
     const max = heap[0].logprob;
+    const log_mass = logMass(passes, logits, max);
     for (heap) |*entry| entry.logprob = logprob(entry.logprob, max, log_mass);
+}
+
+/// As `topLogprobs`, for a row that the passes have been over, with the same bits.
+pub fn topOfRow(logits: []const f32, row: *const Row, out: []TokenLogprob) void {
+    if (out.len == 0) return;
+    const heap = fill(.compiled, logits, row.block_max, out);
+    @memset(out[heap.len..], none);
+    sortDescending(heap);
+    for (heap) |*entry| entry.logprob = logprob(entry.logprob, row.max, row.log_mass);
 }
 
 /// ln softmax, in f64 because a small difference of large logits is what counts.
@@ -28,26 +52,27 @@ pub fn logprob(logit: f32, max: f32, log_mass: f64) f32 {
     return @floatCast(@as(f64, logit) - max - log_mass);
 }
 
-fn logMass(logits: []const f32, max: f32) f64 {
+fn logMass(passes: sweep.Passes, logits: []const f32, max: f32) f64 {
     var total: f64 = 0;
     var start: usize = 0;
     while (start < logits.len) : (start += sweep.block_len) {
         var block_mass: [1]f32 = undefined;
         const end = @min(start + sweep.block_len, logits.len);
-        total += sweep.mass(logits[start..end], max, 1, &block_mass);
+        total += passes.mass(logits[start..end], max, 1, &block_mass);
     }
     return @log(total);
 }
 
 /// A heap of the best with the worst of them at the root; `logprob` holds the logit meanwhile.
-fn fill(logits: []const f32, out: []TokenLogprob) []TokenLogprob {
+fn fill(passes: sweep.Passes, logits: []const f32, maxima: ?[]const f32, out: []TokenLogprob) []TokenLogprob {
     var count: usize = 0;
     var worst: f32 = -std.math.inf(f32);
     var start: usize = 0;
     while (start < logits.len) : (start += sweep.block_len) {
         const block = logits[start..@min(start + sweep.block_len, logits.len)];
         var block_max: [1]f32 = undefined;
-        if (!(sweep.scan(block, &block_max).max > worst)) continue;
+        const highest = if (maxima) |known| known[start / sweep.block_len] else passes.scan(block, &block_max).max;
+        if (!(highest > worst)) continue;
         for (block, start..) |x, token| {
             // An equal logit loses to those before it, whose ids are lower. NaN compares false.
             if (!(x > worst) or x == std.math.inf(f32)) continue;

@@ -1,0 +1,51 @@
+//! The sampler's passes over all logits: right against plain loops in f64, and the same bits in every
+//! variant as where the sampler itself is compiled, so that a seed draws the same everywhere.
+
+const std = @import("std");
+const kernel = @import("../../kernel.zig");
+const sweep = @import("../../sampler/core/sweep.zig");
+const variants = @import("variants.zig");
+
+const longest = 1000;
+const lengths = [_]usize{ 1, 7, 16, 127, 128, 129, 255, 384, 1000 };
+
+fn passes(table: *const kernel.Table, random: std.Random) !void {
+    var values: [longest]f32 = undefined;
+    for (lengths) |n| for ([_]f32{ 0.5, 6, 60 }) |spread| {
+        errdefer std.debug.print("length {d}, spread {d}\n", .{ n, spread });
+        for (values[0..n]) |*x| x.* = random.floatNorm(f32) * spread;
+        if (n > 100) @memset(values[3..70], -std.math.inf(f32));
+        try compare(table, values[0..n]);
+        values[random.uintLessThan(usize, n)] = std.math.nan(f32);
+        var block_max: [longest]f32 = undefined;
+        try std.testing.expect(table.sampling.scan(values[0..n], &block_max).nan);
+    };
+}
+
+fn compare(table: *const kernel.Table, values: []const f32) !void {
+    const blocks = sweep.blockCount(values.len);
+    // One place more than there are blocks, which must stay as it is.
+    var got: [longest]f32 = @splat(777);
+    var want: [longest]f32 = undefined;
+    const found = table.sampling.scan(values, got[0..blocks]);
+    try std.testing.expect(!found.nan);
+    try std.testing.expectEqual(std.mem.max(f32, values), found.max);
+    try std.testing.expectEqual(777, got[blocks]);
+    for (got[0..blocks], 0..) |max, b| {
+        const block = values[b * sweep.block_len .. @min((b + 1) * sweep.block_len, values.len)];
+        try std.testing.expectEqual(std.mem.max(f32, block), max);
+    }
+    for ([_]f32{ 0.3, 1, 2 }) |beta| {
+        const mass = table.sampling.mass(values, found.max, beta, got[0..blocks]);
+        var exact: f64 = 0;
+        for (values) |x| exact += @exp((@as(f64, x) - found.max) * beta);
+        try std.testing.expectApproxEqRel(exact, mass, 1e-6);
+        try std.testing.expectEqual(sweep.mass(values, found.max, beta, &want), mass);
+        try variants.expectSameBits(want[0..blocks], got[0..blocks]);
+        try std.testing.expectEqual(777, got[blocks]);
+    }
+}
+
+test "passes of the sampler" {
+    try variants.each(passes);
+}

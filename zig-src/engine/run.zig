@@ -17,10 +17,10 @@ const Weight = weight_module.Weight;
 /// Rows of logits that are computed in one go.
 pub const head_rows_max = 16;
 
-/// Products of a weight and an activation between two looks at whether a batch is still wanted: about
-/// a millisecond of one core with integer kernels, some ten with the slowest ones. A matrix of a 7B
-/// model takes a batch of 256 rows a hundred times that.
-const piece_products = 1 << 26;
+/// Products of a weight and an activation between two looks at whether a batch is still wanted: one
+/// or two milliseconds of a core with integer kernels, some thirty with the slowest ones. A piece is
+/// large enough for the kernels to use each block of activations for several panels.
+const piece_products = 1 << 28;
 
 /// One row of a batch: one token of one sequence.
 pub const Row = struct {
@@ -74,6 +74,21 @@ pub const Batch = struct {
     }
 };
 
+/// Where activations wait for their products. There are two places, so that one can be filled while
+/// others still read the other.
+pub const Place = enum(u1) { residual, hidden };
+
+/// Rows of activations as the kernels prepare them.
+pub const Acts = struct {
+    bytes: []u8,
+    stride: usize,
+
+    fn init(arena: *memory.Arena, model: *const Model, rows: usize, cols: usize) error{OutOfMemory}!Acts {
+        const stride = std.mem.alignForward(usize, model.kernels.act_bytes(@backingInt(model.precision), cols), 64);
+        return .{ .bytes = try arena.alloc(u8, stride * rows), .stride = stride };
+    }
+};
+
 /// Buffers between steps, allocated when the model is loaded. T is the batch's row limit.
 pub const Buffers = struct {
     x: []f32, // [T, embd], the residual stream
@@ -87,9 +102,8 @@ pub const Buffers = struct {
     logits: []f32, // [head_rows_max, vocab]
     /// Cosine and sine per row and pair, for global and for sliding layers.
     angles: [2][][2]f32, // [T, rope.dim / 2]
-    /// Prepared activations: T rows of `acts_stride` bytes.
-    acts: []align(64) u8,
-    acts_stride: usize,
+    /// Prepared activations of each place.
+    acts: [2]Acts,
     /// Per member: one row of the widest activation.
     scratch: []f32, // [members, scratch_len]
     scratch_len: usize,
@@ -106,7 +120,6 @@ pub const Buffers = struct {
         const heads_v = h.heads * h.head_dim_v;
         const widest = @max(@max(h.embd, h.ff), heads_v);
         const split_parts = splitRows(h.kv_heads, members) * kernel.parts_max;
-        const stride = std.mem.alignForward(usize, model.kernels.act_bytes(@backingInt(model.precision), widest), 64);
         return .{
             .x = try arena.alloc(f32, rows * h.embd),
             .q = try arena.alloc(f32, rows * h.heads * h.head_dim_k),
@@ -121,8 +134,10 @@ pub const Buffers = struct {
                 try arena.alloc([2]f32, rows * model.frequencies[0].short.len),
                 try arena.alloc([2]f32, rows * model.frequencies[1].short.len),
             },
-            .acts = try arena.alloc(u8, stride * @max(rows, head_rows_max)),
-            .acts_stride = stride,
+            .acts = .{
+                try .init(arena, model, @max(rows, head_rows_max), @max(h.embd, heads_v)),
+                try .init(arena, model, rows, h.ff),
+            },
             .scratch = try arena.alloc(f32, members * widest),
             .scratch_len = widest,
             .page_keys = try arena.alloc([*]const u8, members * pages_max),
@@ -217,15 +232,23 @@ pub const Run = struct {
 
     /// Makes `x` row `index` of the `n_rows` activations that the next products with `weights` read.
     pub fn prepare(run: *const Run, x: []const f32, index: usize, n_rows: usize, weights: []const *const Weight) void {
+        run.preparePart(.residual, x, .{ .from = 0, .to = x.len }, index, n_rows, weights);
+    }
+
+    /// The same for a part of the row that begins at a multiple of 32, in either place.
+    pub fn preparePart(run: *const Run, place: Place, x: []const f32, part: Share, index: usize, n_rows: usize, weights: []const *const Weight) void {
         var kinds: u32 = 0;
         for (weights) |weight| kinds |= weight.kind();
+        const acts = run.buffers.acts[@backingInt(place)];
         run.model.kernels.prepare(&.{
             .precision = @backingInt(run.model.precision),
             .kinds = kinds,
             .x = x.ptr,
             .cols = x.len,
-            .acts = run.buffers.acts.ptr,
-            .act_stride = run.buffers.acts_stride,
+            .from = part.from,
+            .to = part.to,
+            .acts = acts.bytes.ptr,
+            .act_stride = acts.stride,
             .token = index,
             .n_tokens = n_rows,
         });
@@ -234,23 +257,35 @@ pub const Run = struct {
     /// out = weight * activations for all rows of the batch; this member does its panels, in pieces
     /// that are short enough for a cancelled batch to end within one.
     pub fn matmul(run: *const Run, weight: *const Weight, out: []f32) void {
-        const share = run.split(weight.panelCount());
+        run.matmulPanels(.residual, weight, out, run.split(weight.panelCount()));
+    }
+
+    /// This member's panels when whole units of 32 outputs have to stay together.
+    pub fn pairs(run: *const Run, weight: *const Weight) Share {
+        const panels = weight.panelCount();
+        const share = run.split((panels + 1) / 2);
+        return .{ .from = 2 * share.from, .to = @min(2 * share.to, panels) };
+    }
+
+    /// The same for chosen panels, and activations of either place.
+    pub fn matmulPanels(run: *const Run, place: Place, weight: *const Weight, out: []f32, share: Share) void {
         const panel_products = @as(u64, weight_module.panel_rows) * weight.cols * run.batch.len;
         const step: usize = @intCast(@max(1, piece_products / panel_products));
         var from = share.from;
         while (from < share.to and !run.batch.unwanted()) : (from += step) {
-            run.multiply(weight, out, run.batch.len, .{ .from = from, .to = @min(from + step, share.to) });
+            run.multiply(place, weight, out, run.batch.len, .{ .from = from, .to = @min(from + step, share.to) });
         }
     }
 
     /// The same for the first `n_rows` prepared rows, and never left out.
     pub fn matmulRows(run: *const Run, weight: *const Weight, out: []f32, n_rows: u32) void {
-        run.multiply(weight, out, n_rows, run.split(weight.panelCount()));
+        run.multiply(.residual, weight, out, n_rows, run.split(weight.panelCount()));
     }
 
-    fn multiply(run: *const Run, weight: *const Weight, out: []f32, n_rows: u32, share: Share) void {
+    fn multiply(run: *const Run, place: Place, weight: *const Weight, out: []f32, n_rows: u32, share: Share) void {
         if (share.from == share.to) return;
         std.debug.assert(out.len >= @as(usize, n_rows) * weight.rows);
+        const acts = run.buffers.acts[@backingInt(place)];
         run.model.kernels.matmul(&.{
             .format = @backingInt(weight.format),
             .precision = @backingInt(run.model.precision),
@@ -259,8 +294,8 @@ pub const Run = struct {
             .panel_to = share.to,
             .rows = weight.rows,
             .cols = weight.cols,
-            .acts = run.buffers.acts.ptr,
-            .act_stride = run.buffers.acts_stride,
+            .acts = acts.bytes.ptr,
+            .act_stride = acts.stride,
             .n_tokens = n_rows,
             .out = out.ptr,
             .out_stride = weight.rows,

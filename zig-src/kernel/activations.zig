@@ -7,7 +7,7 @@ const table = @import("table.zig");
 const unit = layout.unit;
 const Act = layout.Act;
 
-/// One row of those that a product takes together.
+/// One row, or a part of one, of those that a product takes together.
 pub fn prepare(args: *const table.PrepareArgs) void {
     const precision: table.Precision = @fromBackingInt(@intCast(args.precision));
     const row: layout.ActRow = .of(args.token, args.n_tokens, args.act_stride);
@@ -16,24 +16,25 @@ pub fn prepare(args: *const table.PrepareArgs) void {
 }
 
 fn integers(args: *const table.PrepareArgs, row: layout.ActRow) void {
-    const whole = args.cols / unit;
-    for (0..whole) |i| at(args, row, i).* = quantise(args.x[i * unit ..][0..unit].*);
-    if (args.cols % unit != 0) {
-        var last: [unit]f32 = @splat(0);
-        @memcpy(last[0 .. args.cols % unit], args.x[whole * unit .. args.cols]);
-        at(args, row, whole).* = quantise(last);
+    var col = args.from;
+    while (col < args.to) : (col += unit) {
+        const act: *Act = @ptrCast(@alignCast(args.acts + row.unitAt(col / unit)));
+        if (col + unit <= args.cols) {
+            act.* = quantise(args.x[col..][0..unit].*);
+        } else {
+            var last: [unit]f32 = @splat(0);
+            @memcpy(last[0 .. args.cols - col], args.x[col..args.cols]);
+            act.* = quantise(last);
+        }
     }
 }
 
-fn at(args: *const table.PrepareArgs, row: layout.ActRow, index: usize) *Act {
-    return @ptrCast(@alignCast(args.acts + row.unitAt(index)));
-}
-
 fn floats(args: *const table.PrepareArgs, row: layout.ActRow, floats_at: usize) void {
-    const to: [*]f32 = @ptrCast(@alignCast(args.acts + row.floatAt(floats_at, 0)));
+    const to: [*]f32 = @ptrCast(@alignCast(args.acts + row.floatAt(floats_at, args.from)));
+    const x = args.x[args.from..args.to];
     if (row.width == 1) {
-        @memcpy(to[0..args.cols], args.x[0..args.cols]);
-    } else for (args.x[0..args.cols], 0..) |value, col| to[col * row.width] = value;
+        @memcpy(to[0..x.len], x);
+    } else for (x, 0..) |value, i| to[i * row.width] = value;
 }
 
 /// 32 activations, rounded to 8 bits.

@@ -99,8 +99,11 @@ pub const PrepareArgs = extern struct {
     precision: u32,
     /// `kind_integer`, `kind_float` or both. In float precision all weights are without integers.
     kinds: u32,
-    x: [*]const f32,
+    x: [*]const f32, // [cols]
     cols: usize,
+    /// The inputs to write, `from` a multiple of 32, `to` too or `cols`: several threads may share a row.
+    from: usize,
+    to: usize,
     acts: [*]u8,
     /// At least `act_bytes`, a multiple of 64.
     act_stride: usize,

@@ -4,6 +4,7 @@
 //! only touch a member's own rows need no barrier between them.
 
 const std = @import("std");
+const kernel = @import("../../kernel.zig");
 const quant = @import("../../quant.zig");
 const attend = @import("attend.zig");
 const hyper = @import("hyper.zig");
@@ -78,23 +79,26 @@ pub fn gatedMlp(run: *Run, layer: *const Layer, index: usize) void {
     const k = run.model.kernels;
     normalise(run, layer.ffn_norm, &.{ &layer.ffn_gate.weight, &layer.ffn_up.weight });
     run.sync();
-    run.matmul(&layer.ffn_gate.weight, buffers.gate); // [n_tokens, ff]
-    run.matmul(&layer.ffn_up.weight, buffers.up); // [n_tokens, ff]
-    run.sync();
-    const share = run.rows();
-    for (share.from..share.to) |r| {
-        const gate = run.row(buffers.gate, h.ff, r);
-        const up = run.row(buffers.up, h.ff, r);
-        if (layer.ffn_gate.bias) |bias| k.add(gate.ptr, bias.ptr, h.ff);
-        if (layer.ffn_up.bias) |bias| k.add(up.ptr, bias.ptr, h.ff);
+    // A member activates and prepares what it has computed itself, without waiting for the others.
+    const panels = run.pairs(&layer.ffn_gate.weight);
+    run.matmulPanels(.residual, &layer.ffn_gate.weight, buffers.gate, panels); // [n_tokens, ff]
+    run.matmulPanels(.residual, &layer.ffn_up.weight, buffers.up, panels); // [n_tokens, ff]
+    const from = @min(panels.from * kernel.panel_rows, h.ff);
+    const to = @min(panels.to * kernel.panel_rows, h.ff);
+    if (from < to) for (0..run.batch.len) |r| {
+        const row = run.row(buffers.gate, h.ff, r);
+        const gate = row[from..to];
+        const up = run.row(buffers.up, h.ff, r)[from..to];
+        if (layer.ffn_gate.bias) |bias| k.add(gate.ptr, bias[from..].ptr, gate.len);
+        if (layer.ffn_up.bias) |bias| k.add(up.ptr, bias[from..].ptr, gate.len);
         switch (h.activation) {
-            .silu => k.silu_mul(gate.ptr, up.ptr, h.ff, gate.ptr),
-            .gelu => k.gelu_mul(gate.ptr, up.ptr, h.ff, gate.ptr),
+            .silu => k.silu_mul(gate.ptr, up.ptr, gate.len, gate.ptr),
+            .gelu => k.gelu_mul(gate.ptr, up.ptr, gate.len, gate.ptr),
         }
-        run.prepare(gate, r, run.batch.len, &.{&layer.ffn_down.weight});
-    }
+        run.preparePart(.hidden, row, .{ .from = from, .to = to }, r, run.batch.len, &.{&layer.ffn_down.weight});
+    };
     run.sync();
-    run.matmul(&layer.ffn_down.weight, buffers.projected); // [n_tokens, embd]
+    run.matmulPanels(.hidden, &layer.ffn_down.weight, buffers.projected, run.split(layer.ffn_down.weight.panelCount())); // [n_tokens, embd]
     run.sync();
     addToResidual(run, layer.ffn_down.bias, layer.post_ffw_norm);
     run.observe(.mlp_out, index, buffers.projected);

@@ -70,11 +70,14 @@ const Case = struct {
     fn run(case: *const Case, table: *const kernel.Table, token: usize, n_tokens: usize, panel_from: usize, panel_to: usize, out: []f32) void {
         // What lies between the rows of fewer tokens must not matter.
         @memset(case.acts, 0xa5);
-        for (0..n_tokens) |t| table.prepare(&.{
+        var from: usize = 0;
+        while (from < case.cols) : (from += 64) for (0..n_tokens) |t| table.prepare(&.{
             .precision = @backingInt(case.precision),
             .kinds = if (quant.info(case.format).block_len > 1) kernel.kind_integer else kernel.kind_float,
             .x = case.x[(token + t) * case.cols ..].ptr,
             .cols = case.cols,
+            .from = from,
+            .to = @min(from + 64, case.cols),
             .acts = case.acts.ptr,
             .act_stride = case.act_stride,
             .token = t,

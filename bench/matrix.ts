@@ -231,57 +231,75 @@ async function measureFile(
   generateModel(path, model, shape, format);
   try {
     for (const variant of variants) {
-      const { name, forced } = variant;
       const list = wanted(variant);
       if (list.length === 0) continue;
-      const fresh = limitsOfVariant(name, plan.threads, plan.mebibytes);
-      limits[fresh.cpuVariant] = better(limits[fresh.cpuVariant], fresh);
-      const patience: Patience = {
-        rounds: plan.rounds,
-        seconds: plan.seconds,
-        signal: plan.signal,
-      };
-      const { say } = listener;
-      const { threads, cpuVariant } = fresh;
-      const repacks = format === "F16" ? [true] : fit.repacked ? [true, false] : [false];
-      await using pair = new Pair(ourStarter(path, threads, cpuVariant, say), fit.both, patience);
-      const subject: Subject = {
-        ...{ model, format, shape, work, path, threads, pair, patience, say, cacheFormats },
-        variant: cpuVariant,
-        best: !forced,
-        limits: fresh,
-        sizes: plan.sizes,
-        peer: plan.peers.includes("prebuilt")
-          ? await choosePeer(
-            pair,
-            peerName,
-            (repack) => peerStarter(path, threads, cpuVariant, repack, say),
-            repacks,
-          )
-          : undefined,
-      };
-      // A native build has no variants to force.
-      const native = plan.peers.includes("native") && !forced
-        ? await choosePeer(pair, nativePeerName, (repack) =>
-          starterOf(
-            ["native", path, threads, repack],
-            () => startNativePeer(path, threads, repack, say),
-          ), repacks)
-        : undefined;
-      let last = { found: fresh, at: performance.now() };
-      const findLimits = () => {
-        if (performance.now() - last.at > freshMs) {
-          const found = limitsOfVariant(name, plan.threads, plan.mebibytes);
-          limits[cpuVariant] = better(limits[cpuVariant], found);
-          last = { found, at: performance.now() };
-        }
-        return last.found;
-      };
-      await measureSubject(subject, native, findLimits, list, listener, add);
+      const file = { model, format, shape, work, path, fit, cacheFormats };
+      await measureVariant(plan, file, variant, list, limits, listener, add);
     }
   } finally {
     if (isNew && !plan.keep && work.fileBytes > largeBytes) rmSync(path, { force: true });
   }
+}
+
+/** A file and what is known of it. */
+interface MeasuredFile {
+  readonly model: string;
+  readonly format: FileFormat;
+  readonly shape: Subject["shape"];
+  readonly work: Subject["work"];
+  readonly path: string;
+  readonly fit: { both: boolean; repacked: boolean };
+  readonly cacheFormats: readonly string[];
+}
+
+async function measureVariant(
+  plan: Plan,
+  file: MeasuredFile,
+  variant: Variant,
+  list: readonly Workload[],
+  limits: Record<string, MachineLimits>,
+  listener: Listener,
+  add: (row: Row) => void,
+): Promise<void> {
+  const { model, format, shape, work, path, fit, cacheFormats } = file;
+  const { name, forced } = variant;
+  const { say } = listener;
+  const find = () => {
+    const found = limitsOfVariant(name, plan.threads, plan.mebibytes);
+    limits[found.cpuVariant] = better(limits[found.cpuVariant], found);
+    return found;
+  };
+  const fresh = find();
+  const { threads, cpuVariant } = fresh;
+  const patience: Patience = { rounds: plan.rounds, seconds: plan.seconds, signal: plan.signal };
+  const repacks = format === "F16" ? [true] : fit.repacked ? [true, false] : [false];
+  await using pair = new Pair(ourStarter(path, threads, cpuVariant, say), fit.both, patience);
+  const prebuilt = (repack: boolean) => peerStarter(path, threads, cpuVariant, repack, say);
+  const subject: Subject = {
+    ...{ model, format, shape, work, path, threads, pair, patience, say, cacheFormats },
+    variant: cpuVariant,
+    best: !forced,
+    limits: fresh,
+    sizes: plan.sizes,
+    peer: plan.peers.includes("prebuilt")
+      ? await choosePeer(pair, peerName, prebuilt, repacks)
+      : undefined,
+  };
+  const nativeOne = (repack: boolean) =>
+    starterOf(
+      ["native", path, threads, repack],
+      () => startNativePeer(path, threads, repack, say),
+    );
+  // A native build has no variants to force.
+  const native = plan.peers.includes("native") && !forced
+    ? await choosePeer(pair, nativePeerName, nativeOne, repacks)
+    : undefined;
+  let last = { found: fresh, at: performance.now() };
+  const findLimits = () => {
+    if (performance.now() - last.at > freshMs) last = { found: find(), at: performance.now() };
+    return last.found;
+  };
+  await measureSubject(subject, native, findLimits, list, listener, add);
 }
 
 /** Which engines fit: ours, both at once, and both with a second copy of the peer's weights. */

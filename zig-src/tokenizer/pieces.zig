@@ -155,6 +155,12 @@ pub const PairTable = struct {
         return if (slot.left == none) null else slot.merge;
     }
 
+    /// Asks for the memory that `put` will need.
+    pub inline fn prefetch(table: *const PairTable, left: u32, right: u32) void {
+        const at = @as(usize, @truncate(fold(@as(u64, left) << 32 | right))) & (table.slots.len - 1);
+        @prefetch(&table.slots[at], .{ .rw = .write });
+    }
+
     /// The first merge of a pair stays.
     pub fn put(table: *PairTable, left: u32, right: u32, merge: Merge) void {
         const slot = table.probe(left, right);

@@ -142,21 +142,27 @@ pub const Model = struct {
     ) Error!void {
         var buffer: std.ArrayList(u8) = .empty;
         defer buffer.deinit(arena);
-        for (merges, 0..) |text, rank| {
-            // A part may itself begin with a space in files of plain UTF-8.
-            const gap = std.mem.indexOfScalarPos(u8, text, @min(1, text.len), ' ') orelse 0;
-            if (gap == 0 or gap + 1 == text.len) return badMerge(diag, rank, text, "two parts with a space between them");
-            try buffer.resize(arena, text.len);
-            const spelled = "characters that stand for bytes";
-            const left = vocabulary_file.spell(text[0..gap], buffer.items, how) orelse
-                return badMerge(diag, rank, text, spelled);
-            const right = vocabulary_file.spell(text[gap + 1 ..], buffer.items[left.len..], how) orelse
-                return badMerge(diag, rank, text, spelled);
-            const both = buffer.items[0 .. left.len + right.len];
-            const product = try symbolOf(arena, vocabulary, both);
-            const left_symbol = try symbolOf(arena, vocabulary, left);
-            const right_symbol = try symbolOf(arena, vocabulary, right);
-            model.pairs.put(left_symbol, right_symbol, .{ .rank = @intCast(rank), .product = product });
+        var waiting: [merges_at_once]Parts = undefined;
+        var rank: usize = 0;
+        while (rank < merges.len) {
+            // The tables are larger than the near caches: all places that some merges need are asked
+            // for before the first is looked at.
+            const some = merges[rank..@min(rank + merges_at_once, merges.len)];
+            buffer.clearRetainingCapacity();
+            for (some, waiting[0..some.len], rank..) |text, *parts, number| {
+                parts.* = try spellParts(arena, &buffer, text, how, number, diag);
+                for (parts.hashes(buffer.items)) |hash| vocabulary.table.prefetch(hash);
+            }
+            for (some, waiting[0..some.len]) |_, *parts| {
+                parts.product = try symbolOf(arena, vocabulary, buffer.items[parts.start..parts.end]);
+                parts.left = try symbolOf(arena, vocabulary, buffer.items[parts.start..parts.gap]);
+                parts.right = try symbolOf(arena, vocabulary, buffer.items[parts.gap..parts.end]);
+                model.pairs.prefetch(parts.left, parts.right);
+            }
+            for (waiting[0..some.len], rank..) |parts, number| {
+                model.pairs.put(parts.left, parts.right, .{ .rank = @intCast(number), .product = parts.product });
+            }
+            rank += some.len;
         }
     }
 
@@ -169,6 +175,47 @@ pub const Model = struct {
         return ids.items;
     }
 };
+
+const merges_at_once = 32;
+
+/// A merge's parts: bytes `start` to `gap` and `gap` to `end` of a buffer, then as symbols.
+const Parts = struct {
+    start: usize,
+    gap: usize,
+    end: usize,
+    product: u32 = none,
+    left: u32 = none,
+    right: u32 = none,
+
+    fn hashes(parts: *const Parts, bytes: []const u8) [3]u64 {
+        return .{
+            pieces.hashOf(bytes[parts.start..parts.end]),
+            pieces.hashOf(bytes[parts.start..parts.gap]),
+            pieces.hashOf(bytes[parts.gap..parts.end]),
+        };
+    }
+};
+
+/// Appends the bytes that a merge's parts stand for.
+fn spellParts(
+    arena: Allocator,
+    buffer: *std.ArrayList(u8),
+    text: []const u8,
+    how: vocabulary_file.Spelling,
+    rank: usize,
+    diag: *Diagnostic,
+) Error!Parts {
+    // A part may itself begin with a space in files of plain UTF-8.
+    const space = std.mem.indexOfScalarPos(u8, text, @min(1, text.len), ' ') orelse 0;
+    if (space == 0 or space + 1 == text.len) return badMerge(diag, rank, text, "two parts with a space between them");
+    const start = buffer.items.len;
+    const room = try buffer.addManyAsSlice(arena, text.len);
+    const spelled = "characters that stand for bytes";
+    const left = vocabulary_file.spell(text[0..space], room, how) orelse return badMerge(diag, rank, text, spelled);
+    const right = vocabulary_file.spell(text[space + 1 ..], room[left.len..], how) orelse return badMerge(diag, rank, text, spelled);
+    buffer.shrinkRetainingCapacity(start + left.len + right.len);
+    return .{ .start = start, .gap = start + left.len, .end = start + left.len + right.len };
+}
 
 /// Bytes that valid UTF-8 doesn't have. Vocabularies often lack tokens for them. Any other byte
 /// that lacks a token is passed over, as the models' own tokenizers do.

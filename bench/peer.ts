@@ -13,7 +13,6 @@ import {
   mkdirSync,
   readdirSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -101,12 +100,11 @@ function npmInstall(packages: readonly string[]): void {
   ]);
 }
 
-/** A folder in which the only CPU back end is the one wanted. */
+/** A folder in which the only CPU back end is the one wanted; made anew, as the libraries may have moved. */
 function backEndFolder(libraries: string, variant: string): string {
   const wanted = backEnds[variant];
   if (wanted === undefined) return libraries;
   const folder = join(peerFolder, `only-${wanted}`);
-  if (existsSync(folder) && statSync(folder).mtimeMs > statSync(libraries).mtimeMs) return folder;
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   for (const file of readdirSync(libraries)) {

@@ -20,6 +20,7 @@ pub const wake = @import("engine/wake.zig");
 
 test {
     _ = @import("engine/cores.zig");
+    _ = @import("engine/deal.zig");
     _ = @import("engine/failure_test.zig");
     _ = @import("engine/golden_test.zig");
     _ = @import("engine/hostile_model_test.zig");

@@ -9,6 +9,7 @@ const builtin = @import("builtin");
 const quant = @import("quant.zig");
 const activations = @import("kernel/activations.zig");
 const attention = @import("kernel/attention.zig");
+const blocked = @import("kernel/blocked.zig");
 const elementwise = @import("kernel/elementwise.zig");
 const float = @import("kernel/float.zig");
 const integer = @import("kernel/integer.zig");
@@ -48,6 +49,7 @@ pub const compiled: Table = .{
     .act_bytes = actBytes,
     .prepare = prepare,
     .matmul = matmul,
+    .block_tokens = blockTokens,
     .rms_norm = rmsNorm,
     .layer_norm = layerNorm,
     .rope = rope,
@@ -93,6 +95,15 @@ fn matmul(args: *const MatmulArgs) callconv(.c) void {
             if (comptime layout.classOf(tag)) |class| if (precision == .int8) return integer.matmul(class, args);
             const stored = comptime layout.floatOf(tag);
             float.matmul(stored, layout.panelBytes(tag, precision, args.cols), layout.floatsAt(precision, args.cols), args);
+        },
+    }
+}
+
+fn blockTokens(format: u32, precision: u32, cols: usize, n_tokens: usize) callconv(.c) usize {
+    switch (@as(quant.Format, @fromBackingInt(@intCast(format)))) {
+        inline else => |tag| {
+            const precise = layout.precisionOf(tag, @fromBackingInt(@intCast(precision)));
+            return blocked.tokensOf(layout.valueBytes(precise, cols), n_tokens);
         },
     }
 }

@@ -10,6 +10,7 @@ const probe = @import("../probe.zig");
 const arch = @import("../arch.zig");
 const hyper = @import("../arch/block/hyper.zig");
 const Model = @import("model.zig").Model;
+const deal = @import("deal.zig");
 const Team = @import("team.zig").Team;
 const weight_module = @import("weight.zig");
 const Weight = weight_module.Weight;
@@ -17,10 +18,14 @@ const Weight = weight_module.Weight;
 /// Rows of logits that are computed in one go.
 pub const head_rows_max = 16;
 
-/// Products of a weight and an activation between two looks at whether a batch is still wanted: one
-/// or two milliseconds of a core with integer kernels, some thirty with the slowest ones. A piece is
-/// large enough for the kernels to use each block of activations for several panels.
+/// Products of a weight and an activation in a piece, at most; between two pieces a member looks whether
+/// the batch is still wanted. It is one or two milliseconds of a core with integer kernels, some thirty
+/// with the slowest ones.
 const piece_products = 1 << 28;
+/// Bytes of weights in a piece, at least: a few microseconds, beside which the taking is nothing.
+const piece_bytes = 1 << 16;
+/// Pieces of a member's share otherwise.
+const pieces_wanted = 8;
 
 /// One row of a batch: one token of one sequence.
 pub const Row = struct {
@@ -165,8 +170,12 @@ pub const Run = struct {
     team: *Team,
     member: u32,
     members: u32,
+    board: *const deal.Board,
+    /// Steps whose pieces have been dealt so far.
+    step: usize = 0,
 
-    pub const Share = struct { from: usize, to: usize };
+    pub const Share = deal.Share;
+    pub const Piece = deal.Piece;
 
     pub fn sync(run: *const Run) void {
         run.team.barrier();
@@ -178,10 +187,13 @@ pub const Run = struct {
 
     /// This member's part of `total` equal tasks.
     pub fn split(run: *const Run, total: u32) Share {
-        return .{
-            .from = @as(usize, total) * run.member / run.members,
-            .to = @as(usize, total) * (run.member + 1) / run.members,
-        };
+        return deal.split(total, run.member, run.members);
+    }
+
+    /// Begins a step whose pieces go to whoever has time for them.
+    pub fn dealOut(run: *Run, tasks: deal.Tasks) deal.Deal {
+        defer run.step += 1;
+        return .begin(run.board, run.step, run.member, tasks);
     }
 
     /// This member's rows of the batch.
@@ -254,49 +266,72 @@ pub const Run = struct {
         });
     }
 
-    /// out = weight * activations for all rows of the batch; this member does its panels, in pieces
-    /// that are short enough for a cancelled batch to end within one.
-    pub fn matmul(run: *const Run, weight: *const Weight, out: []f32) void {
-        run.matmulPanels(.residual, weight, out, run.split(weight.panelCount()));
-    }
-
-    /// This member's panels when whole units of 32 outputs have to stay together.
-    pub fn pairs(run: *const Run, weight: *const Weight) Share {
-        const panels = weight.panelCount();
-        const share = run.split((panels + 1) / 2);
-        return .{ .from = 2 * share.from, .to = @min(2 * share.to, panels) };
-    }
-
-    /// The same for chosen panels, and activations of either place.
-    pub fn matmulPanels(run: *const Run, place: Place, weight: *const Weight, out: []f32, share: Share) void {
-        const panel_products = @as(u64, weight_module.panel_rows) * weight.cols * run.batch.len;
-        const step: usize = @intCast(@max(1, piece_products / panel_products));
-        var from = share.from;
-        while (from < share.to and !run.batch.unwanted()) : (from += step) {
-            run.multiply(place, weight, out, run.batch.len, .{ .from = from, .to = @min(from + step, share.to) });
+    /// out = weight * activations for all rows of the batch, until it is no longer wanted.
+    pub fn matmul(run: *Run, place: Place, weight: *const Weight, out: []f32) void {
+        const blocks: Blocks = .of(run, weight, run.batch.len);
+        var pieces = run.dealOut(run.panelTasks(weight, blocks));
+        while (pieces.next()) |piece| {
+            if (run.batch.unwanted()) return;
+            run.multiply(place, weight, out, blocks, piece);
         }
     }
 
-    /// The same for the first `n_rows` prepared rows, and never left out.
-    pub fn matmulRows(run: *const Run, weight: *const Weight, out: []f32, n_rows: u32) void {
-        run.multiply(.residual, weight, out, n_rows, run.split(weight.panelCount()));
+    /// The same for the first `n_rows` rows, and never left out.
+    pub fn matmulRows(run: *Run, weight: *const Weight, out: []f32, n_rows: u32) void {
+        const blocks: Blocks = .of(run, weight, n_rows);
+        var pieces = run.dealOut(run.panelTasks(weight, blocks));
+        while (pieces.next()) |piece| run.multiply(.residual, weight, out, blocks, piece);
     }
 
-    fn multiply(run: *const Run, place: Place, weight: *const Weight, out: []f32, n_rows: u32, share: Share) void {
-        if (share.from == share.to) return;
-        std.debug.assert(out.len >= @as(usize, n_rows) * weight.rows);
+    /// Rows whose activations stay in a cache of the processor while panels pass by.
+    pub const Blocks = struct {
+        rows: u32,
+        len: u32,
+
+        pub fn of(run: *const Run, weight: *const Weight, n_rows: u32) Blocks {
+            const len = run.model.kernels.block_tokens(@backingInt(weight.format), @backingInt(run.model.precision), weight.cols, n_rows);
+            return .{ .rows = n_rows, .len = @intCast(@min(len, n_rows)) };
+        }
+
+        pub fn count(blocks: Blocks) usize {
+            return (blocks.rows + blocks.len - 1) / blocks.len;
+        }
+
+        pub fn share(blocks: Blocks, number: usize) Share {
+            const from = number * blocks.len;
+            return .{ .from = from, .to = @min(from + blocks.len, blocks.rows) };
+        }
+    };
+
+    /// A task is one panel; a round is one block of rows.
+    pub fn panelTasks(run: *const Run, weight: *const Weight, blocks: Blocks) deal.Tasks {
+        const panels = weight.panelCount();
+        const products = @as(u64, weight_module.panel_rows) * weight.cols * blocks.len;
+        const most: usize = @intCast(@max(1, piece_products / products));
+        const bytes = run.model.kernels.packed_bytes(@backingInt(weight.format), @backingInt(run.model.precision), weight_module.panel_rows, weight.cols);
+        const least = (piece_bytes + bytes - 1) / bytes;
+        const wanted = panels / (run.members * pieces_wanted);
+        return .{ .total = panels, .rounds = blocks.count(), .piece = @min(most, @max(least, wanted)) };
+    }
+
+    /// Chosen panels and one block of rows.
+    pub fn multiply(run: *const Run, place: Place, weight: *const Weight, out: []f32, blocks: Blocks, piece: deal.Piece) void {
+        std.debug.assert(out.len >= @as(usize, blocks.rows) * weight.rows);
         const acts = run.buffers.acts[@backingInt(place)];
+        const share = blocks.share(piece.round);
         run.model.kernels.matmul(&.{
             .format = @backingInt(weight.format),
             .precision = @backingInt(run.model.precision),
             .panels = weight.panels,
-            .panel_from = share.from,
-            .panel_to = share.to,
+            .panel_from = piece.from,
+            .panel_to = piece.to,
             .rows = weight.rows,
             .cols = weight.cols,
             .acts = acts.bytes.ptr,
             .act_stride = acts.stride,
-            .n_tokens = n_rows,
+            .n_tokens = blocks.rows,
+            .token_from = share.from,
+            .token_to = share.to,
             .out = out.ptr,
             .out_stride = weight.rows,
         });

@@ -9,6 +9,7 @@ const block = @import("../arch/block/block.zig");
 const cache = @import("../cache.zig");
 const sampler = @import("../sampler.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+const Board = @import("deal.zig").Board;
 const Model = @import("model.zig").Model;
 const record = @import("record.zig");
 const run_module = @import("run.zig");
@@ -39,6 +40,7 @@ pub const Scheduler = struct {
 
     buffers: run_module.Buffers,
     batch: run_module.Batch,
+    board: Board,
     /// Which session each segment of the batch belongs to.
     owners: []*Session,
     /// Rows whose logits are wanted.
@@ -59,6 +61,7 @@ pub const Scheduler = struct {
                 .rows = try arena.alloc(run_module.Row, rows),
                 .segments = try arena.alloc(run_module.Segment, rows),
             },
+            .board = .init(try arena.alloc(Board.Counter, Board.counters(model.threads)), model.threads),
             .owners = try arena.alloc(*Session, rows),
             .wanted = try arena.alloc(u32, rows),
         };
@@ -121,6 +124,7 @@ pub const Scheduler = struct {
         team_module.flushDenormals();
         while (scheduler.gather()) {
             const began = now();
+            scheduler.board.clear();
             scheduler.model.team.run(scheduler.model.threads, scheduler, forward);
             // Members may have left something out since the last layer's poll.
             scheduler.batch.poll();
@@ -252,6 +256,7 @@ pub const Scheduler = struct {
             .team = scheduler.model.team,
             .member = member,
             .members = scheduler.model.threads,
+            .board = &scheduler.board,
         };
     }
 
@@ -279,6 +284,7 @@ pub const Scheduler = struct {
             scheduler.head_rows = scheduler.wanted[at..end];
             at = end;
             if (scheduler.leaveOut(scheduler.head_rows)) continue;
+            scheduler.board.clear();
             scheduler.model.team.run(scheduler.model.threads, scheduler, headOf);
             for (scheduler.head_rows, 0..) |row, i| scheduler.deliverRow(row, i);
         }

@@ -19,10 +19,11 @@ const lanes = vector.lanes;
 
 /// Units in a chunk, a multiple of every `Class.span`: unpacked they take half of the first cache.
 const chunk_units = 32;
-/// Bytes of activations that are passed again and again for each panel: half of the second cache.
+/// Bytes of activations that are passed again and again for each panel: half of the second
+/// cache.
 const block_bytes = 1 << 20;
 /// Tokens in a block, at most.
-pub const tokens_max = 256 / layout.act_width * layout.act_width;
+pub const tokens_max = (255 / layout.act_width + 1) * layout.act_width;
 
 /// Tokens that keep their sums in registers together, most first.
 pub const tiles = switch (layout.act_width) {
@@ -42,20 +43,22 @@ fn Unit(comptime class: Class) type {
 }
 
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
-    const step = tokensOf(args.cols / layout.unit * @sizeOf(Act));
-    var token: usize = 0;
-    while (token < args.n_tokens) : (token += step) {
-        const tokens = @min(step, args.n_tokens - token);
+    const step = tokensOf(layout.valueBytes(.int8, args.cols), args.token_to - args.token_from);
+    var token = args.token_from;
+    while (token < args.token_to) : (token += step) {
+        const tokens = @min(step, args.token_to - token);
         for (args.panel_from..args.panel_to) |panel| for (0..integer.parts) |part| {
             rows(class, args, panel, part, token, tokens);
         };
     }
 }
 
-/// Tokens in a block whose activations take `bytes` each.
-pub fn tokensOf(bytes: usize) usize {
-    const width = layout.act_width;
-    return std.math.clamp(block_bytes / bytes / width * width, width, tokens_max);
+/// Tokens in a block of `n_tokens`, whose activations take `bytes` each. Blocks are about equally large:
+/// a small last one would have the weights unpacked for little.
+pub fn tokensOf(bytes: usize, n_tokens: usize) usize {
+    const blocks = @max(1, (n_tokens * bytes + block_bytes / 2) / block_bytes);
+    const width = blocks * layout.act_width;
+    return @min(tokens_max, (n_tokens + width - 1) / width * layout.act_width);
 }
 
 /// The rows of one part for one block of tokens.

@@ -30,10 +30,10 @@ const chunk_cols = 32 * 1024 / (4 * panel_rows * panels_many);
 pub fn matmul(comptime format: table.KvFormat, bytes: usize, floats_at: usize, args: *const table.MatmulArgs) void {
     const weights: Weights(format) = .{ .bytes = bytes, .floats_at = floats_at, .args = args };
     if (args.n_tokens <= layout.act_width) return weights.few();
-    const step = blocked.tokensOf(args.cols * 4);
-    var token: usize = 0;
-    while (token < args.n_tokens) : (token += step) {
-        const tokens = @min(step, args.n_tokens - token);
+    const step = blocked.tokensOf(layout.valueBytes(.float, args.cols), args.token_to - args.token_from);
+    var token = args.token_from;
+    while (token < args.token_to) : (token += step) {
+        const tokens = @min(step, args.token_to - token);
         var panel = args.panel_from;
         while (panel + panels_many <= args.panel_to) : (panel += panels_many) weights.many(panels_many, panel, token, tokens);
         while (panel < args.panel_to) : (panel += 1) weights.many(1, panel, token, tokens);

@@ -151,7 +151,7 @@ pub fn floatOf(format: quant.Format) table.KvFormat {
 
 /// The precision that a product of this format really has: formats without integers are float.
 pub fn precisionOf(comptime format: quant.Format, precision: table.Precision) table.Precision {
-    return if (classOf(format) == null) .float else precision;
+    return if (comptime classOf(format) == null) .float else precision;
 }
 
 pub fn panelBytes(format: quant.Format, precision: table.Precision, cols: usize) usize {
@@ -200,11 +200,19 @@ pub fn actBytes(precision: table.Precision, cols: usize) usize {
     return floatsAt(precision, cols) + 4 * cols;
 }
 
+/// Bytes of a row that one kind of product reads.
+pub fn valueBytes(precision: table.Precision, cols: usize) usize {
+    return switch (precision) {
+        .float => 4 * cols,
+        .int8 => (cols + unit - 1) / unit * @sizeOf(Act),
+    };
+}
+
 /// Bytes of a row before its f32 values.
 pub fn floatsAt(precision: table.Precision, cols: usize) usize {
     return switch (precision) {
         .float => 0,
-        .int8 => (cols + unit - 1) / unit * @sizeOf(Act),
+        .int8 => valueBytes(.int8, cols),
     };
 }
 

@@ -72,7 +72,7 @@ pub fn partLen(to: u32) u32 {
 pub const panel_rows = 16;
 
 /// out[t * out_stride + row] = sum over k of weight[row][k] * activation[t][k], for the rows of
-/// panels `panel_from` to `panel_to` (exclusive).
+/// panels `panel_from` to `panel_to` (exclusive) and the tokens `token_from` to `token_to`.
 pub const MatmulArgs = extern struct {
     format: u32,
     precision: u32,
@@ -86,6 +86,9 @@ pub const MatmulArgs = extern struct {
     acts: [*]const u8,
     act_stride: usize,
     n_tokens: usize,
+    /// A multiple of what `block_tokens` returns, for any number of tokens.
+    token_from: usize,
+    token_to: usize,
     out: [*]f32,
     out_stride: usize,
 };
@@ -176,6 +179,9 @@ pub const Table = extern struct {
     /// Prepares one token's activations for `matmul`.
     prepare: *const fn (args: *const PrepareArgs) callconv(.c) void,
     matmul: *const fn (args: *const MatmulArgs) callconv(.c) void,
+    /// How many of so many tokens have activations that stay in the second cache while panels pass by;
+    /// a multiple of its result for one token.
+    block_tokens: *const fn (format: u32, precision: u32, cols: usize, n_tokens: usize) callconv(.c) usize,
     /// out = x / sqrt(mean(x²) + eps) * weight. `out` may be `x`.
     rms_norm: *const fn (x: [*]const f32, weight: ?[*]const f32, n: usize, eps: f32, out: [*]f32) callconv(.c) void,
     /// out = (x - mean) / sqrt(variance + eps) * weight + bias. `out` may be `x`.

@@ -63,24 +63,33 @@ pub fn attend(run: *Run, index: usize) void {
     joinParts(run, index);
 }
 
-/// Tasks are dealt out in turn, because later tokens have more positions to look at.
+/// A task is one tile and one KV head. Later tokens have more positions to look at, so that who has
+/// the earlier ones helps with the later.
 fn attendTiles(run: *Run, index: usize) void {
     const h = &run.model.hyper;
+    const rows = run.batch.rows[0..run.batch.len];
     const rows_max = @max(1, kernel.attention_rows / h.group());
-    var task: usize = 0;
-    var r: u32 = 0;
-    while (r < run.batch.len and !run.batch.unwanted()) {
-        const tokens = tileLen(run.batch.rows[r..run.batch.len], rows_max);
-        for (0..h.kv_heads) |kv_head| {
-            defer task += 1;
-            if (task % run.members != run.member) continue;
-            const range = Range.of(run, index, r);
-            var args = arguments(run, index, kv_head, r, range, range.to + tokens - 1);
-            args.tokens = tokens;
-            args.window = if (h.slides(index)) h.window else 0;
-            run.model.kernels.attention(&args);
+    var tiles: usize = 0;
+    var from: u32 = 0;
+    while (from < rows.len) : (from += tileLen(rows[from..], rows_max)) tiles += 1;
+
+    var tasks = run.dealOut(.{ .total = tiles * h.kv_heads });
+    var tile: usize = 0;
+    from = 0;
+    while (tasks.next()) |task| {
+        if (run.batch.unwanted()) return;
+        const wanted = task.from / h.kv_heads;
+        if (wanted < tile) {
+            tile = 0;
+            from = 0;
         }
-        r += tokens;
+        while (tile < wanted) : (tile += 1) from += tileLen(rows[from..], rows_max);
+        const tokens = tileLen(rows[from..], rows_max);
+        const range = Range.of(run, index, from);
+        var args = arguments(run, index, task.from % h.kv_heads, from, range, range.to + tokens - 1);
+        args.tokens = tokens;
+        args.window = if (h.slides(index)) h.window else 0;
+        run.model.kernels.attention(&args);
     }
 }
 

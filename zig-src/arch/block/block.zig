@@ -54,9 +54,9 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     run.sync();
     // Between the first and the second barrier nobody reads the flag.
     if (run.member == 0) run.batch.poll();
-    run.matmul(&layer.attn_q.weight, buffers.q); // [n_tokens, heads * head_dim_k]
-    run.matmul(&layer.attn_k.weight, buffers.k); // [n_tokens, kv_heads * head_dim_k]
-    run.matmul(&layer.attn_v.weight, buffers.v); // [n_tokens, kv_heads * head_dim_v]
+    run.matmul(.residual, &layer.attn_q.weight, buffers.q); // [n_tokens, heads * head_dim_k]
+    run.matmul(.residual, &layer.attn_k.weight, buffers.k); // [n_tokens, kv_heads * head_dim_k]
+    run.matmul(.residual, &layer.attn_v.weight, buffers.v); // [n_tokens, kv_heads * head_dim_v]
     run.sync();
     attend.rotateAndStore(run, layer, index);
     run.sync();
@@ -66,7 +66,7 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     const width = h.heads * h.head_dim_v;
     for (share.from..share.to) |r| run.prepare(run.row(buffers.attn, width, r), r, run.batch.len, &.{&layer.attn_output.weight});
     run.sync();
-    run.matmul(&layer.attn_output.weight, buffers.projected); // [n_tokens, embd]
+    run.matmul(.residual, &layer.attn_output.weight, buffers.projected); // [n_tokens, embd]
     run.sync();
     addToResidual(run, layer.attn_output.bias, layer.post_attention_norm);
     run.observe(.attn_out, index, buffers.projected);
@@ -75,34 +75,50 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
 /// x += down(act(gate(norm(x))) * up(norm(x)))
 pub fn gatedMlp(run: *Run, layer: *const Layer, index: usize) void {
     const buffers = run.buffers;
-    const h = &run.model.hyper;
-    const k = run.model.kernels;
     normalise(run, layer.ffn_norm, &.{ &layer.ffn_gate.weight, &layer.ffn_up.weight });
     run.sync();
-    // A member activates and prepares what it has computed itself, without waiting for the others.
-    const panels = run.pairs(&layer.ffn_gate.weight);
-    run.matmulPanels(.residual, &layer.ffn_gate.weight, buffers.gate, panels); // [n_tokens, ff]
-    run.matmulPanels(.residual, &layer.ffn_up.weight, buffers.up, panels); // [n_tokens, ff]
-    const from = @min(panels.from * kernel.panel_rows, h.ff);
-    const to = @min(panels.to * kernel.panel_rows, h.ff);
-    if (from < to) for (0..run.batch.len) |r| {
-        const row = run.row(buffers.gate, h.ff, r);
-        const gate = row[from..to];
-        const up = run.row(buffers.up, h.ff, r)[from..to];
-        if (layer.ffn_gate.bias) |bias| k.add(gate.ptr, bias[from..].ptr, gate.len);
-        if (layer.ffn_up.bias) |bias| k.add(up.ptr, bias[from..].ptr, gate.len);
-        switch (h.activation) {
-            .silu => k.silu_mul(gate.ptr, up.ptr, gate.len, gate.ptr),
-            .gelu => k.gelu_mul(gate.ptr, up.ptr, gate.len, gate.ptr),
-        }
-        run.preparePart(.hidden, row, .{ .from = from, .to = to }, r, run.batch.len, &.{&layer.ffn_down.weight});
-    };
+    gateUp(run, layer); // buffers.gate, buffers.up [n_tokens, ff]
     run.sync();
-    run.matmulPanels(.hidden, &layer.ffn_down.weight, buffers.projected, run.split(layer.ffn_down.weight.panelCount())); // [n_tokens, embd]
+    run.matmul(.hidden, &layer.ffn_down.weight, buffers.projected); // [n_tokens, embd]
     run.sync();
     addToResidual(run, layer.ffn_down.bias, layer.post_ffw_norm);
     run.observe(.mlp_out, index, buffers.projected);
     run.observe(.resid_post, index, buffers.x);
+}
+
+/// Activations of the down projection. Who has computed a piece activates and prepares it too, without
+/// waiting for the others; a task is two panels, whose 32 outputs are prepared together.
+fn gateUp(run: *Run, layer: *const Layer) void {
+    const buffers = run.buffers;
+    const h = &run.model.hyper;
+    const k = run.model.kernels;
+    const weight = &layer.ffn_gate.weight;
+    const blocks: Run.Blocks = .of(run, weight, run.batch.len);
+    var tasks = run.panelTasks(weight, blocks);
+    tasks.piece = (tasks.piece + 1) / 2;
+    tasks.total = (tasks.total + 1) / 2;
+    var pieces = run.dealOut(tasks);
+    while (pieces.next()) |pair| {
+        if (run.batch.unwanted()) return;
+        const piece: Run.Piece = .{ .round = pair.round, .from = 2 * pair.from, .to = @min(2 * pair.to, weight.panelCount()) };
+        run.multiply(.residual, weight, buffers.gate, blocks, piece);
+        run.multiply(.residual, &layer.ffn_up.weight, buffers.up, blocks, piece);
+        const from = piece.from * kernel.panel_rows;
+        const to = @min(piece.to * kernel.panel_rows, h.ff);
+        const rows = blocks.share(piece.round);
+        for (rows.from..rows.to) |r| {
+            const row = run.row(buffers.gate, h.ff, r);
+            const gate = row[from..to];
+            const up = run.row(buffers.up, h.ff, r)[from..to];
+            if (layer.ffn_gate.bias) |bias| k.add(gate.ptr, bias[from..].ptr, gate.len);
+            if (layer.ffn_up.bias) |bias| k.add(up.ptr, bias[from..].ptr, gate.len);
+            switch (h.activation) {
+                .silu => k.silu_mul(gate.ptr, up.ptr, gate.len, gate.ptr),
+                .gelu => k.gelu_mul(gate.ptr, up.ptr, gate.len, gate.ptr),
+            }
+            run.preparePart(.hidden, row, .{ .from = from, .to = to }, r, run.batch.len, &.{&layer.ffn_down.weight});
+        }
+    }
 }
 
 /// The logits of chosen rows: cap(output(norm(x))). `chosen` are row numbers of the last batch.

@@ -83,7 +83,10 @@ const Case = struct {
             .token = t,
             .n_tokens = n_tokens,
         });
-        table.matmul(&.{
+        // In blocks of tokens as small as they may be.
+        const step = table.block_tokens(@backingInt(case.format), @backingInt(case.precision), case.cols, 1);
+        var block: usize = 0;
+        while (block < n_tokens) : (block += step) table.matmul(&.{
             .format = @backingInt(case.format),
             .precision = @backingInt(case.precision),
             .panels = case.panels.ptr,
@@ -94,6 +97,8 @@ const Case = struct {
             .acts = case.acts.ptr,
             .act_stride = case.act_stride,
             .n_tokens = n_tokens,
+            .token_from = block,
+            .token_to = @min(block + step, n_tokens),
             .out = out[token * case.rows ..].ptr,
             .out_stride = case.rows,
         });

@@ -66,7 +66,6 @@ fn rows(comptime class: Class, args: *const table.MatmulArgs, panel: usize, part
     const units = args.cols / layout.unit;
     var buffer: [chunk_units]Unit(class) align(64) = undefined;
     var sums: [tokens_max]Vf = undefined;
-    @memset(sums[0..tokens], @splat(0));
     var from: usize = 0;
     while (from < units) : (from += chunk_units) {
         const chunk = buffer[0..@min(chunk_units, units - from)];
@@ -96,17 +95,26 @@ fn multiply(comptime class: Class, args: *const table.MatmulArgs, chunk: []const
         var lane: usize = 0;
         inline for (tiles) |n_tokens| {
             while (row.width - lane >= n_tokens) : (lane += n_tokens) {
-                tile(class, n_tokens, chunk, acts + lane, row.width, sums[base + lane ..][0..n_tokens]);
+                tile(class, n_tokens, chunk, acts + lane, row.width, from == 0, sums[base + lane ..][0..n_tokens]);
             }
         }
     }
 }
 
-fn tile(comptime class: Class, comptime n_tokens: usize, chunk: []const Unit(class), acts: [*]const Act, width: usize, result: *[n_tokens]Vf) void {
+/// Adds a chunk to sums that were begun, or begins them.
+fn tile(
+    comptime class: Class,
+    comptime n_tokens: usize,
+    chunk: []const Unit(class),
+    acts: [*]const Act,
+    width: usize,
+    begin: bool,
+    result: *[n_tokens]Vf,
+) void {
     const zero = comptime dot.zeroOfMany(class.zero);
     const set = @min(abreast, n_tokens);
     comptime std.debug.assert(n_tokens % set == 0);
-    var sums: [n_tokens]Vf = result.*;
+    var sums: [n_tokens]Vf = if (begin) @splat(@splat(0)) else result.*;
     var of_unit = acts;
     for (chunk) |*unit| {
         inline for (0..n_tokens / set) |s| {

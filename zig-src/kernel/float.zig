@@ -104,7 +104,6 @@ fn Weights(comptime format: table.KvFormat) type {
             const args = self.args;
             var buffer: [chunk_cols]Columns align(64) = undefined;
             var sums: [blocked.tokens_max]Columns = undefined;
-            @memset(sums[0..tokens], @splat(@splat(0)));
             var from: usize = 0;
             while (from < args.cols) : (from += chunk_cols) {
                 const chunk = buffer[0..@min(chunk_cols, args.cols - from)];
@@ -118,7 +117,7 @@ fn Weights(comptime format: table.KvFormat) type {
                     var lane: usize = 0;
                     inline for (blocked.tiles) |n_tokens| {
                         while (row.width - lane >= n_tokens) : (lane += n_tokens) {
-                            multiply(Columns, n_tokens, chunk, x + lane, row.width, sums[base + lane ..][0..n_tokens]);
+                            multiply(Columns, n_tokens, chunk, x + lane, row.width, from == 0, sums[base + lane ..][0..n_tokens]);
                         }
                     }
                 }
@@ -128,8 +127,17 @@ fn Weights(comptime format: table.KvFormat) type {
     };
 }
 
-fn multiply(comptime Columns: type, comptime n_tokens: usize, chunk: []const Columns, x: [*]const f32, width: usize, result: *[n_tokens]Columns) void {
-    var sums: [n_tokens]Columns = result.*;
+/// Adds a chunk to sums that were begun, or begins them.
+fn multiply(
+    comptime Columns: type,
+    comptime n_tokens: usize,
+    chunk: []const Columns,
+    x: [*]const f32,
+    width: usize,
+    begin: bool,
+    result: *[n_tokens]Columns,
+) void {
+    var sums: [n_tokens]Columns = if (begin) @splat(@splat(@splat(0))) else result.*;
     var of_col = x;
     for (chunk) |*columns| {
         inline for (&sums, 0..) |*of_token, t| {

@@ -271,7 +271,15 @@ async function measureVariant(
   };
   const fresh = find();
   const { threads, cpuVariant } = fresh;
-  const patience: Patience = { rounds: plan.rounds, seconds: plan.seconds, signal: plan.signal };
+  let last = { found: fresh, at: performance.now() };
+  const findLimits = () => {
+    if (performance.now() - last.at > freshMs) last = { found: find(), at: performance.now() };
+    seen.push(last.found);
+    return last.found;
+  };
+  const seen: MachineLimits[] = [];
+  const { rounds, seconds, signal } = plan;
+  const patience: Patience = { rounds, seconds, signal, pause: () => void findLimits() };
   const repacks = format === "F16" ? [true] : fit.repacked ? [true, false] : [false];
   await using pair = new Pair(ourStarter(path, threads, cpuVariant, say), fit.both, patience);
   const prebuilt = (repack: boolean) => peerStarter(path, threads, cpuVariant, repack, say);
@@ -294,12 +302,12 @@ async function measureVariant(
   const native = plan.peers.includes("native") && !forced
     ? await choosePeer(pair, nativePeerName, nativeOne, repacks)
     : undefined;
-  let last = { found: fresh, at: performance.now() };
-  const findLimits = () => {
-    if (performance.now() - last.at > freshMs) last = { found: find(), at: performance.now() };
-    return last.found;
+  // All that is found while a row is measured.
+  const during = () => {
+    findLimits();
+    return seen.splice(0);
   };
-  await measureSubject(subject, native, findLimits, list, listener, add);
+  await measureSubject(subject, native, during, list, listener, add);
 }
 
 /** Which engines fit: ours, both at once, and both with a second copy of the peer's weights. */
@@ -329,8 +337,11 @@ function better(a: MachineLimits | undefined, b: MachineLimits): MachineLimits {
 /** Workloads that every peer's driver knows. */
 const loops: readonly Workload[] = ["prefill", "decode", "batch", "chat", "depth"];
 
-/** The limit by what was found before and after the row: neighbours may have slowed one of them. */
-export function adjusted(row: Row, before: MachineLimits, after: MachineLimits): Row {
+/**
+ * The limit by the best that was found before, between and after the row's rounds: neighbours may have
+ * slowed some of them.
+ */
+export function adjusted(row: Row, before: MachineLimits, others: readonly MachineLimits[]): Row {
   if (row.limit === undefined) return row;
   const rates: Record<string, (limits: MachineLimits) => number> = {
     "read bandwidth": (limits) => limits.readBytes,
@@ -341,7 +352,7 @@ export function adjusted(row: Row, before: MachineLimits, after: MachineLimits):
   const rate = rates[row.limit.of];
   if (rate === undefined) return row;
   // A time falls where the rate rises.
-  const rise = Math.max(1, rate(after) / rate(before));
+  const rise = Math.max(1, ...others.map((found) => rate(found) / rate(before)));
   const value = row.unit === "ms" ? row.limit.value / rise : row.limit.value * rise;
   return { ...row, limit: { ...row.limit, value } };
 }
@@ -349,7 +360,7 @@ export function adjusted(row: Row, before: MachineLimits, after: MachineLimits):
 async function measureSubject(
   subject: Subject,
   native: PeerChoice | undefined,
-  findLimits: () => MachineLimits,
+  during: () => MachineLimits[],
   list: readonly Workload[],
   listener: Listener,
   add: (row: Row) => void,
@@ -359,9 +370,9 @@ async function measureSubject(
   const one = async (workload: Workload, measure: (subject: Subject) => Promise<Row>) => {
     listener.say(`${model} ${format} ${variant}: ${workload}`);
     const of = { model, format, variant };
-    const before = findLimits();
+    const before = during().at(-1) ?? subject.limits;
     let row = await attempt(workload, of, () => measure({ ...subject, limits: before }));
-    row = adjusted(row, before, findLimits());
+    row = adjusted(row, before, during());
     if (workload === "prefill") prefillRate = row.ours?.median;
     if (native !== undefined && row.ours !== undefined && loops.includes(workload)) {
       listener.say(`${model} ${format} ${variant}: ${workload}, native peer`);
@@ -372,11 +383,11 @@ async function measureSubject(
   };
   const many = async (workload: Workload, measure: (subject: Subject) => Promise<Row[]>) => {
     listener.say(`${model} ${format} ${variant}: ${workload}`);
-    const before = findLimits();
+    const before = during().at(-1) ?? subject.limits;
     try {
       const rows = await measure({ ...subject, limits: before });
-      const after = findLimits();
-      for (const row of rows) add(adjusted(row, before, after));
+      const others = during();
+      for (const row of rows) add(adjusted(row, before, others));
     } catch (error) {
       add(await attempt(workload, { model, format, variant }, () => Promise.reject(error)));
     }

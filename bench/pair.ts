@@ -36,6 +36,8 @@ export interface Patience {
   /** A row whose rounds take longer gets fewer of them, but one. */
   readonly seconds: number;
   readonly signal: AbortSignal;
+  /** Called before each round, outside of what is measured. */
+  readonly pause?: () => void;
 }
 
 export class Pair implements AsyncDisposable {
@@ -98,9 +100,10 @@ export class Pair implements AsyncDisposable {
       readonly rounds: number[][];
     }[],
   ): Promise<void> {
-    const { rounds, seconds, signal } = this.#patience;
+    const { rounds, seconds, signal, pause } = this.#patience;
     let count = rounds;
     for (let i = 0; i <= count; i++) {
+      pause?.();
       const begun = performance.now();
       for (const side of sides) {
         signal.throwIfAborted();

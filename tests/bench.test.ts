@@ -228,10 +228,11 @@ reports("shares, ratios and verdicts", () => {
 
 reports("a limit is the better of those before and after the row", () => {
   const faster = { ...limits, readBytes: 1.5 * limits.readBytes, int8Ops: 1 };
-  assert.is(adjusted(decodeRow, limits, faster).limit?.value, 99);
-  assert.is(adjusted(decodeRow, faster, limits).limit?.value, 66);
-  assert.is(adjusted({ ...decodeRow, unit: "ms" }, limits, faster).limit?.value, 44);
-  assert.is(adjusted(memoryRow, limits, faster), memoryRow);
+  assert.is(adjusted(decodeRow, limits, [faster]).limit?.value, 99);
+  assert.is(adjusted(decodeRow, faster, [limits]).limit?.value, 66);
+  assert.is(adjusted(decodeRow, limits, [limits, faster, limits]).limit?.value, 99);
+  assert.is(adjusted({ ...decodeRow, unit: "ms" }, limits, [faster]).limit?.value, 44);
+  assert.is(adjusted(memoryRow, limits, [faster]), memoryRow);
 });
 
 reports("cells say what the row says", () => {

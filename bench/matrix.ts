@@ -338,8 +338,8 @@ function better(a: MachineLimits | undefined, b: MachineLimits): MachineLimits {
 const loops: readonly Workload[] = ["prefill", "decode", "batch", "chat", "depth"];
 
 /**
- * The limit by the best that was found before, between and after the row's rounds: neighbours may have
- * slowed some of them.
+ * The limit by the mean of what was found before, between and after the row's rounds: neighbours slow
+ * some looks as they slow some rounds.
  */
 export function adjusted(row: Row, before: MachineLimits, others: readonly MachineLimits[]): Row {
   if (row.limit === undefined) return row;
@@ -352,7 +352,8 @@ export function adjusted(row: Row, before: MachineLimits, others: readonly Machi
   const rate = rates[row.limit.of];
   if (rate === undefined) return row;
   // A time falls where the rate rises.
-  const rise = Math.max(1, ...others.map((found) => rate(found) / rate(before)));
+  const looks = [before, ...others].map(rate);
+  const rise = looks.reduce((sum, look) => sum + look) / looks.length / rate(before);
   const value = row.unit === "ms" ? row.limit.value / rise : row.limit.value * rise;
   return { ...row, limit: { ...row.limit, value } };
 }

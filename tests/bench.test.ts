@@ -29,7 +29,7 @@ import {
 } from "../bench/shapes.ts";
 import { rates, sameInAll, spread } from "../bench/statistics.ts";
 import { decodeTarget, depthTarget, prefillTarget } from "../bench/targets.ts";
-import { loadModel } from "../mod.ts";
+import { loadModel, type MachineLimits } from "../mod.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vitrine-bench-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
@@ -226,12 +226,15 @@ reports("shares, ratios and verdicts", () => {
   assert.equal(depthTarget("q8_0"), { share: 0.8, ratio: 5 });
 });
 
-reports("a limit is the better of those before and after the row", () => {
-  const faster = { ...limits, readBytes: 1.5 * limits.readBytes, int8Ops: 1 };
-  assert.is(adjusted(decodeRow, limits, [faster]).limit?.value, 99);
-  assert.is(adjusted(decodeRow, faster, [limits]).limit?.value, 66);
-  assert.is(adjusted(decodeRow, limits, [limits, faster, limits]).limit?.value, 99);
-  assert.is(adjusted({ ...decodeRow, unit: "ms" }, limits, [faster]).limit?.value, 44);
+reports("a limit is the mean of what was found around the row's rounds", () => {
+  const faster = { ...limits, readBytes: 3 * limits.readBytes, int8Ops: 1 };
+  const found = (before: MachineLimits, others: MachineLimits[], row: Row = decodeRow) =>
+    Math.round(adjusted(row, before, others).limit?.value ?? NaN);
+  assert.is(found(limits, []), 66);
+  assert.is(found(limits, [faster]), 132);
+  assert.is(found(limits, [limits, faster, faster]), 132);
+  assert.is(found(faster, [limits]), 44);
+  assert.is(found(limits, [faster], { ...decodeRow, unit: "ms" }), 33);
   assert.is(adjusted(memoryRow, limits, [faster]), memoryRow);
 });
 

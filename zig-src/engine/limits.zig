@@ -3,8 +3,9 @@
 //! a share of one of these, and they are measured rather than looked up: a virtual machine says
 //! little about its processor and nothing about its neighbours.
 //!
-//! Each figure is the best of some passes of `kernel/limits.zig`, because a limit is what can be
-//! reached; whatever else runs on the machine only lowers a pass.
+//! Each figure is the median of some passes of `kernel/limits.zig`: what else runs on the machine slows
+//! passes as it slows the engine, and the best of them would be a limit of moments that nothing longer
+//! can reach.
 
 const std = @import("std");
 const backend = @import("../backend.zig");
@@ -47,13 +48,13 @@ comptime {
     std.debug.assert(kinds.len == std.meta.fieldNames(kernel.LimitKind).len);
 }
 
-const passes = 5;
+const passes = 9;
 /// Of one pass of arithmetic.
 const arithmetic_ns = 15 * std.time.ns_per_ms;
 /// Between two looks at the clock; a few hundred microseconds at most.
 const arithmetic_turns = 10_000;
 
-/// Takes about a second.
+/// Takes a second or two.
 pub fn measure(options: Options, diag: *Diagnostic) Error!Limits {
     if (options.threads > team_module.members_max) {
         diag.set("expected at most {d} threads, found {d}", .{ team_module.members_max, options.threads });
@@ -77,7 +78,7 @@ pub fn measure(options: Options, diag: *Diagnostic) Error!Limits {
 
     var job: Job = .{ .team = team, .kernels = kernels, .members = threads, .memory = buffer };
     team.run(threads, &job, Job.run);
-    return .{ .threads = threads, .variant = std.mem.span(kernels.variant), .bytes = bytes, .rates = job.best };
+    return .{ .threads = threads, .variant = std.mem.span(kernels.variant), .bytes = bytes, .rates = job.medians() };
 }
 
 fn defaultBytes() u64 {
@@ -93,21 +94,21 @@ const Job = struct {
     /// Of the members, in the running pass.
     done: [team_module.members_max]f64 = undefined,
     seconds: [team_module.members_max]f64 = undefined,
-    best: [kinds.len]f64 = @splat(0),
+    rates: [kinds.len][passes]f64 = @splat(@splat(0)),
 
     fn run(job: *Job, member: u32) void {
         const part = job.memory.len / job.members;
         const own = job.memory[member * part ..][0..part];
         // Pages belong to the processor that touches them first, and must not all be the zero page.
         @memset(own, 1);
-        for (0..passes) |_| {
+        for (0..passes) |number| {
             for (kinds) |kind| {
                 job.team.barrier();
                 const begun = nowNs();
                 job.done[member] = job.pass(kind, own, begun);
                 job.seconds[member] = @as(f64, @floatFromInt(nowNs() - begun)) / std.time.ns_per_s;
                 job.team.barrier();
-                if (member == 0) job.add(kind);
+                if (member == 0) job.add(kind, number);
             }
         }
     }
@@ -129,15 +130,23 @@ const Job = struct {
 
     /// The work of all members over the time of the slowest. The others have at most begun the next
     /// pass's barrier, which waits for this member.
-    fn add(job: *Job, kind: kernel.LimitKind) void {
+    fn add(job: *Job, kind: kernel.LimitKind, number: usize) void {
         var done: f64 = 0;
         var seconds: f64 = 0;
         for (job.done[0..job.members], job.seconds[0..job.members]) |amount, time| {
             done += amount;
             seconds = @max(seconds, time);
         }
-        const best = &job.best[@backingInt(kind)];
-        if (seconds > 0) best.* = @max(best.*, done / seconds);
+        if (seconds > 0) job.rates[@backingInt(kind)][number] = done / seconds;
+    }
+
+    fn medians(job: *Job) [kinds.len]f64 {
+        var out: [kinds.len]f64 = undefined;
+        for (&out, &job.rates) |*median, *rates| {
+            std.mem.sort(f64, rates, {}, std.sort.asc(f64));
+            median.* = rates[passes / 2];
+        }
+        return out;
     }
 };
 

@@ -1,7 +1,7 @@
 //! The KV cache: keys and values of all past tokens, in pages of a fixed number of positions.
-//! One `Pool` holds the pages; a `Sequence` is a table of page references. All memory is allocated
-//! when the pool is created: appending a token takes a page from the free list and allocates
-//! nothing.
+//! One `Pool` holds the pages; a `Sequence` is a table of page references. Memory is allocated when
+//! a sequence is made: appending a token takes a free page and allocates nothing. A fork copies the
+//! table, and pages are copied when one of their holders is about to write (copy on write).
 //!
 //! A page holds `page_len` positions of every layer:
 //!   page:  [layer]{ keys [kv head], values [kv head] }
@@ -14,6 +14,8 @@ const std = @import("std");
 const kernel = @import("kernel.zig");
 const system_memory = @import("memory.zig");
 const Diagnostic = @import("diagnostic.zig").Diagnostic;
+
+const io = std.Io.Threaded.global_single_threaded.io();
 
 /// The registry of storage formats.
 pub const formats = .{
@@ -105,111 +107,290 @@ pub const Layout = struct {
     }
 };
 
-pub const Error = error{ OutOfMemory, OutOfPages };
+pub const Error = error{OutOfMemory};
 
-pub const Pool = struct {
-    layout: Layout,
-    /// All pages, one after the other.
+/// One page of a pool.
+pub const Page = struct {
+    memory: [*]u8,
+    /// Tables that name the page; 0: it is free.
+    holders: u32 = 0,
+    segment: *Segment,
+    /// The next free page of its segment.
+    next: ?*Page = null,
+};
+
+/// Pages that were made together, one after the other in memory.
+const Segment = struct {
     memory: []align(std.heap.page_size_min) u8,
-    /// A stack of the numbers of free pages.
-    free: []u32,
-    free_len: usize,
+    pages: []Page,
+    free: ?*Page,
+    used: usize = 0,
+};
 
-    pub fn init(gpa: std.mem.Allocator, layout: Layout, pages: u32, diag: *Diagnostic) Error!Pool {
-        const size = std.math.mul(u64, layout.pageBytes(), pages) catch return tooLarge(layout, pages, diag);
-        const len = std.math.cast(usize, size) orelse return tooLarge(layout, pages, diag);
-        const free = try gpa.alloc(u32, pages);
-        errdefer gpa.free(free);
-        // The system gives zeroed pages on first use, by the thread that uses them first.
-        const memory = system_memory.alloc(len, .huge) catch return tooLarge(layout, pages, diag);
-        for (free, 0..) |*page, i| page.* = @intCast(pages - 1 - i);
-        return .{ .layout = layout, .memory = memory, .free = free, .free_len = pages };
+/// The pages of a family of sequences. It lives as long as somebody holds it, and promises each
+/// sequence as many pages as its table names at most: so a page is there whenever a sequence needs
+/// one. What is promised and never touched takes no memory. Any thread may call.
+pub const Pool = struct {
+    gpa: std.mem.Allocator,
+    layout: Layout,
+    mutex: std.Io.Mutex = .init,
+    /// Sequences, and whoever made the pool.
+    users: usize = 1,
+    /// Pages that have been promised.
+    promised: usize = 0,
+    total: usize = 0,
+    used: usize = 0,
+    /// The oldest first: pages are taken there, so that the newest become free again.
+    segments: std.ArrayList(*Segment) = .empty,
+
+    /// An empty pool; pair with `release`.
+    pub fn create(gpa: std.mem.Allocator, layout: Layout) Error!*Pool {
+        const pool = try gpa.create(Pool);
+        pool.* = .{ .gpa = gpa, .layout = layout };
+        return pool;
     }
 
-    fn tooLarge(layout: Layout, pages: u32, diag: *Diagnostic) Error {
-        diag.set("expected memory for a KV cache of {d} pages of {d} bytes, found that the system has not that much", .{
-            pages, layout.pageBytes(),
+    /// The last one who leaves frees.
+    pub fn release(pool: *Pool) void {
+        pool.mutex.lockUncancelable(io);
+        pool.users -= 1;
+        const last = pool.users == 0;
+        pool.mutex.unlock(io);
+        if (!last) return;
+        std.debug.assert(pool.used == 0);
+        std.debug.assert(pool.promised == 0);
+        for (pool.segments.items) |segment| pool.destroySegment(segment);
+        pool.segments.deinit(pool.gpa);
+        pool.gpa.destroy(pool);
+    }
+
+    /// Makes room for `pages` more than are promised, in one piece of memory.
+    pub fn prepare(pool: *Pool, pages: usize, diag: *Diagnostic) Error!void {
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        if (pool.promised + pages <= pool.total) return;
+        const missing = pool.promised + pages - pool.total;
+        const gpa = pool.gpa;
+        errdefer diag.set("expected memory for a KV cache of {d} pages of {d} bytes, found that the system has not that much", .{
+            missing, pool.layout.pageBytes(),
         });
-        return error.OutOfMemory;
+        const size = std.math.mul(u64, pool.layout.pageBytes(), missing) catch return error.OutOfMemory;
+        const len = std.math.cast(usize, size) orelse return error.OutOfMemory;
+        try pool.segments.ensureUnusedCapacity(gpa, 1);
+        const segment = try gpa.create(Segment);
+        errdefer gpa.destroy(segment);
+        const made = try gpa.alloc(Page, missing);
+        errdefer gpa.free(made);
+        // The system gives zeroed pages on first use, by the thread that uses them first.
+        const memory = try system_memory.alloc(len, .huge);
+        const page_bytes: usize = @intCast(pool.layout.pageBytes());
+        for (made, 0..) |*page, i| page.* = .{
+            .memory = memory.ptr + i * page_bytes,
+            .segment = segment,
+            .next = if (i + 1 < made.len) &made[i + 1] else null,
+        };
+        segment.* = .{ .memory = memory, .pages = made, .free = &made[0] };
+        pool.segments.appendAssumeCapacity(segment);
+        pool.total += missing;
     }
 
-    pub fn deinit(pool: *Pool, gpa: std.mem.Allocator) void {
-        system_memory.free(pool.memory);
-        gpa.free(pool.free);
-        pool.* = undefined;
+    /// Gives back what is neither used nor promised.
+    pub fn trim(pool: *Pool) void {
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        var i = pool.segments.items.len;
+        while (i > 0) {
+            i -= 1;
+            const segment = pool.segments.items[i];
+            if (segment.used != 0 or pool.total - segment.pages.len < pool.promised) continue;
+            pool.total -= segment.pages.len;
+            _ = pool.segments.orderedRemove(i);
+            pool.destroySegment(segment);
+        }
     }
 
-    pub fn pageCount(pool: *const Pool) usize {
-        return pool.free.len;
+    fn destroySegment(pool: *Pool, segment: *Segment) void {
+        system_memory.free(segment.memory);
+        pool.gpa.free(segment.pages);
+        pool.gpa.destroy(segment);
     }
 
-    fn take(pool: *Pool) Error!u32 {
-        if (pool.free_len == 0) return error.OutOfPages;
-        pool.free_len -= 1;
-        return pool.free[pool.free_len];
+    /// One more sequence of up to `pages` pages.
+    fn enter(pool: *Pool, pages: usize, diag: *Diagnostic) Error!void {
+        while (true) {
+            try pool.prepare(pages, diag);
+            pool.mutex.lockUncancelable(io);
+            defer pool.mutex.unlock(io);
+            // Another thread may have taken the room meanwhile.
+            if (pool.promised + pages > pool.total) continue;
+            pool.promised += pages;
+            pool.users += 1;
+            return;
+        }
     }
 
-    fn give(pool: *Pool, page: u32) void {
-        std.debug.assert(pool.free_len < pool.free.len);
-        pool.free[pool.free_len] = page;
-        pool.free_len += 1;
+    fn leave(pool: *Pool, pages: usize) void {
+        pool.mutex.lockUncancelable(io);
+        pool.promised -= pages;
+        pool.mutex.unlock(io);
+        pool.trim();
+        pool.release();
+    }
+
+    pub fn pageCount(pool: *Pool) usize {
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        return pool.total;
+    }
+
+    /// Pages that at least one sequence holds.
+    pub fn usedCount(pool: *Pool) usize {
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        return pool.used;
+    }
+
+    /// The mutex is locked. Tables never name more pages than were promised, so there is one.
+    fn take(pool: *Pool) *Page {
+        for (pool.segments.items) |segment| {
+            const page = segment.free orelse continue;
+            segment.free = page.next;
+            segment.used += 1;
+            pool.used += 1;
+            page.holders = 1;
+            return page;
+        }
+        unreachable;
+    }
+
+    /// The mutex is locked.
+    fn give(pool: *Pool, page: *Page) void {
+        std.debug.assert(page.holders != 0);
+        page.holders -= 1;
+        if (page.holders != 0) return;
+        const segment = page.segment;
+        page.next = segment.free;
+        segment.free = page;
+        segment.used -= 1;
+        pool.used -= 1;
     }
 
     /// The keys of one head in one page.
-    pub fn keys(pool: *const Pool, page: u32, layer: usize, kv_head: usize) [*]u8 {
+    pub fn keys(pool: *const Pool, page: *const Page, layer: usize, kv_head: usize) [*]u8 {
         const layout = pool.layout;
-        const offset = page * layout.pageBytes() + layer * layout.layerBytes() + kv_head * layout.keyHeadBytes();
-        return pool.memory.ptr + @as(usize, @intCast(offset));
+        const offset = layer * layout.layerBytes() + kv_head * layout.keyHeadBytes();
+        return page.memory + @as(usize, @intCast(offset));
     }
 
     /// The values of one head in one page.
-    pub fn values(pool: *const Pool, page: u32, layer: usize, kv_head: usize) [*]u8 {
+    pub fn values(pool: *const Pool, page: *const Page, layer: usize, kv_head: usize) [*]u8 {
         const layout = pool.layout;
-        const offset = page * layout.pageBytes() + layer * layout.layerBytes() +
-            layout.kv_heads * layout.keyHeadBytes() + kv_head * layout.valueHeadBytes();
-        return pool.memory.ptr + @as(usize, @intCast(offset));
+        const offset = layer * layout.layerBytes() + layout.kv_heads * layout.keyHeadBytes() +
+            kv_head * layout.valueHeadBytes();
+        return page.memory + @as(usize, @intCast(offset));
     }
 };
 
-/// The pages of one sequence of tokens, in the order of their positions.
+/// Pages of one sequence, and how many of them others hold too.
+pub const PageCounts = struct { held: usize, shared: usize };
+
+/// The pages of one sequence of tokens, in the order of their positions. Forks hold the same pages;
+/// one that several hold is never written to: `reserve` copies it first. One thread at a time.
 pub const Sequence = struct {
     pool: *Pool,
-    table: []u32,
+    table: []*Page,
     pages: u32 = 0,
     /// Positions that hold keys and values.
     len: u32 = 0,
 
-    /// `pool` must outlive the sequence.
-    pub fn init(gpa: std.mem.Allocator, pool: *Pool) Error!Sequence {
-        return .{ .pool = pool, .table = try gpa.alloc(u32, pool.pageCount()) };
+    /// A sequence of up to `pages` pages. The allocator is the pool's.
+    pub fn init(pool: *Pool, pages: usize, diag: *Diagnostic) Error!Sequence {
+        const table = try pool.gpa.alloc(*Page, pages);
+        errdefer pool.gpa.free(table);
+        try pool.enter(pages, diag);
+        return .{ .pool = pool, .table = table };
     }
 
-    pub fn deinit(sequence: *Sequence, gpa: std.mem.Allocator) void {
+    pub fn deinit(sequence: *Sequence) void {
         sequence.truncate(0);
-        gpa.free(sequence.table);
+        const pool = sequence.pool;
+        const pages = sequence.table.len;
+        pool.gpa.free(sequence.table);
+        pool.leave(pages);
         sequence.* = undefined;
     }
 
-    /// Makes sure that positions up to `len` (exclusive) have a page. Takes all pages or none.
-    pub fn reserve(sequence: *Sequence, len: u32) Error!void {
-        const wanted = std.math.divCeil(u32, len, page_len) catch unreachable;
-        if (wanted <= sequence.pages) return;
-        if (wanted > sequence.table.len) return error.OutOfPages;
-        if (wanted - sequence.pages > sequence.pool.free_len) return error.OutOfPages;
-        while (sequence.pages < wanted) : (sequence.pages += 1) {
-            sequence.table[sequence.pages] = sequence.pool.take() catch unreachable;
+    /// A second sequence with the same positions, in the same pages.
+    pub fn fork(sequence: *const Sequence, diag: *Diagnostic) Error!Sequence {
+        const pool = sequence.pool;
+        var result: Sequence = try .init(pool, sequence.table.len, diag);
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        result.len = sequence.len;
+        result.pages = pagesOf(sequence.len);
+        for (result.table[0..result.pages], sequence.table[0..result.pages]) |*to, page| {
+            page.holders += 1;
+            to.* = page;
         }
+        return result;
+    }
+
+    /// Makes sure that positions from the sequence's length up to `len` (exclusive) can be written.
+    pub fn reserve(sequence: *Sequence, len: u32) void {
+        std.debug.assert(len > sequence.len);
+        const wanted = pagesOf(len);
+        std.debug.assert(wanted <= sequence.table.len);
+        if (sequence.len % page_len != 0) sequence.own(sequence.len / page_len);
+        if (wanted <= sequence.pages) return;
+        const pool = sequence.pool;
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        while (sequence.pages < wanted) : (sequence.pages += 1) sequence.table[sequence.pages] = pool.take();
+    }
+
+    /// Copies the page that holds the last position, unless nobody else holds it.
+    fn own(sequence: *Sequence, index: u32) void {
+        const pool = sequence.pool;
+        const shared = sequence.table[index];
+        const copy = blk: {
+            pool.mutex.lockUncancelable(io);
+            defer pool.mutex.unlock(io);
+            if (shared.holders == 1) return;
+            // Of the pages that tables name, one is named twice: the promises leave another.
+            break :blk pool.take();
+        };
+        // Nobody writes to a page that two hold, so the copy needs no lock.
+        const bytes: usize = @intCast(pool.layout.pageBytes());
+        @memcpy(copy.memory[0..bytes], shared.memory[0..bytes]);
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        sequence.table[index] = copy;
+        pool.give(shared);
     }
 
     /// Forgets the positions from `len` on and gives back the pages that no position uses.
     pub fn truncate(sequence: *Sequence, len: u32) void {
         std.debug.assert(len <= sequence.len);
-        const wanted = std.math.divCeil(u32, len, page_len) catch unreachable;
+        const wanted = pagesOf(len);
+        sequence.len = len;
+        if (sequence.pages <= wanted) return;
+        const pool = sequence.pool;
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
         while (sequence.pages > wanted) {
             sequence.pages -= 1;
-            sequence.pool.give(sequence.table[sequence.pages]);
+            pool.give(sequence.table[sequence.pages]);
         }
-        sequence.len = len;
+    }
+
+    /// Any thread may ask, while the sequence grows too.
+    pub fn count(sequence: *const Sequence) PageCounts {
+        const pool = sequence.pool;
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        var shared: usize = 0;
+        for (sequence.table[0..sequence.pages]) |page| shared += @intFromBool(page.holders > 1);
+        return .{ .held = sequence.pages, .shared = shared };
     }
 
     /// What is stored for one position of a head, as floats: as many as the head has values.
@@ -221,6 +402,10 @@ pub const Sequence = struct {
             .value => .{ pool.layout.value_format, pool.values(page, layer, kv_head) },
         };
         kernel.page.read(@fromBackingInt(@backingInt(format)), side, memory, position % page_len, out);
+    }
+
+    fn pagesOf(len: u32) u32 {
+        return std.math.divCeil(u32, len, page_len) catch unreachable;
     }
 };
 
@@ -242,31 +427,32 @@ test "LLaMA-2-7B at 2,048 tokens takes 2 GiB in f32, 1 GiB in f16, 544 MiB in q8
     try std.testing.expectEqual((1 << 30) / 64 * 34, layout.bytes(2048));
 }
 
+const test_layout: Layout = .{
+    .layers = 2,
+    .kv_heads = 3,
+    .head_dim_k = 8,
+    .head_dim_v = 16,
+    .key_format = .f16,
+    .value_format = .f32,
+};
+
 test "pages come from the pool and go back" {
     const gpa = std.testing.allocator;
     var diag: Diagnostic = .{};
-    const layout: Layout = .{
-        .layers = 2,
-        .kv_heads = 3,
-        .head_dim_k = 8,
-        .head_dim_v = 16,
-        .key_format = .f16,
-        .value_format = .f32,
-    };
-    var pool = try Pool.init(gpa, layout, 4, &diag);
-    defer pool.deinit(gpa);
-    var one = try Sequence.init(gpa, &pool);
-    defer one.deinit(gpa);
-    var two = try Sequence.init(gpa, &pool);
-    defer two.deinit(gpa);
+    const layout = test_layout;
+    const pool = try Pool.create(gpa, layout);
+    defer pool.release();
+    var one = try Sequence.init(pool, 2, &diag);
+    defer one.deinit();
+    var two = try Sequence.init(pool, 2, &diag);
+    defer two.deinit();
 
-    try one.reserve(page_len + 1);
+    one.reserve(page_len + 1);
     one.len = page_len + 1;
-    try two.reserve(page_len);
+    two.reserve(page_len);
     two.len = page_len;
-    try std.testing.expectEqual(1, pool.free_len);
-    try std.testing.expectError(error.OutOfPages, two.reserve(3 * page_len));
-    try std.testing.expectEqual(1, pool.free_len);
+    try std.testing.expectEqual(3, pool.usedCount());
+    try std.testing.expectEqual(4, pool.pageCount());
 
     // Every page of every layer and head has bytes of its own.
     var seen: std.AutoHashMapUnmanaged(usize, void) = .empty;
@@ -279,21 +465,115 @@ test "pages come from the pool and go back" {
     }
     try std.testing.expectEqual(3 * layout.pageBytes(), seen.count());
     one.truncate(page_len);
-    try std.testing.expectEqual(2, pool.free_len);
+    try std.testing.expectEqual(2, pool.usedCount());
     one.truncate(0);
-    try std.testing.expectEqual(3, pool.free_len);
+    try std.testing.expectEqual(1, pool.usedCount());
+}
+
+test "forks hold the same pages until one of them writes" {
+    var diag: Diagnostic = .{};
+    const pool = try Pool.create(std.testing.allocator, test_layout);
+    defer pool.release();
+    var parent = try Sequence.init(pool, 8, &diag);
+    parent.reserve(2 * page_len + 3);
+    parent.len = 2 * page_len + 3;
+    var forks: [64]Sequence = undefined;
+    try pool.prepare(forks.len * 8, &diag);
+    try std.testing.expectEqual(2, pool.segments.items.len);
+    for (&forks) |*fork| fork.* = try parent.fork(&diag);
+    try std.testing.expectEqual(3, pool.usedCount());
+    try std.testing.expectEqual(PageCounts{ .held = 3, .shared = 3 }, forks[63].count());
+    for (&forks) |*fork| fork.reserve(fork.len + 1);
+    // The parent is left alone with the page that all have copied.
+    try std.testing.expectEqual(3 + 64, pool.usedCount());
+    try std.testing.expectEqual(PageCounts{ .held = 3, .shared = 2 }, parent.count());
+    const last = parent.table[2];
+    parent.reserve(parent.len + 1);
+    try std.testing.expectEqual(last, parent.table[2]);
+    parent.deinit();
+    for (&forks) |*fork| fork.deinit();
+    try std.testing.expectEqual(0, pool.pageCount());
+}
+
+test "sequences, forks, truncations in any order hold what a simple model holds" {
+    const gpa = std.testing.allocator;
+    const capacity = 5;
+    const Twin = struct { sequence: Sequence, marks: [capacity * page_len]u8 = undefined };
+    var diag: Diagnostic = .{};
+    var prng: std.Random.DefaultPrng = .init(11);
+    const random = prng.random();
+    const pool = try Pool.create(gpa, test_layout);
+    defer pool.release();
+    var twins: std.ArrayList(*Twin) = .empty;
+    defer twins.deinit(gpa);
+    for (0..4000) |round| {
+        const action = if (twins.items.len == 0) 0 else random.uintLessThan(u32, 8);
+        const chosen: usize = if (twins.items.len == 0) 0 else random.uintLessThan(usize, twins.items.len);
+        if (action < 2 and twins.items.len < 12) {
+            const twin = try gpa.create(Twin);
+            if (action == 0) {
+                twin.* = .{ .sequence = try .init(pool, capacity, &diag) };
+            } else twin.* = .{ .sequence = try twins.items[chosen].sequence.fork(&diag), .marks = twins.items[chosen].marks };
+            try twins.append(gpa, twin);
+        } else if (action == 2) {
+            const twin = twins.swapRemove(chosen);
+            twin.sequence.deinit();
+            gpa.destroy(twin);
+        } else if (action == 3) {
+            const sequence = &twins.items[chosen].sequence;
+            sequence.truncate(random.uintAtMost(u32, sequence.len));
+        } else {
+            const twin = twins.items[chosen];
+            const from = twin.sequence.len;
+            const to = @min(capacity * page_len, from + random.uintAtMost(u32, 40));
+            if (from == to) continue;
+            twin.sequence.reserve(to);
+            // A pass that is given up leaves its pages behind.
+            if (action == 4) continue;
+            for (from..to) |i| {
+                twin.marks[i] = @truncate(round);
+                twin.sequence.table[i / page_len].memory[i % page_len] = @truncate(round);
+            }
+            twin.sequence.len = to;
+        }
+        try expectModel(pool, twins.items);
+    }
+    for (twins.items) |twin| {
+        twin.sequence.deinit();
+        gpa.destroy(twin);
+    }
+    try std.testing.expectEqual(0, pool.usedCount());
+    try std.testing.expectEqual(0, pool.pageCount());
+}
+
+fn expectModel(pool: *Pool, twins: anytype) !void {
+    var holders: std.AutoHashMapUnmanaged(*Page, u32) = .empty;
+    defer holders.deinit(std.testing.allocator);
+    for (twins) |twin| {
+        const sequence = &twin.sequence;
+        for (0..sequence.len) |i| {
+            try std.testing.expectEqual(twin.marks[i], sequence.table[i / page_len].memory[i % page_len]);
+        }
+        for (sequence.table[0..sequence.pages]) |page| {
+            const entry = try holders.getOrPutValue(std.testing.allocator, page, 0);
+            entry.value_ptr.* += 1;
+        }
+    }
+    try std.testing.expectEqual(holders.count(), pool.usedCount());
+    var all = holders.iterator();
+    while (all.next()) |entry| try std.testing.expectEqual(entry.value_ptr.*, entry.key_ptr.*.holders);
 }
 
 test "every format file is registered" {
-    const io = std.testing.io;
-    var folder = std.Io.Dir.cwd().openDir(io, "zig-src/cache", .{ .iterate = true }) catch |err| switch (err) {
-        error.FileNotFound => try std.Io.Dir.cwd().openDir(io, "cache", .{ .iterate = true }),
+    const test_io = std.testing.io;
+    var folder = std.Io.Dir.cwd().openDir(test_io, "zig-src/cache", .{ .iterate = true }) catch |err| switch (err) {
+        error.FileNotFound => try std.Io.Dir.cwd().openDir(test_io, "cache", .{ .iterate = true }),
         else => return err,
     };
-    defer folder.close(io);
+    defer folder.close(test_io);
     var files = folder.iterate();
     var count: usize = 0;
-    while (try files.next(io)) |entry| {
+    while (try files.next(test_io)) |entry| {
         if (!std.mem.endsWith(u8, entry.name, ".zig")) continue;
         try std.testing.expect(formatFromName(entry.name[0 .. entry.name.len - 4]) != null);
         count += 1;

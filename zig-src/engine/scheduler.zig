@@ -208,7 +208,7 @@ pub const Scheduler = struct {
         var len = @min(room, job.left(), session.chunk, session.context - session.sequence.len);
         if (job.request.prompt_logprobs) len = @min(len, recordsThatFit(session) - 1);
         std.debug.assert(len != 0);
-        session.sequence.reserve(@intCast(session.sequence.len + len)) catch unreachable; // The pool covers the context.
+        session.sequence.reserve(@intCast(session.sequence.len + len));
         for (0..len) |i| batch.rows[batch.len + i] = .{
             .id = job.pending[job.next + i],
             .position = @intCast(session.sequence.len + i),

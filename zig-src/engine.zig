@@ -30,6 +30,7 @@ test {
     _ = @import("engine/run.zig");
     _ = @import("engine/scheduler.zig");
     _ = @import("engine/session_test.zig");
+    _ = @import("engine/fork_test.zig");
     _ = @import("engine/team.zig");
     _ = @import("engine/weight.zig");
     _ = Model;

@@ -25,8 +25,9 @@ pub fn info(handle: u32, out: ?[*]u8, length: u32) callconv(.c) i32 {
 }
 
 fn fill(self: *SessionObject, out: ?[*]u8, length: u32) errors.Error!void {
-    const pool = &self.session.?.pool;
-    const layout = pool.layout;
+    const sequence = &self.session.?.sequence;
+    const layout = sequence.pool.layout;
+    const pages = sequence.count();
     try buffers.fill(abi.KvInfo{
         .key_format = @backingInt(layout.key_format),
         .value_format = @backingInt(layout.value_format),
@@ -35,7 +36,9 @@ fn fill(self: *SessionObject, out: ?[*]u8, length: u32) errors.Error!void {
         .key_length = layout.head_dim_k,
         .value_length = layout.head_dim_v,
         .page_length = cache.page_len,
-        .page_count = @intCast(pool.pageCount()),
+        .page_count = @intCast(sequence.table.len),
+        .pages_used = @intCast(pages.held),
+        .pages_shared = @intCast(pages.shared),
         .memory_bytes = @floatFromInt(self.session.?.kvBytes()),
     }, out, length, &self.object.diag);
 }

@@ -280,7 +280,7 @@ fn fillInfo(self: *SessionObject, out: ?[*]u8, length: u32) Error!void {
     const failed = !running and session.failure.text().len != 0;
     if (failed) self.object.diag.set("{s}", .{session.failure.text()});
     try buffers.fill(abi.SessionInfo{
-        .context = session.context,
+        .context = session.settings.context,
         .position = session.position(),
         .running = @intFromBool(running),
         .failure = @backingInt(if (failed) abi.Status.numeric else abi.Status.ok),

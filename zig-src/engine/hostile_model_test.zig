@@ -217,7 +217,7 @@ fn generate(shape: tiny_model.Shape, changes: []const Change, failure: *Diagnost
     defer session.destroy();
     var tokens: [90]u32 = undefined;
     for (&tokens, 0..) |*token, i| token.* = @intCast(1 + i % 5);
-    const len = @min(tokens.len, @max(1, session.context - 1));
+    const len = @min(tokens.len, @max(1, session.settings.context - 1));
     try session.start(.{ .tokens = tokens[0..len], .max_tokens = 3, .ignore_eog = true }, &diag);
     session.wait();
     failure.* = session.failure;

@@ -34,6 +34,8 @@ pub const Row = struct {
     /// The length that the sequence may reach (LongRoPE chooses by it).
     context: u32,
     sequence: *cache.Sequence,
+    /// Leading positions whose pages are those of the row before, a row of another sequence.
+    shared: u32 = 0,
 };
 
 /// Consecutive rows of one sequence.
@@ -116,6 +118,8 @@ pub const Buffers = struct {
     page_keys: [][*]const u8, // [members, pages_max]
     page_values: [][*]const u8, // [members, pages_max]
     pages_max: usize,
+    /// Attention over positions that sequences have in common, before each goes on by itself.
+    shared_sums: []kernel.PartSums, // [T, heads]
     /// Attention over parts of the positions of the rows of a small batch, before they are joined.
     part_values: []f32, // [split rows, kernel.parts_max, heads * head_dim_v]
     part_sums: []kernel.PartSums, // [split rows, kernel.parts_max, heads]
@@ -148,6 +152,7 @@ pub const Buffers = struct {
             .page_keys = try arena.alloc([*]const u8, members * pages_max),
             .page_values = try arena.alloc([*]const u8, members * pages_max),
             .pages_max = pages_max,
+            .shared_sums = try arena.alloc(kernel.PartSums, rows * h.heads),
             .part_values = try arena.alloc(f32, split_parts * heads_v),
             .part_sums = try arena.alloc(kernel.PartSums, split_parts * h.heads),
         };
@@ -156,7 +161,7 @@ pub const Buffers = struct {
 
 /// Rows times KV heads, per member, from which on a batch keeps the team busy without a split of the
 /// positions of its rows.
-const attention_tasks_min = 4;
+pub const attention_tasks_min = 4;
 
 /// Most rows of a batch whose positions are split.
 fn splitRows(kv_heads: usize, members: usize) usize {
@@ -219,6 +224,13 @@ pub const Run = struct {
             .keys = run.buffers.page_keys[from..][0..run.buffers.pages_max],
             .values = run.buffers.page_values[from..][0..run.buffers.pages_max],
         };
+    }
+
+    /// The sums of row `r` over positions that it has in common with others: [heads]; the next row's
+    /// follow.
+    pub fn sharedSums(run: *const Run, r: usize) []kernel.PartSums {
+        const heads = run.model.hyper.heads;
+        return run.buffers.shared_sums[r * heads ..][0..heads];
     }
 
     /// Whether the members share out the positions of each row, and not only rows and KV heads.

@@ -97,7 +97,10 @@ pub const Scheduler = struct {
         scheduler.mutex.lockUncancelable(io);
         defer scheduler.mutex.unlock(io);
         session.running.store(true, .release);
-        scheduler.running.appendAssumeCapacity(session);
+        // Beside its family, whose pages are read together.
+        var at = scheduler.running.items.len;
+        while (at > 0 and scheduler.running.items[at - 1].sequence.pool != session.sequence.pool) at -= 1;
+        scheduler.running.insertAssumeCapacity(if (at == 0) scheduler.running.items.len else at, session);
         scheduler.nudged = true;
         scheduler.work.signal(io);
     }
@@ -147,7 +150,7 @@ pub const Scheduler = struct {
             scheduler.wanted_len = 0;
             // Before anything is appended: a shift turns a sequence that decodes into one that reads.
             for (scheduler.running.items) |session| {
-                if (session.job.left() != 0 and session.sequence.len == session.context) shift(session);
+                if (session.job.left() != 0 and session.sequence.len == session.settings.context) shift(session);
             }
             for (scheduler.running.items) |session| {
                 if (session.job.left() == 1) scheduler.append(session, 1);
@@ -205,16 +208,17 @@ pub const Scheduler = struct {
         const batch = &scheduler.batch;
         if (room == 0 or batch.len == batch.rows.len) return;
         if (job.left() == 0 or !hasRoom(session)) return;
-        var len = @min(room, job.left(), session.chunk, session.context - session.sequence.len);
+        var len = @min(room, job.left(), session.settings.chunk, session.settings.context - session.sequence.len);
         if (job.request.prompt_logprobs) len = @min(len, recordsThatFit(session) - 1);
         std.debug.assert(len != 0);
         session.sequence.reserve(@intCast(session.sequence.len + len));
         for (0..len) |i| batch.rows[batch.len + i] = .{
             .id = job.pending[job.next + i],
             .position = @intCast(session.sequence.len + i),
-            .context = session.context,
+            .context = session.settings.context,
             .sequence = &session.sequence,
         };
+        if (batch.len != 0) batch.rows[batch.len].shared = session.sequence.sharedWith(batch.rows[batch.len - 1].sequence);
         scheduler.appendSegment(session, @intCast(len));
         const every = job.wantsEveryRow();
         for (0..len) |i| {
@@ -378,7 +382,7 @@ pub const Scheduler = struct {
     fn sampleNext(scheduler: *Scheduler, session: *Session) ?record.Reason {
         const job = &session.job;
         const position = session.sequence.len;
-        if (position == session.context and session.shift_keep == null) return .context_full;
+        if (position == session.settings.context and session.settings.shift_keep == null) return .context_full;
         const choice = job.chain.?.sample(session.logits, 0, position, &session.failure) catch return .failed;
         const top = session.top[0..job.request.top_logprobs];
         job.chain.?.topLogprobs(session.logits, top);
@@ -463,7 +467,7 @@ fn hasRoom(session: *Session) bool {
 /// Drops the older half of the tokens behind the kept ones; the younger half is pending again.
 fn shift(session: *Session) void {
     const job = &session.job;
-    const keep = session.shift_keep.?;
+    const keep = session.settings.shift_keep.?;
     const others = session.sequence.len - keep;
     const dropped = (others + 1) / 2;
     const survivors = session.tokens[keep + dropped .. session.sequence.len];

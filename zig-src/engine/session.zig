@@ -116,13 +116,17 @@ pub const TakeResult = struct {
     done: bool,
 };
 
-pub const Session = struct {
-    gpa: std.mem.Allocator,
-    model: *Model,
+/// Checked options, as far as they last.
+pub const Settings = struct {
     context: u32,
     chunk: u32,
     shift_keep: ?u32,
-    pool: cache.Pool,
+};
+
+pub const Session = struct {
+    gpa: std.mem.Allocator,
+    model: *Model,
+    settings: Settings,
     sequence: cache.Sequence,
     tokens: []u32, // [context], those with keys and values
     /// Sampled, not yet evaluated.
@@ -163,16 +167,54 @@ pub const Session = struct {
         errdefer if (diag.text().len == 0) {
             diag.set("expected memory for a session of {d} positions, found that the system has not that much", .{context});
         };
-        const gpa = model.gpa;
-        const session = try gpa.create(Session);
-        errdefer gpa.destroy(session);
         const layout = model.cacheLayout(options.key_format, options.value_format);
         try expectWholeUnits("keys", layout.key_format, layout.head_dim_k, diag);
         try expectWholeUnits("values", layout.value_format, layout.head_dim_v, diag);
         const pages = std.math.divCeil(u32, context, cache.page_len) catch unreachable;
-        var pool = try cache.Pool.init(gpa, layout, pages, diag);
-        errdefer pool.deinit(gpa);
-        const tokens = try gpa.alloc(u32, context);
+        const pool = try cache.Pool.create(model.gpa, layout);
+        // Its sequences hold the pool.
+        defer pool.release();
+        var sequence = try cache.Sequence.init(pool, pages, diag);
+        errdefer sequence.deinit();
+        return try make(model, .{
+            .context = context,
+            .chunk = if (options.chunk == 0) model.options.batch_rows else @min(options.chunk, model.options.batch_rows),
+            .shift_keep = if (options.shift_keep < 0) null else @intCast(options.shift_keep),
+        }, sequence, diag);
+    }
+
+    /// Makes sessions that go on from here, each by itself: the same options, tokens and logits, and
+    /// the same pages of the cache, of which one is copied when it is written to. All or none.
+    pub fn fork(session: *const Session, forks: []*Session, diag: *Diagnostic) Error!void {
+        try session.expectIdle(diag);
+        errdefer if (diag.text().len == 0) {
+            diag.set("expected memory for {d} forks of a session, found that the system has not that much", .{forks.len});
+        };
+        const pool = session.sequence.pool;
+        try pool.prepare(session.sequence.table.len * forks.len, diag);
+        errdefer pool.trim();
+        var made: usize = 0;
+        errdefer for (forks[0..made]) |other| other.destroy();
+        while (made < forks.len) : (made += 1) forks[made] = try session.forkOne(diag);
+    }
+
+    fn forkOne(session: *const Session, diag: *Diagnostic) Error!*Session {
+        var sequence = try session.sequence.fork(diag);
+        errdefer sequence.deinit();
+        const other = try make(session.model, session.settings, sequence, diag);
+        @memcpy(other.tokens[0..sequence.len], session.tokens[0..sequence.len]);
+        other.carry = session.carry;
+        other.logits_valid = session.logits_valid;
+        if (session.logits_valid) @memcpy(other.logits, session.logits);
+        return other;
+    }
+
+    /// Takes over the sequence if it succeeds.
+    fn make(model: *Model, settings: Settings, sequence: cache.Sequence, diag: *Diagnostic) Error!*Session {
+        const gpa = model.gpa;
+        const session = try gpa.create(Session);
+        errdefer gpa.destroy(session);
+        const tokens = try gpa.alloc(u32, settings.context);
         errdefer gpa.free(tokens);
         const logits = try gpa.alloc(f32, model.vocab());
         errdefer gpa.free(logits);
@@ -188,23 +230,18 @@ pub const Session = struct {
         errdefer gpa.free(text);
         var ring = try Ring.init(gpa, @max(ring_bytes_min, 4 * record.bytesMax(top_logprobs_max, text_bytes)));
         errdefer ring.deinit(gpa);
+        try model.scheduler.enlist();
         session.* = .{
             .gpa = gpa,
             .model = model,
-            .context = context,
-            .chunk = if (options.chunk == 0) model.options.batch_rows else @min(options.chunk, model.options.batch_rows),
-            .shift_keep = if (options.shift_keep < 0) null else @intCast(options.shift_keep),
-            .pool = pool,
-            .sequence = undefined,
+            .settings = settings,
+            .sequence = sequence,
             .tokens = tokens,
             .logits = logits,
             .top = top,
             .text = text,
             .ring = ring,
         };
-        session.sequence = try cache.Sequence.init(gpa, &session.pool);
-        errdefer session.sequence.deinit(gpa);
-        try model.scheduler.enlist();
         _ = model.sessions.fetchAdd(1, .acq_rel);
         return session;
     }
@@ -225,8 +262,7 @@ pub const Session = struct {
         const gpa = session.gpa;
         const model = session.model;
         model.scheduler.discharge();
-        session.sequence.deinit(gpa);
-        session.pool.deinit(gpa);
+        session.sequence.deinit();
         session.ring.deinit(gpa);
         gpa.free(session.all_logits);
         gpa.free(session.tokens);
@@ -249,16 +285,16 @@ pub const Session = struct {
             diag.set("expected top_logprobs up to {d}, found {d}", .{ @min(top_logprobs_max, vocab), request.top_logprobs });
             return error.BadOption;
         }
-        if ((request.prompt_logprobs or request.all_logits) and session.shift_keep != null) {
+        if ((request.prompt_logprobs or request.all_logits) and session.settings.shift_keep != null) {
             diag.set("expected a session without context shift for prompt_logprobs and all_logits, found one with shift_keep", .{});
             return error.BadOption;
         }
         const lead = try session.prepareLead(request, diag);
-        const room = session.context - (session.sequence.len - @intFromBool(lead != null and session.carry == null));
+        const room = session.settings.context - (session.sequence.len - @intFromBool(lead != null and session.carry == null));
         const total = request.tokens.len + @intFromBool(lead != null);
-        if (total > room and session.shift_keep == null) {
+        if (total > room and session.settings.shift_keep == null) {
             diag.set("expected at most {d} more tokens in a context of {d}, found {d}; " ++
-                "create the session with a larger context, truncate it, or let it shift", .{ room, session.context, total });
+                "create the session with a larger context, truncate it, or let it shift", .{ room, session.settings.context, total });
             return error.ContextFull;
         }
         try session.begin(request, lead, diag);
@@ -283,7 +319,7 @@ pub const Session = struct {
         const gpa = session.gpa;
         const total = request.tokens.len + @intFromBool(lead != null);
         // A shift puts the surviving tokens in front again; one more place is for a sampled token.
-        const capacity = total + 1 + if (session.shift_keep != null) session.context else 0;
+        const capacity = total + 1 + if (session.settings.shift_keep != null) session.settings.context else 0;
         const pending = try gpa.alloc(u32, capacity);
         errdefer gpa.free(pending);
         if (lead) |token| pending[0] = token;
@@ -414,9 +450,10 @@ pub const Session = struct {
         session.observer = observer;
     }
 
-    /// Bytes allocated for keys and values.
+    /// Bytes that keys and values of the whole context take. What others have in common with this
+    /// session counts for each.
     pub fn kvBytes(session: *const Session) u64 {
-        return session.pool.memory.len;
+        return session.sequence.pool.layout.bytes(session.settings.context);
     }
 
     fn expectIdle(session: *const Session, diag: *Diagnostic) Error!void {

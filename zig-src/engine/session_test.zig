@@ -16,11 +16,11 @@ const tiny_model = @import("tiny_model.zig");
 const gpa = std.testing.allocator;
 
 /// A loaded model in a temporary folder.
-const Fixture = struct {
+pub const Fixture = struct {
     folder: std.testing.TmpDir,
     model: *Model,
 
-    fn init(shape: tiny_model.Shape, options: model_module.Options) !Fixture {
+    pub fn init(shape: tiny_model.Shape, options: model_module.Options) !Fixture {
         var folder = std.testing.tmpDir(.{});
         errdefer folder.cleanup();
         try tiny_model.write(gpa, folder.dir, "model.gguf", shape);
@@ -36,13 +36,13 @@ const Fixture = struct {
         return .{ .folder = folder, .model = model };
     }
 
-    fn deinit(fixture: *Fixture) void {
+    pub fn deinit(fixture: *Fixture) void {
         fixture.model.destroy() catch unreachable;
         fixture.folder.cleanup();
     }
 
     /// Logits behind each of `tokens`, evaluated in pieces of `piece`: [tokens.len, vocab].
-    fn logits(fixture: *Fixture, options: session_module.Options, tokens: []const u32, piece: usize) ![]f32 {
+    pub fn logits(fixture: *Fixture, options: session_module.Options, tokens: []const u32, piece: usize) ![]f32 {
         var diag: Diagnostic = .{};
         const vocab = fixture.model.vocab();
         const session = try Session.create(fixture.model, options, &diag);
@@ -62,7 +62,7 @@ const Fixture = struct {
     }
 };
 
-fn someTokens(comptime len: usize) [len]u32 {
+pub fn someTokens(comptime len: usize) [len]u32 {
     var tokens: [len]u32 = undefined;
     var random: std.Random.DefaultPrng = .init(7);
     for (&tokens) |*token| token.* = random.random().uintLessThan(u32, 77) + 3;
@@ -70,7 +70,7 @@ fn someTokens(comptime len: usize) [len]u32 {
     return tokens;
 }
 
-fn expectSameBits(expected: []const f32, found: []const f32) !void {
+pub fn expectSameBits(expected: []const f32, found: []const f32) !void {
     try std.testing.expectEqualSlices(u32, @ptrCast(expected), @ptrCast(found));
 }
 

@@ -78,16 +78,20 @@ const Rows = struct {
         rows.value = @fromBackingInt(@intCast(args.value_format));
         rows.count = 0;
         for (token..token + tokens) |t| {
-            const to = args.to + @as(u32, @intCast(t));
+            const to = args.to + args.step * @as(u32, @intCast(t));
             const from = if (args.window == 0) args.from else @max(args.from, to -| args.window);
             for (head..head + heads) |h| {
-                const out = args.out + t * args.out_token_stride + h * args.out_stride;
-                @memset(out[0..args.head_dim_v], 0);
-                rows.from[rows.count] = from;
-                rows.to[rows.count] = to;
-                rows.out[rows.count] = out;
-                rows.sum[rows.count] = out;
-                rows.running[rows.count] = .{};
+                const r = rows.count;
+                rows.out[r] = args.out + t * args.out_token_stride + h * args.out_stride;
+                rows.sum[r] = rows.out[r];
+                if (args.before) |before| {
+                    rows.sums[r] = before[t * args.sums_token_stride + h];
+                    rows.sum[r] = rows.part[r * args.head_dim_v ..].ptr;
+                }
+                @memset(rows.sum[r][0..args.head_dim_v], 0);
+                rows.from[r] = from;
+                rows.to[r] = to;
+                rows.running[r] = .{};
                 rows.count += 1;
             }
         }
@@ -97,7 +101,7 @@ const Rows = struct {
         while (at < last) : (at += block) rows.pass(at);
         for (0..rows.count) |r| {
             if (args.sums) |sums| {
-                sums[head + r] = rows.sums[r];
+                sums[(token + r / heads) * args.sums_token_stride + head + r % heads] = rows.sums[r];
             } else elementwise.scale(rows.out[r], args.head_dim_v, 1 / rows.sums[r].total);
         }
     }

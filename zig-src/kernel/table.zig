@@ -134,9 +134,10 @@ pub const AttentionArgs = extern struct {
     /// A page of keys that the caller reads next, for a prefetch; anything else does no harm.
     key_ahead: [*]const u8,
     /// Positions that the first token attends to: from inclusive, to exclusive. Each next token
-    /// attends to one more.
+    /// attends to `step` more: 1 where tokens follow each other, 0 where they attend to the same.
     from: u32,
     to: u32,
+    step: u32,
     /// Positions that a token sees, itself included; 0: all from `from` on.
     window: u32,
     /// `partLen` of every token's own `to`: tokens that differ in it go in several calls.
@@ -147,8 +148,15 @@ pub const AttentionArgs = extern struct {
     out: [*]f32, // [tokens][group][head_dim_v]
     out_token_stride: usize,
     out_stride: usize,
-    /// Null, or one token's positions within one part: `out` becomes what `attention_merge` takes.
-    sums: ?[*]PartSums, // [group]
+    /// Of the parts before `from`, which is where a part begins: `out` holds what they left. Null where
+    /// there are none.
+    before: ?[*]const PartSums, // [tokens][group]
+    /// Null for the whole of the attention. Otherwise `out` stays unscaled: for one part it is what
+    /// `attention_merge` takes, and for the parts up to the border `to` what a call with `before` goes
+    /// on from.
+    sums: ?[*]PartSums, // [tokens][group]
+    /// Sums between the tokens.
+    sums_token_stride: usize,
 };
 
 /// What belongs to the unscaled output of one part: the largest score, and the sum of the weights

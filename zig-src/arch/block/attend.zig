@@ -7,7 +7,6 @@ const kernel = @import("../../kernel.zig");
 const Layer = @import("layer.zig").Layer;
 const run_module = @import("../../engine/run.zig");
 const Run = run_module.Run;
-const Row = run_module.Row;
 
 /// Biases, head norms and rotation of q and k; k and v go to the cache. One task is one KV head of
 /// one token with the query heads that share it.
@@ -63,47 +62,98 @@ pub fn attend(run: *Run, index: usize) void {
     joinParts(run, index);
 }
 
-/// A task is one tile and one KV head. Later tokens have more positions to look at, so that who has
-/// the earlier ones helps with the later.
+/// A task is one tile and one KV head. Those of a head follow each other, so that its keys and values
+/// stay in a cache of the processor. Later tokens have more positions to look at, so that who has the
+/// earlier ones helps with the later.
 fn attendTiles(run: *Run, index: usize) void {
     const h = &run.model.hyper;
-    const rows = run.batch.rows[0..run.batch.len];
-    const rows_max = @max(1, kernel.attention_rows / h.group());
     var tiles: usize = 0;
-    var from: u32 = 0;
-    while (from < rows.len) : (from += tileLen(rows[from..], rows_max)) tiles += 1;
+    var tile: Tile = .first(run, index);
+    while (tile.len != 0) : (tile = tile.next(run, index)) tiles += 1;
 
     var tasks = run.dealOut(.{ .total = tiles * h.kv_heads });
-    var tile: usize = 0;
-    from = 0;
+    var number = tiles;
     while (tasks.next()) |task| {
         if (run.batch.unwanted()) return;
-        const wanted = task.from / h.kv_heads;
-        if (wanted < tile) {
-            tile = 0;
-            from = 0;
+        const wanted = task.from % tiles;
+        if (wanted < number) {
+            tile = .first(run, index);
+            number = 0;
         }
-        while (tile < wanted) : (tile += 1) from += tileLen(rows[from..], rows_max);
-        const tokens = tileLen(rows[from..], rows_max);
-        const range = Range.of(run, index, from);
-        var args = arguments(run, index, task.from % h.kv_heads, from, range, range.to + tokens - 1);
-        args.tokens = tokens;
-        args.window = if (h.slides(index)) h.window else 0;
-        run.model.kernels.attention(&args);
+        while (number < wanted) : (number += 1) tile = tile.next(run, index);
+        tile.attend(run, index, task.from / tiles);
     }
 }
 
-/// How many of the rows, which the first begins, one call of the kernel takes.
-fn tileLen(rows: []const Row, max: usize) u32 {
-    const first = rows[0];
-    var len: u32 = 1;
-    while (len < @min(max, rows.len)) : (len += 1) {
-        const row = rows[len];
-        if (row.sequence != first.sequence or row.position != first.position + len) break;
-        if (kernel.partLen(row.position + 1) != kernel.partLen(first.position + 1)) break;
+/// Rows that pass over keys and values together: tokens that follow each other in one sequence, or one
+/// token each of sequences that have pages in common.
+const Tile = struct {
+    from: u32,
+    len: u32,
+    /// Where the positions that several sequences have in common end; 0: there is one sequence.
+    shared: u32,
+
+    fn first(run: *const Run, index: usize) Tile {
+        return .at(run, index, 0);
     }
-    return len;
-}
+
+    fn next(tile: Tile, run: *const Run, index: usize) Tile {
+        return .at(run, index, tile.from + tile.len);
+    }
+
+    /// Empty behind the last row.
+    fn at(run: *const Run, index: usize, from: u32) Tile {
+        const h = &run.model.hyper;
+        const rows = run.batch.rows[from..run.batch.len];
+        if (rows.len == 0) return .{ .from = from, .len = 0, .shared = 0 };
+        const rows_max = @max(1, kernel.attention_rows / h.group());
+        const part_len = kernel.partLen(rows[0].position + 1);
+        var len: u32 = 1;
+        while (len < @min(rows_max, rows.len)) : (len += 1) {
+            if (rows[len].sequence != rows[0].sequence or rows[len].position != rows[0].position + len) break;
+            if (kernel.partLen(rows[len].position + 1) != part_len) break;
+        }
+        if (len > 1) return .{ .from = from, .len = len, .shared = 0 };
+        // Tiles of several sequences leave work for all.
+        const sequences_max = @min(rows_max, rows.len, run.batch.len * h.kv_heads / (run_module.attention_tasks_min * run.members));
+        const sees = Range.of(run, index, from);
+        var shared: u32 = 0;
+        while (len < sequences_max) : (len += 1) {
+            const row = rows[len];
+            if (row.sequence == rows[len - 1].sequence or kernel.partLen(row.position + 1) != part_len) break;
+            if (h.slides(index) and row.position != rows[0].position) break;
+            const common = @min(if (len == 1) row.shared else shared, row.shared) / part_len * part_len;
+            if (common <= sees.from) break;
+            shared = common;
+        }
+        return .{ .from = from, .len = len, .shared = shared };
+    }
+
+    fn attend(tile: Tile, run: *Run, index: usize, kv_head: usize) void {
+        const h = &run.model.hyper;
+        const attention = run.model.kernels.attention;
+        const range: Range = .of(run, index, tile.from);
+        if (tile.shared == 0) {
+            var args = arguments(run, index, kv_head, tile.from, range, range.to + tile.len - 1);
+            args.tokens = tile.len;
+            args.window = if (h.slides(index)) h.window else 0;
+            return attention(&args);
+        }
+        var all = arguments(run, index, kv_head, tile.from, range, tile.shared);
+        all.tokens = tile.len;
+        all.to = tile.shared;
+        all.step = 0;
+        all.sums = run.sharedSums(tile.from)[kv_head * h.group() ..].ptr;
+        attention(&all);
+        for (tile.from..tile.from + tile.len) |r| {
+            var rest: Range = .of(run, index, r);
+            rest.from = tile.shared;
+            var args = arguments(run, index, kv_head, r, rest, rest.to);
+            args.before = run.sharedSums(r)[kv_head * h.group() ..].ptr;
+            attention(&args);
+        }
+    }
+};
 
 /// Positions that a row attends to.
 const Range = struct {
@@ -131,28 +181,33 @@ const Range = struct {
     }
 };
 
-/// Members take consecutive parts of about equally many positions.
+/// Members take consecutive parts of about equally many positions. A part of all rows comes before
+/// the next part: sequences that have it in common find it in a cache of the processor.
 fn attendParts(run: *Run, index: usize) void {
     const h = &run.model.hyper;
     const group = h.group();
     var total: usize = 0;
-    for (0..run.batch.len) |r| total += h.kv_heads * Range.of(run, index, r).len();
-    var before: usize = 0;
+    var parts_max: usize = 0;
     for (0..run.batch.len) |r| {
         const whole = Range.of(run, index, r);
-        for (0..h.kv_heads) |kv_head| for (0..whole.parts()) |number| {
-            const range = whole.part(number);
-            defer before += range.len();
-            // The middle of a part decides whose it is.
-            if ((2 * before + range.len()) * run.members / (2 * total) != run.member) continue;
-            if (run.batch.unwanted()) return;
-            const parts = run.attentionParts(r, number);
-            var args = arguments(run, index, kv_head, r, range, range.to);
-            args.out = parts.values[kv_head * group * h.head_dim_v ..].ptr;
-            args.sums = parts.sums[kv_head * group ..].ptr;
-            run.model.kernels.attention(&args);
-        };
+        total += h.kv_heads * whole.len();
+        parts_max = @max(parts_max, whole.parts());
     }
+    var before: usize = 0;
+    for (0..h.kv_heads) |kv_head| for (0..parts_max) |number| for (0..run.batch.len) |r| {
+        const whole = Range.of(run, index, r);
+        if (number >= whole.parts()) continue;
+        const range = whole.part(number);
+        defer before += range.len();
+        // The middle of a part decides whose it is.
+        if ((2 * before + range.len()) * run.members / (2 * total) != run.member) continue;
+        if (run.batch.unwanted()) return;
+        const parts = run.attentionParts(r, number);
+        var args = arguments(run, index, kv_head, r, range, range.to);
+        args.out = parts.values[kv_head * group * h.head_dim_v ..].ptr;
+        args.sums = parts.sums[kv_head * group ..].ptr;
+        run.model.kernels.attention(&args);
+    };
 }
 
 fn joinParts(run: *Run, index: usize) void {
@@ -202,6 +257,7 @@ fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, range: Range, la
         .key_ahead = pool.keys(sequence.table[next], index, kv_head),
         .from = range.from,
         .to = range.to,
+        .step = 1,
         .window = 0,
         .part_len = range.part_len,
         .scale = h.attn_scale,
@@ -209,6 +265,8 @@ fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, range: Range, la
         .out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[kv_head * group * h.head_dim_v ..].ptr,
         .out_token_stride = h.heads * h.head_dim_v,
         .out_stride = h.head_dim_v,
+        .before = null,
         .sums = null,
+        .sums_token_stride = h.heads,
     };
 }

@@ -322,9 +322,14 @@ pub const KvInfo = extern struct {
     value_length: u32 = 0,
     /// Positions in a page.
     page_length: u32 = 0,
-    /// Pages in the pool.
+    /// Pages that the sequence may come to have.
     page_count: u32 = 0,
+    /// Of these pages, in bytes.
     memory_bytes: f64 = 0,
+    /// Pages that hold positions of the sequence.
+    pages_used: u32 = 0,
+    /// Those of them that forks hold too.
+    pages_shared: u32 = 0,
 };
 
 /// Rates of all threads together, in bytes or operations a second; 0: the CPU variant has no such

@@ -36,7 +36,7 @@ pub fn statusOf(err: Error) abi.Status {
         error.Busy => .busy,
         error.NotReady => .not_ready,
         error.Cancelled => .cancelled,
-        error.ContextFull, error.OutOfPages => .context_full,
+        error.ContextFull => .context_full,
         error.NoLogits => .no_logits,
         error.NotANumber, error.NoCandidates => .numeric,
         error.FileNotFound => .file_not_found,

@@ -47,6 +47,7 @@ const shapes = [_]Shape{
     .{ .tokens = 70, .group = 2, .head_dim_k = 80, .head_dim_v = 48, .to = 1, .window = 10 },
     .{ .tokens = 40, .group = 1, .head_dim_k = 32, .head_dim_v = 64, .to = 250, .window = 100, .part_len = 128 },
     .{ .tokens = 5, .group = 6, .head_dim_k = 160, .head_dim_v = 160, .to = 509, .window = 300 },
+    .{ .tokens = 21, .group = 3, .head_dim_k = 64, .head_dim_v = 96, .from = 70, .to = 520, .part_len = 128 },
 };
 
 const Cache = struct {
@@ -127,6 +128,7 @@ const Case = struct {
             .key_ahead = @ptrFromInt(8),
             .from = shape.from,
             .to = shape.to,
+            .step = 1,
             .window = shape.window,
             .part_len = shape.part_len,
             .scale = 1 / @sqrt(@as(f32, @floatFromInt(shape.head_dim_k))),
@@ -134,7 +136,9 @@ const Case = struct {
             .out = case.out.ptr,
             .out_token_stride = shape.group * stride,
             .out_stride = stride,
+            .before = null,
             .sums = null,
+            .sums_token_stride = shape.group,
         };
         return case;
     }
@@ -234,6 +238,38 @@ const Case = struct {
         };
         try variants.expectSameBits(joined, case.out);
     }
+
+    /// All tokens over the parts that they have in common, and each by itself from there on.
+    fn expectShared(case: Case) !void {
+        const shape = case.shape;
+        // Tokens of a window begin at different positions.
+        if (shape.window != 0 and shape.tokens > 1) return;
+        const border = (shape.to - 1) / shape.part_len * shape.part_len;
+        if (border <= shape.from) return;
+        const out = try gpa.alloc(f32, case.out.len);
+        defer gpa.free(out);
+        @memset(out, 777);
+        const sums = try gpa.alloc(kernel.PartSums, shape.tokens * (shape.group + 1));
+        defer gpa.free(sums);
+        var args = case.args;
+        args.to = border;
+        args.step = 0;
+        args.out = out.ptr;
+        args.sums = sums.ptr;
+        args.sums_token_stride = shape.group + 1;
+        case.table.attention(&args);
+        for (0..shape.tokens) |token| {
+            var rest = case.args;
+            rest.q += token * rest.q_token_stride;
+            rest.tokens = 1;
+            rest.from = border;
+            rest.to += @intCast(token);
+            rest.out = out.ptr + token * rest.out_token_stride;
+            rest.before = sums.ptr + token * (shape.group + 1);
+            case.table.attention(&rest);
+        }
+        try variants.expectSameBits(out, case.out);
+    }
 };
 
 /// What the kernel does to a query before it meets keys of q8_0: 8 bits and an f32 scale for 32
@@ -259,6 +295,7 @@ fn everyShape(table: *const kernel.Table, random: std.Random) !void {
         table.attention(&case.args);
         try case.expectAlone();
         try case.expectParts();
+        try case.expectShared();
         try case.expectReference();
     };
 }
@@ -298,6 +335,7 @@ fn oneLargeScore(table: *const kernel.Table, random: std.Random) !void {
             .key_ahead = key_pages[0],
             .from = 0,
             .to = positions,
+            .step = 1,
             .window = 0,
             .part_len = page_len,
             .scale = 1,
@@ -305,7 +343,9 @@ fn oneLargeScore(table: *const kernel.Table, random: std.Random) !void {
             .out = &out,
             .out_token_stride = 1,
             .out_stride = 1,
+            .before = null,
             .sums = null,
+            .sums_token_stride = 1,
         });
         try std.testing.expectEqual(@as(f32, @floatFromInt(large + 1)), out[0]);
     }

@@ -1,0 +1,277 @@
+//! A sequence of tokens in the KV cache: a table of the pages that hold its positions.
+
+const std = @import("std");
+const cache = @import("../../cache.zig");
+const kernel = @import("../../kernel.zig");
+const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
+const pool_file = @import("pool.zig");
+const Error = pool_file.Error;
+const Page = pool_file.Page;
+const Pool = pool_file.Pool;
+const io = pool_file.io;
+const page_len = cache.page_len;
+
+/// Pages of one sequence, and how many of them others hold too.
+pub const PageCounts = struct { held: usize, shared: usize };
+
+/// The pages of one sequence of tokens, in the order of their positions. Forks hold the same pages;
+/// one that several hold is never written to: `reserve` copies it first. One thread at a time.
+pub const Sequence = struct {
+    pool: *Pool,
+    table: []*Page,
+    pages: u32 = 0,
+    /// Positions that hold keys and values.
+    len: u32 = 0,
+
+    /// A sequence of up to `pages` pages. The allocator is the pool's.
+    pub fn init(pool: *Pool, pages: usize, diag: *Diagnostic) Error!Sequence {
+        const table = try pool.gpa.alloc(*Page, pages);
+        errdefer pool.gpa.free(table);
+        try pool.enter(pages, diag);
+        return .{ .pool = pool, .table = table };
+    }
+
+    pub fn deinit(sequence: *Sequence) void {
+        sequence.truncate(0);
+        const pool = sequence.pool;
+        const pages = sequence.table.len;
+        pool.gpa.free(sequence.table);
+        pool.leave(pages);
+        sequence.* = undefined;
+    }
+
+    /// A second sequence with the same positions, in the same pages.
+    pub fn fork(sequence: *const Sequence, diag: *Diagnostic) Error!Sequence {
+        const pool = sequence.pool;
+        var result: Sequence = try .init(pool, sequence.table.len, diag);
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        result.len = sequence.len;
+        result.pages = pagesOf(sequence.len);
+        for (result.table[0..result.pages], sequence.table[0..result.pages]) |*to, page| {
+            page.holders += 1;
+            to.* = page;
+        }
+        return result;
+    }
+
+    /// Makes sure that positions from the sequence's length up to `len` (exclusive) can be written.
+    pub fn reserve(sequence: *Sequence, len: u32) void {
+        std.debug.assert(len > sequence.len);
+        const wanted = pagesOf(len);
+        std.debug.assert(wanted <= sequence.table.len);
+        if (sequence.len % page_len != 0) sequence.own(sequence.len / page_len);
+        if (wanted <= sequence.pages) return;
+        const pool = sequence.pool;
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        while (sequence.pages < wanted) : (sequence.pages += 1) sequence.table[sequence.pages] = pool.take();
+    }
+
+    /// Copies the page that holds the last position, unless nobody else holds it.
+    fn own(sequence: *Sequence, index: u32) void {
+        const pool = sequence.pool;
+        const shared = sequence.table[index];
+        const copy = blk: {
+            pool.mutex.lockUncancelable(io);
+            defer pool.mutex.unlock(io);
+            if (shared.holders == 1) return;
+            // Of the pages that tables name, one is named twice: the promises leave another.
+            break :blk pool.take();
+        };
+        // Nobody writes to a page that two hold, so the copy needs no lock.
+        const bytes: usize = @intCast(pool.layout.pageBytes());
+        @memcpy(copy.memory[0..bytes], shared.memory[0..bytes]);
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        sequence.table[index] = copy;
+        pool.give(shared);
+    }
+
+    /// Forgets the positions from `len` on and gives back the pages that no position uses.
+    pub fn truncate(sequence: *Sequence, len: u32) void {
+        std.debug.assert(len <= sequence.len);
+        const wanted = pagesOf(len);
+        sequence.len = len;
+        if (sequence.pages <= wanted) return;
+        const pool = sequence.pool;
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        while (sequence.pages > wanted) {
+            sequence.pages -= 1;
+            pool.give(sequence.table[sequence.pages]);
+        }
+    }
+
+    /// Positions from the first one on that both have in the same pages. Both are idle or reserved.
+    pub fn sharedWith(sequence: *const Sequence, other: *const Sequence) u32 {
+        if (sequence.pool != other.pool) return 0;
+        const pages = @min(sequence.pages, other.pages);
+        const same = for (sequence.table[0..pages], other.table[0..pages], 0..) |a, b, i| {
+            if (a != b) break i;
+        } else pages;
+        return @intCast(same * page_len);
+    }
+
+    /// Any thread may ask, while the sequence grows too.
+    pub fn count(sequence: *const Sequence) PageCounts {
+        const pool = sequence.pool;
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        var shared: usize = 0;
+        for (sequence.table[0..sequence.pages]) |page| shared += @intFromBool(page.holders > 1);
+        return .{ .held = sequence.pages, .shared = shared };
+    }
+
+    /// What is stored for one position of a head, as floats: as many as the head has values.
+    pub fn read(sequence: *const Sequence, side: kernel.KvSide, position: u32, layer: usize, kv_head: usize, out: []f32) void {
+        const pool = sequence.pool;
+        const page = sequence.table[position / page_len];
+        const format, const memory = switch (side) {
+            .key => .{ pool.layout.key_format, pool.keys(page, layer, kv_head) },
+            .value => .{ pool.layout.value_format, pool.values(page, layer, kv_head) },
+        };
+        kernel.page.read(@fromBackingInt(@backingInt(format)), side, memory, position % page_len, out);
+    }
+
+    fn pagesOf(len: u32) u32 {
+        return std.math.divCeil(u32, len, page_len) catch unreachable;
+    }
+};
+
+const test_layout: cache.Layout = .{
+    .layers = 2,
+    .kv_heads = 3,
+    .head_dim_k = 8,
+    .head_dim_v = 16,
+    .key_format = .f16,
+    .value_format = .f32,
+};
+
+test "pages come from the pool and go back" {
+    const gpa = std.testing.allocator;
+    var diag: Diagnostic = .{};
+    const layout = test_layout;
+    const pool = try Pool.create(gpa, layout);
+    defer pool.release();
+    var one = try Sequence.init(pool, 2, &diag);
+    defer one.deinit();
+    var two = try Sequence.init(pool, 2, &diag);
+    defer two.deinit();
+
+    one.reserve(page_len + 1);
+    one.len = page_len + 1;
+    two.reserve(page_len);
+    two.len = page_len;
+    try std.testing.expectEqual(3, pool.usedCount());
+    try std.testing.expectEqual(4, pool.pageCount());
+
+    // Every page of every layer and head has bytes of its own.
+    var seen: std.AutoHashMapUnmanaged(usize, void) = .empty;
+    defer seen.deinit(gpa);
+    for ([_]*Sequence{ &one, &two }) |sequence| {
+        for (sequence.table[0..sequence.pages]) |page| for (0..2) |layer| for (0..3) |head| {
+            for (0..8 * page_len * 2) |byte| try seen.putNoClobber(gpa, @intFromPtr(pool.keys(page, layer, head)) + byte, {});
+            for (0..16 * page_len * 4) |byte| try seen.putNoClobber(gpa, @intFromPtr(pool.values(page, layer, head)) + byte, {});
+        };
+    }
+    try std.testing.expectEqual(3 * layout.pageBytes(), seen.count());
+    one.truncate(page_len);
+    try std.testing.expectEqual(2, pool.usedCount());
+    one.truncate(0);
+    try std.testing.expectEqual(1, pool.usedCount());
+}
+
+test "forks hold the same pages until one of them writes" {
+    var diag: Diagnostic = .{};
+    const pool = try Pool.create(std.testing.allocator, test_layout);
+    defer pool.release();
+    var parent = try Sequence.init(pool, 8, &diag);
+    parent.reserve(2 * page_len + 3);
+    parent.len = 2 * page_len + 3;
+    var forks: [64]Sequence = undefined;
+    try pool.prepare(forks.len * 8, &diag);
+    try std.testing.expectEqual(2, pool.segments.items.len);
+    for (&forks) |*fork| fork.* = try parent.fork(&diag);
+    try std.testing.expectEqual(3, pool.usedCount());
+    try std.testing.expectEqual(PageCounts{ .held = 3, .shared = 3 }, forks[63].count());
+    for (&forks) |*fork| fork.reserve(fork.len + 1);
+    // The parent is left alone with the page that all have copied.
+    try std.testing.expectEqual(3 + 64, pool.usedCount());
+    try std.testing.expectEqual(PageCounts{ .held = 3, .shared = 2 }, parent.count());
+    const last = parent.table[2];
+    parent.reserve(parent.len + 1);
+    try std.testing.expectEqual(last, parent.table[2]);
+    parent.deinit();
+    for (&forks) |*fork| fork.deinit();
+    try std.testing.expectEqual(0, pool.pageCount());
+}
+
+test "sequences, forks, truncations in any order hold what a simple model holds" {
+    const gpa = std.testing.allocator;
+    const capacity = 5;
+    const Twin = struct { sequence: Sequence, marks: [capacity * page_len]u8 = undefined };
+    var diag: Diagnostic = .{};
+    var prng: std.Random.DefaultPrng = .init(11);
+    const random = prng.random();
+    const pool = try Pool.create(gpa, test_layout);
+    defer pool.release();
+    var twins: std.ArrayList(*Twin) = .empty;
+    defer twins.deinit(gpa);
+    for (0..4000) |round| {
+        const action = if (twins.items.len == 0) 0 else random.uintLessThan(u32, 8);
+        const chosen: usize = if (twins.items.len == 0) 0 else random.uintLessThan(usize, twins.items.len);
+        if (action < 2 and twins.items.len < 12) {
+            const twin = try gpa.create(Twin);
+            if (action == 0) {
+                twin.* = .{ .sequence = try .init(pool, capacity, &diag) };
+            } else twin.* = .{ .sequence = try twins.items[chosen].sequence.fork(&diag), .marks = twins.items[chosen].marks };
+            try twins.append(gpa, twin);
+        } else if (action == 2) {
+            const twin = twins.swapRemove(chosen);
+            twin.sequence.deinit();
+            gpa.destroy(twin);
+        } else if (action == 3) {
+            const sequence = &twins.items[chosen].sequence;
+            sequence.truncate(random.uintAtMost(u32, sequence.len));
+        } else {
+            const twin = twins.items[chosen];
+            const from = twin.sequence.len;
+            const to = @min(capacity * page_len, from + random.uintAtMost(u32, 40));
+            if (from == to) continue;
+            twin.sequence.reserve(to);
+            // A pass that is given up leaves its pages behind.
+            if (action == 4) continue;
+            for (from..to) |i| {
+                twin.marks[i] = @truncate(round);
+                twin.sequence.table[i / page_len].memory[i % page_len] = @truncate(round);
+            }
+            twin.sequence.len = to;
+        }
+        try expectModel(pool, twins.items);
+    }
+    for (twins.items) |twin| {
+        twin.sequence.deinit();
+        gpa.destroy(twin);
+    }
+    try std.testing.expectEqual(0, pool.usedCount());
+    try std.testing.expectEqual(0, pool.pageCount());
+}
+
+fn expectModel(pool: *Pool, twins: anytype) !void {
+    var holders: std.AutoHashMapUnmanaged(*Page, u32) = .empty;
+    defer holders.deinit(std.testing.allocator);
+    for (twins) |twin| {
+        const sequence = &twin.sequence;
+        for (0..sequence.len) |i| {
+            try std.testing.expectEqual(twin.marks[i], sequence.table[i / page_len].memory[i % page_len]);
+        }
+        for (sequence.table[0..sequence.pages]) |page| {
+            const entry = try holders.getOrPutValue(std.testing.allocator, page, 0);
+            entry.value_ptr.* += 1;
+        }
+    }
+    try std.testing.expectEqual(holders.count(), pool.usedCount());
+    var all = holders.iterator();
+    while (all.next()) |entry| try std.testing.expectEqual(entry.value_ptr.*, entry.key_ptr.*.holders);
+}

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x6bdf7533)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x3c9af7b2)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x76682626)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x1d22d2f9)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -296,7 +296,9 @@ typedef struct {
     uint32_t page_length; /* at 24 */
     uint32_t page_count; /* at 28 */
     double memory_bytes; /* at 32 */
-} vitrine_kv_info_t; /* 40 bytes */
+    uint32_t pages_used; /* at 40 */
+    uint32_t pages_shared; /* at 44 */
+} vitrine_kv_info_t; /* 48 bytes */
 
 typedef struct {
     double signals; /* at 0 */
@@ -502,6 +504,16 @@ int32_t vitrine_model_token(uint32_t model, uint32_t token, void *buffer, uint32
  *   out_session: Gets the handle; 0 when there is none.
  */
 int32_t vitrine_session_create(uint32_t model, const vitrine_session_options_t *options, uint32_t options_length, uint32_t *out_session);
+
+/*
+ * Makes sessions that go on from where this one stands, each by itself. They share the pages of the
+ * cache until one of them writes. All or none; the handles are given back one by one with
+ * vitrine_session_destroy, before or after this session's.
+ *   session: An idle session.
+ *   count: How many, from 1.
+ *   out_sessions: `count` times; gets the handles, 0 after an error.
+ */
+int32_t vitrine_session_fork(uint32_t session, uint32_t count, uint32_t *out_sessions);
 
 /*
  * Cancels a running request, waits until the engine has left it, and ends the handle; again is harmless.

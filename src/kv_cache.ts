@@ -1,4 +1,7 @@
+import { KvInfoLayout } from "./ffi/symbols.gen.ts";
+import type { SessionCore } from "./internal/session_core.ts";
 import type { KvFormat } from "./kv_format.ts";
+import type { KvPages } from "./kv_pages.ts";
 
 /**
  * What the KV cache of a session is; read it from `Session.kv`.
@@ -13,7 +16,10 @@ import type { KvFormat } from "./kv_format.ts";
  * ```
  */
 export class KvCache {
-  /** Memory that keys and values take, in bytes. It is allocated when the session is made. */
+  /**
+   * Memory that keys and values of the whole context take, in bytes. It is set aside when the session
+   * is made; what forks have in common counts for each of them.
+   */
   readonly bytes: number;
   /** Tokens that fit. */
   readonly context: number;
@@ -22,11 +28,28 @@ export class KvCache {
   /** Format of the values. */
   readonly valueFormat: KvFormat;
 
+  readonly #core: SessionCore;
+
   /** Only sessions make these. */
-  constructor(bytes: number, context: number, keyFormat: KvFormat, valueFormat: KvFormat) {
-    this.bytes = bytes;
-    this.context = context;
-    this.keyFormat = keyFormat;
-    this.valueFormat = valueFormat;
+  constructor(core: SessionCore) {
+    this.bytes = core.kvBytes;
+    this.context = core.context;
+    this.keyFormat = core.settings.keyFormat;
+    this.valueFormat = core.settings.valueFormat;
+    this.#core = core;
+  }
+
+  /** The pages that are in use now. */
+  get pages(): KvPages {
+    const info = this.#core.kvInfo();
+    const count = (offset: number) => info.getUint32(offset, true);
+    const max = count(KvInfoLayout.page_count);
+    return {
+      length: count(KvInfoLayout.page_length),
+      bytes: this.bytes / max,
+      max,
+      used: count(KvInfoLayout.pages_used),
+      shared: count(KvInfoLayout.pages_shared),
+    };
   }
 }

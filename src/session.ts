@@ -51,8 +51,7 @@ export class Session {
   /** Only `Model.session` makes sessions. */
   constructor(core: SessionCore) {
     this.#core = core;
-    const { keyFormat, valueFormat } = core.settings;
-    this.kv = new KvCache(core.kvBytes, core.context, keyFormat, valueFormat);
+    this.kv = new KvCache(core);
   }
 
   /** Tokens in the sequence, prompt and generated ones. */
@@ -159,6 +158,44 @@ export class Session {
     this.#idle().truncate(checkInteger(length, 0, this.position, "length"));
   }
 
+  /**
+   * Makes a session that goes on from here: it has the tokens and the logits of this one, and is
+   * independent of it from then on. Both share the pages of the KV cache up to here; a page is copied
+   * when one of them writes to it.
+   *
+   * @example
+   * ```ts
+   * import { loadModel, temperature } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 256 });
+   * await session.prefill("The best thing about the sea is");
+   * using branches = session.fork(3);
+   * const texts = branches.map((branch, seed) =>
+   *   branch.generate("", { maxTokens: 8, sampler: [temperature(1)], seed }).text()
+   * );
+   * for (const text of await Promise.all(texts)) console.log(text);
+   * ```
+   */
+  fork(): Session;
+  /**
+   * Makes several at once, all or none. Requests that run on them at the same time are computed
+   * together, and what they have in common is read once for all of them.
+   *
+   * @param count How many, from 1 to 4095.
+   * @returns The sessions; disposing of the array disposes of them all.
+   */
+  fork(count: number): Session[] & Disposable;
+  fork(count?: number): Session | Session[] & Disposable {
+    if (count !== undefined) checkInteger(count, 1, 4095, "count");
+    const forks = this.#idle().fork(count ?? 1).map((core) => new Session(core));
+    if (count === undefined) return forks[0]!;
+    const dispose = () => {
+      for (const session of forks) session.dispose();
+    };
+    return Object.assign(forks, { [Symbol.dispose]: dispose });
+  }
+
   /** Gives the session back; a running generation is cancelled. Again is harmless. */
   dispose(): void {
     this.#core.dispose();
@@ -225,7 +262,7 @@ export function createSession(model: ModelCore, options: SessionOptions): Sessio
   const { context, chunk, shift } = options;
   if (shift !== undefined) checkFields(shift, ["keep"], "session (shift)");
   return new Session(
-    new SessionCore(model, {
+    SessionCore.create(model, {
       context: context === undefined ? 0 : checkInteger(context, 1, 1 << 20, "context"),
       keyFormat: checkChoice(kv.key, formats, "kv.key") ?? "f16",
       valueFormat: checkChoice(kv.value, formats, "kv.value") ?? "f16",

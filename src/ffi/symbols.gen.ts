@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x6bdf7533, 0x3c9af7b2];
+export const abiHash: readonly [number, number] = [0x76682626, 0x1d22d2f9];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -35,6 +35,7 @@ export const functions = {
   vitrine_model_detokenize: ["u32", "buffer", "u32", "u32", "buffer", "buffer"],
   vitrine_model_token: ["u32", "u32", "buffer", "u32", "buffer"],
   vitrine_session_create: ["u32", "buffer", "u32", "buffer"],
+  vitrine_session_fork: ["u32", "u32", "buffer"],
   vitrine_session_destroy: ["u32"],
   vitrine_session_start: ["u32", "buffer", "u32", "buffer", "u32", "buffer"],
   vitrine_session_take: ["u32", "buffer", "u32", "buffer", "u32"],
@@ -243,6 +244,16 @@ export interface Calls {
    * @param out_session Gets the handle; 0 when there is none.
    */
   vitrine_session_create(model: number, options: Bytes, options_length: number, out_session: Bytes): number;
+  /**
+   * Makes sessions that go on from where this one stands, each by itself. They share the pages of the
+   * cache until one of them writes. All or none; the handles are given back one by one with
+   * vitrine_session_destroy, before or after this session's.
+   *
+   * @param session An idle session.
+   * @param count How many, from 1.
+   * @param out_sessions `count` times; gets the handles, 0 after an error.
+   */
+  vitrine_session_fork(session: number, count: number, out_sessions: Bytes): number;
   /**
    * Cancels a running request, waits until the engine has left it, and ends the handle; again is harmless.
    *
@@ -663,7 +674,7 @@ export const TokenLogprobLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const KvInfoLayout = {
-  bytes: 40,
+  bytes: 48,
   key_format: 0,
   value_format: 4,
   layers: 8,
@@ -673,6 +684,8 @@ export const KvInfoLayout = {
   page_length: 24,
   page_count: 28,
   memory_bytes: 32,
+  pages_used: 40,
+  pages_shared: 44,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

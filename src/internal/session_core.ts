@@ -7,6 +7,7 @@ import { EngineError } from "../engine_error.ts";
 import { check, statusError } from "../ffi/library.ts";
 import {
   CacheFormatId,
+  KvInfoLayout,
   SessionInfoLayout,
   SessionOptionsLayout,
   SessionStatsLayout,
@@ -45,26 +46,47 @@ export class SessionCore {
   #handle: number;
   #busy = false;
 
-  constructor(model: ModelCore, settings: SessionSettings) {
-    this.model = model;
-    this.settings = settings;
+  /** Makes a native session. */
+  static create(model: ModelCore, settings: SessionSettings): SessionCore {
     const { library } = model;
     const options = packOptions(settings);
     const out = new Uint32Array(1);
     const status = library.calls.vitrine_session_create(model.handle, options, options.length, out);
-    this.#handle = out[0] ?? 0;
+    const handle = out[0] ?? 0;
     if (status !== 0) {
-      const error = statusError(library, status, this.#handle);
-      library.calls.vitrine_session_destroy(this.#handle);
+      const error = statusError(library, status, handle);
+      library.calls.vitrine_session_destroy(handle);
       throw error;
     }
+    return new SessionCore(model, settings, handle);
+  }
+
+  /** Takes over a native session. */
+  private constructor(model: ModelCore, settings: SessionSettings, handle: number) {
+    this.model = model;
+    this.settings = settings;
+    this.#handle = handle;
     model.retain();
-    const handle = this.#handle;
     // Whoever runs a request holds this object, so that it isn't collected under a request.
     guard(this, () => release(model, handle));
     const info = this.#info();
     this.context = info.getUint32(SessionInfoLayout.context, true);
     this.kvBytes = info.getFloat64(SessionInfoLayout.kv_bytes, true);
+  }
+
+  /** Sessions that go on from here. */
+  fork(count: number): SessionCore[] {
+    const out = new Uint32Array(count);
+    this.check(this.model.library.calls.vitrine_session_fork(this.handle, count, out));
+    return Array.from(out, (handle) => new SessionCore(this.model, this.settings, handle));
+  }
+
+  /** What the cache is made of, and how much of it is in use. */
+  kvInfo(): DataView {
+    const view = new DataView(new ArrayBuffer(KvInfoLayout.bytes));
+    const bytes = new Uint8Array(view.buffer);
+    this.check(this.model.library.calls.vitrine_kv_info(this.handle, bytes, bytes.length));
+    return view;
   }
 
   /** The native handle; throws after the session is gone. */

@@ -31,6 +31,20 @@ pub const functions = .{
         },
     },
     .{
+        .name = "vitrine_session_fork",
+        .function = "fork",
+        .doc =
+        \\Makes sessions that go on from where this one stands, each by itself. They share the pages of the
+        \\cache until one of them writes. All or none; the handles are given back one by one with
+        \\vitrine_session_destroy, before or after this session's.
+        ,
+        .params = .{
+            .{ "session", "An idle session." },
+            .{ "count", "How many, from 1." },
+            .{ "out_sessions", "`count` times; gets the handles, 0 after an error." },
+        },
+    },
+    .{
         .name = "vitrine_session_destroy",
         .function = "destroy",
         .doc = "Cancels a running request, waits until the engine has left it, and ends the handle; again is harmless.",
@@ -171,6 +185,44 @@ fn cacheFormat(id: u32, what: []const u8, diag: *Diagnostic) Error!cache.Format 
         diag.set("expected {s} to be a format of the KV cache, found number {d}", .{ what, id });
         return error.InvalidArgument;
     };
+}
+
+pub fn fork(handle: u32, count: u32, out_sessions: ?[*]align(1) u32) callconv(.c) i32 {
+    return withSession(handle, .{ count, out_sessions }, forkInto);
+}
+
+fn forkInto(self: *SessionObject, count: u32, out_sessions: ?[*]align(1) u32) Error!void {
+    const diag = &self.object.diag;
+    if (count == 0 or count > table.handles_max) {
+        diag.set("expected from 1 to {d} forks, found {d}", .{ table.handles_max, count });
+        return error.InvalidArgument;
+    }
+    const out = try buffers.required(out_sessions, "the handles", diag);
+    for (0..count) |i| out[i] = 0;
+    const sessions = try table.gpa.alloc(*engine.Session, count);
+    defer table.gpa.free(sessions);
+    const objects = try table.gpa.alloc(*SessionObject, count);
+    defer table.gpa.free(objects);
+    var made: usize = 0;
+    // Objects own their sessions from the moment that they have them.
+    errdefer for (objects[0..made], 0..) |other, i| {
+        if (out[i] != 0) _ = table.remove(out[i], .session);
+        out[i] = 0;
+        table.unpin(&other.object);
+    };
+    while (made < count) : (made += 1) {
+        objects[made] = try .create();
+        errdefer table.unpin(&objects[made].object);
+        out[made] = try table.add(&objects[made].object);
+    }
+    try self.session.?.fork(sessions, diag);
+    for (objects, sessions) |other, session| {
+        table.retain(&self.model.?.object);
+        other.object.lock();
+        defer other.object.unlock();
+        other.model = self.model;
+        other.session = session;
+    }
 }
 
 pub fn destroy(handle: u32) callconv(.c) i32 {

@@ -23,6 +23,7 @@ export type { MetadataValue } from "./src/metadata_value.ts";
 export { minP } from "./src/min_p.ts";
 export { Model } from "./src/model.ts";
 export type { ModelInfo } from "./src/model_info.ts";
+export type { PackedState } from "./src/packed_state.ts";
 export type { Precision } from "./src/precision.ts";
 export type { PrefillOptions } from "./src/prefill_options.ts";
 export { sampleLogits } from "./src/sample_logits.ts";

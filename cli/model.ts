@@ -17,7 +17,7 @@ import {
 } from "../mod.ts";
 import type { Arguments } from "./arguments.ts";
 import type { CommandOption } from "./command.ts";
-import { ProgressBar } from "./output.ts";
+import { note, ProgressBar } from "./output.ts";
 
 /** The model that is meant when none is named. */
 export const defaultModel = "smollm2";
@@ -25,6 +25,7 @@ export const defaultModel = "smollm2";
 /** Options of the commands that load weights. */
 export const loadOptions = {
   threads: { short: "t", value: "N", help: "threads that compute; default: one a physical core" },
+  packed: { help: "keep packed weights in the cache folder, and map them the next time" },
   precision: { value: "P", help: "int8 (default), or float: activations are not rounded, slower" },
 } as const satisfies Record<string, CommandOption>;
 
@@ -57,8 +58,9 @@ export async function openModel(
   try {
     const path = await resolveModel(ref, { signal: extra.signal, onProgress: showPull(bar) });
     const begun = performance.now();
-    return await loadModel(path, {
+    const model = await loadModel(path, {
       threads: given.integer("threads", 1, 1024),
+      packed: given.has("packed"),
       precision: given.choice("precision", precisions),
       ...extra,
       onProgress: ({ done, total }) => {
@@ -68,6 +70,9 @@ export async function openModel(
         }
       },
     });
+    const { packed, packedNote } = model.info;
+    if (packed === "unsaved") note(`packed weights are not kept: ${packedNote}\n`);
+    return model;
   } finally {
     bar.end();
   }

@@ -137,6 +137,7 @@ function resultOf(
       decode_tok_s: perSecond(steps.length - 1, stats.decodeMs),
       first_token_ms: stats.firstTokenMs,
     },
+    packed: model.info.packed,
     memory: {
       weights_bytes: model.info.weightsBytes,
       kv_bytes: session.kv.bytes,
@@ -158,7 +159,7 @@ function summaryOf(model: Model, session: Session, generation: Generation, count
     : "";
   return [
     `${stats.prefillTokens} + ${count} tokens${why}`,
-    `load ${figure(info.loadMs)} ms`,
+    `load ${figure(info.loadMs)} ms${info.packed === "off" ? "" : ` (packed: ${info.packed})`}`,
     `first token ${figure(stats.firstTokenMs)} ms`,
     `prefill ${figure(perSecond(stats.prefillTokens, stats.prefillMs))} tok/s`,
     `decode ${figure(perSecond(count - 1, stats.decodeMs))} tok/s`,

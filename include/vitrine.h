@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x76682626)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x1d22d2f9)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xdf47195d)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x7281cc3f)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -71,6 +71,15 @@ typedef uint32_t vitrine_model_text_t;
 enum {
     VITRINE_MODEL_TEXT_ARCHITECTURE = 0,
     VITRINE_MODEL_TEXT_CPU_VARIANT = 1,
+    VITRINE_MODEL_TEXT_PACKED_NOTE = 2,
+};
+
+typedef uint32_t vitrine_packed_state_t;
+enum {
+    VITRINE_PACKED_STATE_OFF = 0,
+    VITRINE_PACKED_STATE_MAPPED = 1,
+    VITRINE_PACKED_STATE_WRITTEN = 2,
+    VITRINE_PACKED_STATE_UNSAVED = 3,
 };
 
 typedef uint32_t vitrine_tokenize_flags_t;
@@ -159,7 +168,8 @@ typedef struct {
     uint32_t threads; /* at 8 */
     uint32_t precision; /* at 12 */
     uint32_t flags; /* at 16 */
-} vitrine_load_options_t; /* 20 bytes */
+    uint32_t packed_path_length; /* at 20 */
+} vitrine_load_options_t; /* 24 bytes */
 
 typedef struct {
     uint32_t phase; /* at 0 */
@@ -186,7 +196,9 @@ typedef struct {
     uint32_t metadata_count; /* at 56 */
     uint32_t has_weights; /* at 60 */
     double weights_bytes; /* at 64 */
-} vitrine_model_info_t; /* 72 bytes */
+    uint32_t packed_state; /* at 72 */
+    uint32_t reserved; /* at 76 */
+} vitrine_model_info_t; /* 80 bytes */
 
 typedef struct {
     uint32_t size; /* at 0 */

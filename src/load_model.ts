@@ -12,6 +12,7 @@ import {
 } from "./internal/check.ts";
 import { EngineError } from "./engine_error.ts";
 import { ModelCore } from "./internal/model_core.ts";
+import { checkPacked, packedPath } from "./internal/packed_path.ts";
 import { Model } from "./model.ts";
 import type { LoadOptions } from "./load_options.ts";
 
@@ -46,6 +47,7 @@ export async function loadModel(ref: string, options: LoadOptions = {}): Promise
       : checkInteger(options.threads, 1, threadsMax(), "threads"),
     precision: checkChoice(options.precision, ["int8", "float"], "precision"),
     vocabularyOnly: checkBoolean(options.vocabularyOnly, "vocabularyOnly") ?? false,
+    packed: checkPacked(options.packed),
     signal: checkSignal(options.signal, "signal"),
     onProgress: options.onProgress,
   };
@@ -53,10 +55,11 @@ export async function loadModel(ref: string, options: LoadOptions = {}): Promise
   settings.signal?.throwIfAborted();
   const path = await pathOf(ref, options);
   settings.signal?.throwIfAborted();
-  return new Model(await ModelCore.load(path, settings));
+  const packed = await packedPath(settings.packed, path, settings.precision);
+  return new Model(await ModelCore.load(path, { ...settings, packed }));
 }
 
-const fields = ["threads", "precision", "vocabularyOnly", "signal", "onProgress"];
+const fields = ["threads", "precision", "vocabularyOnly", "packed", "signal", "onProgress"];
 
 /** More threads than processors are allowed, because results may not depend on their number. */
 function threadsMax(): number {

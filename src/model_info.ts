@@ -1,3 +1,5 @@
+import type { PackedState } from "./packed_state.ts";
+
 /** What a loaded model is, and how it runs. */
 export interface ModelInfo {
   /** Family, as `general.architecture` names it. */
@@ -25,8 +27,12 @@ export interface ModelInfo {
   readonly keyLength: number;
   /** Values of one value of one head. */
   readonly valueLength: number;
-  /** Memory that the weights take. */
+  /** Memory that the weights take, or pages of the file that they are mapped from. */
   readonly weightsBytes: number;
+  /** What became of the packed weights on disk. */
+  readonly packed: PackedState;
+  /** Why packed weights were not mapped, or not written; nothing when all went well. */
+  readonly packedNote: string | undefined;
   /** Time from the call until the model could be used. */
   readonly loadMs: number;
   /** Token put at the beginning of a text, if there is one. */

@@ -188,6 +188,23 @@ cli("--raw leaves the chat template out, --ctx and the formats size the cache", 
   assert.is(raw.memory.kv_bytes, chat.memory.kv_bytes * 1.5);
 });
 
+cli("--packed maps the second time what it wrote the first", ({ model, folder }) => {
+  const args = ["run", model, "Hello", "--raw", "--greedy", "-n", "3", "--json"];
+  const texts = new Set<string>();
+  for (const [more, state] of [[[], "off"], [["--packed"], "written"], [["--packed"], "mapped"]]) {
+    const run = vitrine([...args, ...(more as string[])], "", { VITRINE_CACHE: folder });
+    assert.is(run.status, 0, run.stderr);
+    const result = JSON.parse(run.stdout);
+    assert.is(result.packed, state);
+    texts.add(result.text);
+  }
+  assert.is(texts.size, 1);
+  const unsaved = vitrine([...args, "--packed"], "", { VITRINE_CACHE: model });
+  assert.is(unsaved.status, 0, unsaved.stderr);
+  assert.match(unsaved.stderr, /packed weights are not kept: .*no such folder/);
+  assert.is(JSON.parse(unsaved.stdout).packed, "unsaved");
+});
+
 cli("a full context ends the answer and says so", ({ model }) => {
   const result = json([
     "run",

@@ -283,7 +283,7 @@ buffers("option structs: short ones are filled up, long ones cut, wrong ones ref
   };
   assert.equal(attempt([8, 1])[0], Status.ok);
   assert.equal(attempt([12, 1, 1])[0], Status.ok);
-  assert.equal(attempt([LoadOptionsLayout.bytes + 8, 1, 1, 1, 0, 0xdead, 0xbeef])[0], Status.ok);
+  assert.equal(attempt([LoadOptionsLayout.bytes + 8, 1, 1, 1, 0, 0, 0xdead, 0xbeef])[0], Status.ok);
   const wrong: [number[], RegExp][] = [
     [[0, 1], /size/],
     [[7, 1], /size/],
@@ -293,6 +293,10 @@ buffers("option structs: short ones are filled up, long ones cut, wrong ones ref
     [[8, 2], /version 1, found 2/],
     [[20, 1, 1, 2, 0], /precision/],
     [[20, 1, 1, 1, 0x80], /flags/],
+    [[24, 1, 1, 1, 0, 1], /path of 1 bytes behind the load options, found 0/],
+    [[24, 1, 1, 1, 0, 5, 0x41414141], /path of 5 bytes .* found 4/],
+    [[24, 1, 1, 1, 0, 4, 0x41004141], /zero bytes/],
+    [[24, 1, 1, 1, 0, 0xffff_ffff, 0x41414141], /path of 4294967295 bytes/],
     [[20, 1, 0xffff_ffff, 1, 0], /threads/],
   ];
   for (const [words, message] of wrong) {

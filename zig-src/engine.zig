@@ -5,6 +5,7 @@ pub const Model = @import("engine/model.zig").Model;
 pub const Info = @import("engine/model.zig").Info;
 pub const Progress = @import("engine/model.zig").Progress;
 pub const ModelOptions = @import("engine/model.zig").Options;
+pub const PackedState = @import("engine/packed_file.zig").State;
 pub const LoadError = @import("engine/model.zig").Error;
 
 pub const Session = @import("engine/session.zig").Session;
@@ -25,6 +26,8 @@ test {
     _ = @import("engine/golden_test.zig");
     _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/loader.zig");
+    _ = @import("engine/packed_file.zig");
+    _ = @import("engine/packed_file_test.zig");
     _ = @import("engine/packing.zig");
     _ = @import("engine/ring.zig");
     _ = @import("engine/run.zig");

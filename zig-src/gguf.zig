@@ -20,6 +20,7 @@ pub const Value = value.Value;
 pub const Entry = value.Entry;
 pub const Array = value.Array;
 pub const Mapping = @import("gguf/mapping.zig").Mapping;
+pub const shown = @import("gguf/mapping.zig").shown;
 pub const Writer = @import("gguf/writer.zig").Writer;
 
 test {

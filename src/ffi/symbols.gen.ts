@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x76682626, 0x1d22d2f9];
+export const abiHash: readonly [number, number] = [0xdf47195d, 0x7281cc3f];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -447,6 +447,14 @@ export const ModelFlags = {
 export const ModelText = {
   architecture: 0,
   cpu_variant: 1,
+  packed_note: 2,
+} as const;
+
+export const PackedState = {
+  off: 0,
+  mapped: 1,
+  written: 2,
+  unsaved: 3,
 } as const;
 
 export const TokenizeFlags = {
@@ -513,12 +521,13 @@ export const StopReasonId = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const LoadOptionsLayout = {
-  bytes: 20,
+  bytes: 24,
   size: 0,
   version: 4,
   threads: 8,
   precision: 12,
   flags: 16,
+  packed_path_length: 20,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -532,7 +541,7 @@ export const ModelStateLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const ModelInfoLayout = {
-  bytes: 72,
+  bytes: 80,
   vocabulary: 0,
   logits: 4,
   layers: 8,
@@ -550,6 +559,8 @@ export const ModelInfoLayout = {
   metadata_count: 56,
   has_weights: 60,
   weights_bytes: 64,
+  packed_state: 72,
+  reserved: 76,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

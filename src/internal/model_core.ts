@@ -13,12 +13,14 @@ import {
   ModelPhase,
   ModelStateLayout,
   ModelText,
+  PackedState as PackedStateId,
   PrecisionId,
   Status,
   TokenizeFlags,
 } from "../ffi/symbols.gen.ts";
 import type { LoadProgress } from "../load_progress.ts";
 import type { ModelInfo } from "../model_info.ts";
+import type { PackedState } from "../packed_state.ts";
 import type { Precision } from "../precision.ts";
 import { prepareTemplates } from "./template.ts";
 
@@ -27,6 +29,8 @@ export interface LoadSettings {
   readonly threads: number;
   readonly precision: Precision | undefined;
   readonly vocabularyOnly: boolean;
+  /** Where packed weights are kept; nowhere by default. */
+  readonly packed: string | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: LoadProgress) => void) | undefined;
 }
@@ -36,6 +40,9 @@ const decoder = new TextDecoder();
 /** How often `onProgress` is told, in milliseconds. */
 const progressMs = 100;
 const noToken = 0xffff_ffff;
+const packedStates: Readonly<Record<number, PackedState>> = Object.fromEntries(
+  Object.entries(PackedStateId).map(([name, id]) => [id, name as keyof typeof PackedStateId]),
+);
 
 export class ModelCore {
   readonly library: Library;
@@ -143,13 +150,17 @@ export class ModelCore {
 
 function packLoadOptions(settings: LoadSettings): Uint8Array<ArrayBuffer> {
   const at = LoadOptionsLayout;
-  const view = new DataView(new ArrayBuffer(at.bytes));
+  const packed = encoder.encode(settings.packed ?? "");
+  const bytes = new Uint8Array(at.bytes + packed.length);
+  bytes.set(packed, at.bytes);
+  const view = new DataView(bytes.buffer);
   view.setUint32(at.size, at.bytes, true);
   view.setUint32(at.version, 1, true);
   view.setUint32(at.threads, settings.threads, true);
   view.setUint32(at.precision, PrecisionId[settings.precision ?? "int8"], true);
   view.setUint32(at.flags, settings.vocabularyOnly ? ModelFlags.vocabulary_only : 0, true);
-  return new Uint8Array(view.buffer);
+  view.setUint32(at.packed_path_length, packed.length, true);
+  return bytes;
 }
 
 /** Resolves when the model can be used. */
@@ -212,6 +223,8 @@ function readInfo(library: Library, handle: number, path: string, loadMs: number
     keyLength: word(at.key_length),
     valueLength: word(at.value_length),
     weightsBytes: view.getFloat64(at.weights_bytes, true),
+    packed: packedStates[word(at.packed_state)] ?? "off",
+    packedNote: readText(library, handle, ModelText.packed_note) || undefined,
     loadMs,
     bos: token(at.bos),
     eos: token(at.eos),
@@ -219,7 +232,7 @@ function readInfo(library: Library, handle: number, path: string, loadMs: number
 }
 
 function readText(library: Library, handle: number, which: number): string {
-  const buffer = new Uint8Array(256);
+  const buffer = new Uint8Array(1024);
   const length = new Uint32Array(1);
   const { vitrine_model_text } = library.calls;
   check(library, vitrine_model_text(handle, which, buffer, buffer.length, length), handle);

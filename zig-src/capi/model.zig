@@ -162,10 +162,27 @@ fn loadOptions(path: []align(1) const u8, bytes: ?[*]const u8, length: u32, diag
         return error.InvalidArgument;
     }
     return .{
+        .packed_path = try packedPath(given, bytes, length, diag),
         .threads = given.threads,
         .precision = @fromBackingInt(given.precision),
         .vocab_only = buffers.has(given.flags, abi.ModelFlags.vocabulary_only),
     };
+}
+
+/// What follows the struct; `buffers.options` has checked the size that it says it has.
+fn packedPath(given: abi.LoadOptions, bytes: ?[*]const u8, length: u32, diag: *Diagnostic) Error![]const u8 {
+    if (given.packed_path_length == 0) return "";
+    const rest = bytes.?[given.size..length];
+    if (given.packed_path_length > rest.len) {
+        diag.set("expected a path of {d} bytes behind the load options, found {d} bytes", .{ given.packed_path_length, rest.len });
+        return error.InvalidArgument;
+    }
+    const path = rest[0..given.packed_path_length];
+    if (std.mem.indexOfScalar(u8, path, 0) != null) {
+        diag.set("expected a path of packed weights without zero bytes, found {d} bytes", .{path.len});
+        return error.InvalidArgument;
+    }
+    return path;
 }
 
 pub fn state(handle: u32, out: ?[*]u8, length: u32) callconv(.c) i32 {
@@ -240,6 +257,7 @@ fn fillInfo(model: *engine.Model, diag: *Diagnostic, out: ?[*]u8, length: u32) E
         .metadata_count = @intCast(model.file.metadata.len),
         .has_weights = @intFromBool(has_weights),
         .weights_bytes = @floatFromInt(found.weights_bytes),
+        .packed_state = @backingInt(found.packed_state),
     }, out, length, diag);
 }
 
@@ -249,7 +267,7 @@ pub fn text(handle: u32, which: u32, buffer: ?[*]u8, length: u32, out_length: ?*
 
 fn copyText(model: *engine.Model, diag: *Diagnostic, which: u32, buffer: ?[*]u8, length: u32, out_length: ?*align(1) u32) Error!void {
     const found = model.info();
-    const names = [_][]const u8{ found.architecture, found.cpu_variant };
+    const names = [_][]const u8{ found.architecture, found.cpu_variant, found.packed_note };
     if (which >= names.len) {
         diag.set("expected a text under {d}, found {d}", .{ names.len, which });
         return error.InvalidArgument;

@@ -5,6 +5,7 @@
 const std = @import("std");
 const arch = @import("../arch.zig");
 const gguf = @import("../gguf.zig");
+const packed_file = @import("packed_file.zig");
 const packing = @import("packing.zig");
 const memory = @import("../memory.zig");
 const quant = @import("../quant.zig");
@@ -46,7 +47,10 @@ pub fn loadWeights(model: *Model, progress: *Progress, diag: *Diagnostic) Error!
 }
 
 pub fn freePanels(model: *Model) void {
-    memory.free(model.panels);
+    if (model.panels_file) |*mapping| mapping.close(model.gpa);
+    model.panels_file = null;
+    memory.free(model.panels_memory);
+    model.panels_memory = &.{};
     model.panels = &.{};
 }
 
@@ -141,8 +145,19 @@ const Reader = struct {
     }
 };
 
-/// Packs every matrix into one region.
+/// Packs every matrix into one region, or maps a file in which that has been done.
 fn pack(model: *Model, progress: *Progress, diag: *Diagnostic) Error!void {
+    const weights = try matrices(model);
+    defer model.gpa.free(weights);
+    packOrMap(model, weights, progress, diag) catch |err| {
+        if (err == error.Cancelled) diag.set("loading was cancelled", .{});
+        return err;
+    };
+    model.file.advise(.dont_need);
+}
+
+/// Every matrix that is packed, in the order of the panels. The caller frees the list.
+pub fn matrices(model: *Model) error{OutOfMemory}![]*Weight {
     const gpa = model.gpa;
     var weights: std.ArrayList(*Weight) = .empty;
     defer weights.deinit(gpa);
@@ -152,28 +167,49 @@ fn pack(model: *Model, progress: *Progress, diag: *Diagnostic) Error!void {
             if (@FieldType(arch.Layer, field) == arch.Linear) try weights.append(gpa, &@field(layer, field).weight);
         }
     }
+    return weights.toOwnedSlice(gpa);
+}
+
+fn packOrMap(model: *Model, weights: []const *Weight, progress: *Progress, diag: *Diagnostic) Error!void {
+    if (model.options.packed_path.len == 0) return packIntoMemory(model, weights, progress, diag);
+    var file: packed_file.PackedFile = try .init(model, weights, model.options.packed_path, progress);
+    defer file.deinit();
+    if (try file.open(&model.packed_note)) |mapping| {
+        model.panels_file = mapping;
+        model.packed_state = .mapped;
+        return place(model, weights, file.payload(mapping.bytes));
+    }
+    try packIntoMemory(model, weights, progress, diag);
+    model.packed_state = try file.write(model.panels, &model.packed_note);
+}
+
+fn packIntoMemory(model: *Model, weights: []const *Weight, progress: *Progress, diag: *Diagnostic) Error!void {
+    const gpa = model.gpa;
     var total: usize = 0;
     var source_total: usize = 0;
-    for (weights.items) |weight| {
+    for (weights) |weight| {
         total += packing.alignedBytes(model, weight);
         source_total += weight.tensor.bytes.len;
     }
-    progress.bytes_total.store(source_total, .monotonic);
-    model.panels = memory.alloc(total, .huge) catch {
+    progress.bytes_total.store(progress.bytes_done.load(.monotonic) + source_total, .monotonic);
+    model.panels_memory = memory.alloc(total, .huge) catch {
         diag.set("expected {d} bytes of memory for the weights, found that the system has not that much", .{total});
         return error.OutOfMemory;
     };
-    var offset: usize = 0;
-    for (weights.items) |weight| {
-        weight.panels = model.panels[offset..].ptr;
-        offset += packing.alignedBytes(model, weight);
-    }
-    var job: packing.Job = try .init(gpa, model, weights.items, progress);
+    place(model, weights, model.panels_memory);
+    var job: packing.Job = try .init(gpa, model, weights, progress);
     defer job.deinit(gpa);
     model.team.run(model.threads, &job, packing.Job.run);
-    if (progress.cancel.load(.monotonic)) {
-        diag.set("loading was cancelled", .{});
-        return error.Cancelled;
+    if (progress.cancel.load(.monotonic)) return error.Cancelled;
+}
+
+/// Tells every matrix where its panels are.
+fn place(model: *Model, weights: []const *Weight, panels: []const u8) void {
+    model.panels = panels;
+    var offset: usize = 0;
+    for (weights) |weight| {
+        weight.panels = panels[offset..].ptr;
+        offset += packing.alignedBytes(model, weight);
     }
-    model.file.advise(.dont_need);
+    std.debug.assert(offset == panels.len);
 }

@@ -16,6 +16,7 @@ const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Frequencies = @import("../arch/block/rope.zig").Frequencies;
 const cores = @import("cores.zig");
 const loader = @import("loader.zig");
+const packed_file = @import("packed_file.zig");
 const team_module = @import("team.zig");
 const Scheduler = @import("scheduler.zig").Scheduler;
 const Weight = @import("weight.zig").Weight;
@@ -33,6 +34,9 @@ pub const Options = struct {
     vocab_only: bool = false,
     /// Rows of one batch: how many tokens pass through the model together.
     batch_rows: u32 = 256,
+    /// Where the packed weights are kept, to be mapped by later loads; empty: nowhere. Read while
+    /// loading only. See `packed_file.zig`.
+    packed_path: []const u8 = "",
 };
 
 /// Shared with the thread that waits for a load.
@@ -57,8 +61,11 @@ pub const Info = struct {
     head_dim_k: u32 = 0,
     head_dim_v: u32 = 0,
     context_train: u32 = 0,
-    /// Packed matrices and vectors, in memory.
+    /// Packed matrices and vectors, in memory or mapped.
     weights_bytes: u64 = 0,
+    packed_state: packed_file.State = .off,
+    /// Why the packed weights could not be mapped or written; empty when they were mapped.
+    packed_note: []const u8 = "",
 };
 
 pub const Model = struct {
@@ -81,8 +88,12 @@ pub const Model = struct {
     layers: []arch.Layer = undefined,
     /// Of global and of sliding layers.
     frequencies: [2]Frequencies = undefined,
-    /// Memory of all panels.
-    panels: []align(std.heap.page_size_min) u8 = &.{},
+    /// All panels: memory of `panels_memory`, or bytes of `panels_file`.
+    panels: []const u8 = &.{},
+    panels_memory: []align(std.heap.page_size_min) u8 = &.{},
+    panels_file: ?gguf.Mapping = null,
+    packed_state: packed_file.State = .off,
+    packed_note: Diagnostic = .{},
     vector_bytes: u64 = 0,
     /// Memory of the scheduler's buffers.
     buffers: memory.Arena = .{},
@@ -130,6 +141,7 @@ pub const Model = struct {
         errdefer team_module.release(model.team);
         errdefer loader.freePanels(model);
         try loader.loadWeights(model, progress, diag);
+        model.options.packed_path = "";
         try model.scheduler.init(model);
         return model;
     }
@@ -167,6 +179,8 @@ pub const Model = struct {
         result.head_dim_v = h.head_dim_v;
         result.context_train = h.context_train;
         result.weights_bytes = model.panels.len + model.vector_bytes;
+        result.packed_state = model.packed_state;
+        result.packed_note = model.packed_note.text();
         return result;
     }
 

@@ -15,6 +15,8 @@ const Io = std.Io;
 pub const Mapping = struct {
     bytes: []const u8,
     kind: Kind,
+    /// When the file was last written, in nanoseconds since 1970; 0 for bytes without a file.
+    modified_ns: i96 = 0,
 
     pub const Kind = union(enum) {
         /// Pages of the file itself.
@@ -28,7 +30,16 @@ pub const Mapping = struct {
     pub const Options = struct {
         /// False takes the way of systems without mappings.
         map: bool = true,
+        /// What is expected, in messages.
+        what: []const u8 = "a GGUF file",
+        /// Ask for the huge pages of the system's file cache, for a file that is read as a whole.
+        huge: bool = false,
     };
+
+    /// The engine's threads are its own; file calls simply block.
+    pub fn blockingIo() Io {
+        return Io.Threaded.global_single_threaded.io();
+    }
 
     pub fn borrow(bytes: []const u8) Mapping {
         return .{ .bytes = bytes, .kind = .borrowed };
@@ -45,7 +56,7 @@ pub const Mapping = struct {
         const stat = file.stat(io) catch |err| return openFailure(err, path, diag);
         if (stat.kind != .file) return refuseKind(stat.kind, path, diag);
         if (stat.size == 0) {
-            diag.set("{f}: expected a GGUF file, found an empty one", .{shown(path)});
+            diag.set("{f}: expected {s}, found an empty one", .{ shown(path), options.what });
             return error.EmptyFile;
         }
         const size = std.math.cast(usize, stat.size) orelse {
@@ -55,10 +66,16 @@ pub const Mapping = struct {
         if (options.map) {
             // Nothing is fetched ahead: a look at the metadata must not read the tensors.
             if (file.createMemoryMap(io, .{ .len = size, .protection = .{ .read = true, .write = false }, .populate = false })) |map| {
-                return .{ .bytes = map.memory, .kind = .{ .mapped = map } };
+                if (options.huge and builtin.os.tag == .linux) {
+                    // Where the system can't, small pages do the same.
+                    std.posix.madvise(map.memory.ptr, map.memory.len, std.posix.MADV.HUGEPAGE) catch {};
+                }
+                return .{ .bytes = map.memory, .kind = .{ .mapped = map }, .modified_ns = stat.mtime.nanoseconds };
             } else |_| {}
         }
-        return readWhole(gpa, io, file, size, path, diag);
+        var copy = try readWhole(gpa, io, file, size, path, diag);
+        copy.modified_ns = stat.mtime.nanoseconds;
+        return copy;
     }
 
     pub fn close(m: *Mapping, gpa: std.mem.Allocator) void {
@@ -116,11 +133,6 @@ pub const Shown = struct {
 
 pub fn shown(path: []const u8) Shown {
     return .{ .path = path };
-}
-
-/// The engine's threads are its own; file calls simply block.
-fn blockingIo() Io {
-    return Io.Threaded.global_single_threaded.io();
 }
 
 fn readWhole(gpa: std.mem.Allocator, io: Io, file: Io.File, size: usize, path: []const u8, diag: *Diagnostic) Error!Mapping {

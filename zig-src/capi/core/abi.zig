@@ -8,6 +8,7 @@
 const cache = @import("../../cache.zig");
 const value = @import("../../gguf/value.zig");
 const sampler = @import("../../sampler.zig");
+const packed_file = @import("../../engine/packed_file.zig");
 const record = @import("../../engine/record.zig");
 
 /// Of the option structs.
@@ -59,7 +60,15 @@ pub const ModelFlags = enum(u32) {
 /// Of `Limits`. Idle: nothing was ever started.
 pub const LimitsPhase = enum(u32) { idle = 0, running = 1, ready = 2, failed = 3 };
 
-pub const ModelText = enum(u32) { architecture = 0, cpu_variant = 1 };
+pub const ModelText = enum(u32) {
+    architecture = 0,
+    cpu_variant = 1,
+    /// Why the packed weights could not be mapped, or not be written; empty when they were mapped.
+    packed_note = 2,
+};
+
+/// What became of the packed weights that `LoadOptions` named a file for.
+pub const PackedState = packed_file.State;
 
 /// For `vitrine_model_tokenize` and `vitrine_model_detokenize`.
 pub const TokenizeFlags = enum(u32) {
@@ -107,6 +116,7 @@ pub const enums = .{
     .{ "LimitsPhase", LimitsPhase },
     .{ "ModelFlags", ModelFlags },
     .{ "ModelText", ModelText },
+    .{ "PackedState", PackedState },
     .{ "TokenizeFlags", TokenizeFlags },
     .{ "RequestFlags", RequestFlags },
     .{ "TokenFlags", TokenFlags },
@@ -147,6 +157,9 @@ pub const LoadOptions = extern struct {
     precision: u32 = @backingInt(PrecisionId.int8),
     /// `ModelFlags`.
     flags: u32 = 0,
+    /// Bytes of UTF-8 right behind the struct: where the packed weights are kept, to be mapped by
+    /// later loads. 0: nowhere.
+    packed_path_length: u32 = 0,
 };
 
 pub const ModelState = extern struct {
@@ -180,6 +193,10 @@ pub const ModelInfo = extern struct {
     /// 1: the model has weights and can run; 0: a vocabulary.
     has_weights: u32 = 0,
     weights_bytes: f64 = 0,
+    /// `PackedState`.
+    packed_state: u32 = 0,
+    /// 0.
+    reserved: u32 = 0,
 };
 
 /// Followed by the key and, for a string, its text.

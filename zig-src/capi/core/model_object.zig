@@ -10,6 +10,7 @@ const Error = errors.Error;
 pub const ModelObject = struct {
     object: table.Object,
     path: []const u8,
+    /// Its path of packed weights is the object's.
     options: engine.ModelOptions,
     progress: engine.Progress = .{},
     /// `abi.ModelPhase`; stored last by the loader, so that what it wrote before is seen.
@@ -24,11 +25,11 @@ pub const ModelObject = struct {
     pub fn create(path: []const u8, options: engine.ModelOptions) error{OutOfMemory}!*ModelObject {
         const self = try table.gpa.create(ModelObject);
         errdefer table.gpa.destroy(self);
-        self.* = .{
-            .object = .{ .kind = .model, .pins = 1, .free = free },
-            .path = try table.gpa.dupe(u8, path),
-            .options = options,
-        };
+        const own_path = try table.gpa.dupe(u8, path);
+        errdefer table.gpa.free(own_path);
+        var own_options = options;
+        own_options.packed_path = try table.gpa.dupe(u8, options.packed_path);
+        self.* = .{ .object = .{ .kind = .model, .pins = 1, .free = free }, .path = own_path, .options = own_options };
         return self;
     }
 
@@ -95,6 +96,7 @@ pub const ModelObject = struct {
         const self = of(object);
         // Sessions pin their model, so none exists here.
         if (self.model) |model| model.destroy() catch unreachable;
+        table.gpa.free(self.options.packed_path);
         table.gpa.free(self.path);
         table.gpa.destroy(self);
     }

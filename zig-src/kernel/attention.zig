@@ -122,12 +122,11 @@ const Rows = struct {
         tile.each(rows.count, Context{ .rows = rows, .q = q, .heads = heads }, struct {
             fn body(context: Context, comptime n: usize, first: usize) void {
                 const of = context.rows.args;
-                const to = context.rows.floats[first * of.head_dim_k ..];
-                inline for (0..n) |i| {
-                    const r = first + i;
-                    const row = context.q + r / context.heads * of.q_token_stride + r % context.heads * of.q_stride;
-                    for (0..of.head_dim_k) |d| to[d * n + i] = row[d];
+                var from: [n][*]const f32 = undefined;
+                inline for (&from, first..) |*row, r| {
+                    row.* = context.q + r / context.heads * of.q_token_stride + r % context.heads * of.q_stride;
                 }
+                tile.interlace(n, &from, of.head_dim_k, context.rows.floats[first * of.head_dim_k ..].ptr);
             }
         }.body);
     }
@@ -142,12 +141,11 @@ const Rows = struct {
                 c.rows.score(n, first, c.at);
             }
         }.body);
-        for (0..rows.count) |r| {
-            const from, const to = rows.range(r, at);
-            if (from >= to) continue;
-            const shrink = softmax.weigh(&rows.scores[r], from, to, rows.args.scale, rows.args.softcap, &rows.running[r]);
-            if (shrink != 1) elementwise.scale(rows.sum[r], rows.args.head_dim_v, shrink);
-        }
+        tile.each(rows.count, context, struct {
+            fn body(c: Context, comptime n: usize, first: usize) void {
+                c.rows.weigh(n, first, c.at);
+            }
+        }.body);
         const more = at + block < rows.to[rows.count - 1];
         const next = if (more) rows.args.key_pages[at / block + 1] else rows.args.key_ahead;
         rows.ahead = .of(next, page_layout.bytes(rows.key, rows.args.head_dim_k));
@@ -191,6 +189,24 @@ const Rows = struct {
                 const q = rows.floats[first * dim ..].ptr;
                 scores_file.floats(key, n, q, page, dim, low, high, scores, &rows.ahead);
             },
+        }
+    }
+
+    fn weigh(rows: *Rows, comptime n: usize, first: usize, at: u32) void {
+        const scores = rows.scores[first..][0..n];
+        const running = rows.running[first..][0..n];
+        var highest: [n]softmax.Vf = undefined;
+        for (first..first + n, scores, &highest) |r, *row, *high| {
+            const from, const to = rows.range(r, at);
+            high.* = softmax.scaled(row, from, @max(from, to), rows.args.scale, rows.args.softcap);
+        }
+        var shrink: [n]f32 = undefined;
+        softmax.raise(n, &highest, running, &shrink);
+        for (first..first + n, scores, running, shrink) |r, *row, *of, factor| {
+            const from, const to = rows.range(r, at);
+            if (from >= to) continue;
+            softmax.weigh(row, from, to, factor, of);
+            if (factor != 1) elementwise.scale(rows.sum[r], rows.args.head_dim_v, factor);
         }
     }
 

@@ -67,20 +67,47 @@ fn put(out: [*]f32, n: usize, value: Vf) void {
 }
 
 pub fn rope(x: [*]f32, n_heads: usize, head_dim: usize, rot_dim: usize, style: table.RopeStyle, cos_sin: [*]const f32) void {
-    const half = rot_dim / 2;
-    for (0..n_heads) |head| {
-        const row = x + head * head_dim;
-        for (0..half) |i| {
-            const first = if (style == .norm) 2 * i else i;
-            const second = if (style == .norm) 2 * i + 1 else i + half;
-            const a = row[first];
-            const b = row[second];
-            const cos = cos_sin[2 * i];
-            const sin = cos_sin[2 * i + 1];
-            row[first] = a * cos - b * sin;
-            row[second] = a * sin + b * cos;
-        }
+    for (0..n_heads) |head| switch (style) {
+        .norm => ropeNeighbours(x + head * head_dim, rot_dim, cos_sin),
+        .neox => ropeHalves(x + head * head_dim, rot_dim / 2, cos_sin),
+    };
+}
+
+/// Rotates pairs of values that stand side by side.
+fn ropeNeighbours(row: [*]f32, rot_dim: usize, cos_sin: [*]const f32) void {
+    var i: usize = 0;
+    while (lanes > 1 and i + lanes <= rot_dim) : (i += lanes) {
+        const v: Vf = row[i..][0..lanes].*;
+        const angles: Vf = cos_sin[i..][0..lanes].*;
+        const even = comptime std.simd.iota(i32, lanes) & @as(@Vector(lanes, i32), @splat(~@as(i32, 1)));
+        const odd = comptime std.simd.iota(i32, lanes) | @as(@Vector(lanes, i32), @splat(1));
+        const other = comptime std.simd.iota(i32, lanes) ^ @as(@Vector(lanes, i32), @splat(1));
+        const sign = comptime std.simd.repeat(lanes, [_]f32{ -1, 1 });
+        const cos = @shuffle(f32, angles, undefined, even);
+        const sin = @shuffle(f32, angles, undefined, odd) * sign;
+        row[i..][0..lanes].* = v * cos + @shuffle(f32, v, undefined, other) * sin;
     }
+    while (i < rot_dim) : (i += 2) rotate(&row[i], &row[i + 1], cos_sin + i);
+}
+
+/// Rotates pairs of which one value is in the first half and one in the second.
+fn ropeHalves(row: [*]f32, half: usize, cos_sin: [*]const f32) void {
+    var i: usize = 0;
+    while (i + lanes <= half) : (i += lanes) {
+        const a: Vf = row[i..][0..lanes].*;
+        const b: Vf = row[half + i ..][0..lanes].*;
+        const pairs = std.simd.deinterlace(2, @as(@Vector(2 * lanes, f32), cos_sin[2 * i ..][0 .. 2 * lanes].*));
+        row[i..][0..lanes].* = a * pairs[0] - b * pairs[1];
+        row[half + i ..][0..lanes].* = a * pairs[1] + b * pairs[0];
+    }
+    while (i < half) : (i += 1) rotate(&row[i], &row[half + i], cos_sin + 2 * i);
+}
+
+fn rotate(a: *f32, b: *f32, cos_sin: [*]const f32) void {
+    const x = a.*;
+    const y = b.*;
+    a.* = x * cos_sin[0] - y * cos_sin[1];
+    b.* = x * cos_sin[1] + y * cos_sin[0];
 }
 
 pub const Activation = enum { silu, gelu };
@@ -104,11 +131,19 @@ pub fn gate(comptime kind: Activation, gates: [*]const f32, up: [*]const f32, n:
 }
 
 pub fn add(a: [*]f32, b: [*]const f32, n: usize) void {
-    for (a[0..n], b[0..n]) |*to, value| to.* += value;
+    var i: usize = 0;
+    while (i < n) : (i += lanes) {
+        const left = @min(lanes, n - i);
+        put(a + i, left, take(a + i, left) + take(b + i, left));
+    }
 }
 
 pub fn scale(x: [*]f32, n: usize, factor: f32) void {
-    for (x[0..n]) |*value| value.* *= factor;
+    var i: usize = 0;
+    while (i < n) : (i += lanes) {
+        const left = @min(lanes, n - i);
+        put(x + i, left, take(x + i, left) * @as(Vf, @splat(factor)));
+    }
 }
 
 pub fn softcap(x: [*]f32, n: usize, cap: f32) void {

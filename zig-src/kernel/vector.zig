@@ -124,6 +124,15 @@ pub fn exp(x: anytype) @TypeOf(x) {
     return @select(f32, x < bottom, splat(F, 0), above);
 }
 
+/// The same for what is at most 0, or NaN.
+pub fn expNegative(x: anytype) @TypeOf(x) {
+    const F = @TypeOf(x);
+    const bottom = splat(F, exp_min);
+    const part = reduce(@select(f32, x < bottom, bottom, x));
+    const two_n = power(F, part.n);
+    return @select(f32, x < bottom, splat(F, 0), fma(part.p, two_n, two_n));
+}
+
 /// tanh(x) = m / (m + 2) with m = e^2x - 1, where m doesn't cancel for small x.
 pub fn tanh(x: anytype) @TypeOf(x) {
     const F = @TypeOf(x);
@@ -145,6 +154,7 @@ test "exp and tanh against f64" {
         const got: f64 = exp(splat(Vf, x))[0];
         const want = @exp(@as(f64, x));
         worst_exp = @max(worst_exp, @abs(got - want) / want);
+        if (x <= 0) try std.testing.expectEqual(exp(splat(Vf, x)), expNegative(splat(Vf, x)));
         const t: f64 = tanh(splat(Vf, x / 8))[0];
         const t_want = std.math.tanh(@as(f64, x / 8));
         worst_tanh = @max(worst_tanh, @abs(t - t_want));
@@ -155,6 +165,8 @@ test "exp and tanh against f64" {
     try std.testing.expect(worst_tanh < 2e-7);
     try std.testing.expect(worst_relative < 1e-6);
     try std.testing.expectEqual(0, exp(splat(Vf, -std.math.inf(f32)))[0]);
+    try std.testing.expectEqual(0, expNegative(splat(Vf, -std.math.inf(f32)))[0]);
+    try std.testing.expect(std.math.isNan(expNegative(splat(Vf, std.math.nan(f32)))[0]));
     try std.testing.expectEqual(1, exp(splat(Vf, 0))[0]);
     try std.testing.expectEqual(std.math.inf(f32), exp(splat(Vf, 1000))[0]);
     try std.testing.expect(std.math.isNan(exp(splat(Vf, std.math.nan(f32)))[0]));

@@ -8,7 +8,7 @@ const table = @import("../table.zig");
 const vector = @import("../vector.zig");
 
 const PartSums = table.PartSums;
-const Vf = vector.Vf;
+pub const Vf = vector.Vf;
 const lanes = vector.lanes;
 const low = -std.math.inf(f32);
 
@@ -23,33 +23,67 @@ pub const Running = struct {
     }
 };
 
-/// Scores of positions [from, to) of a block become weights. Returns what the sums so far are to be
-/// multiplied by. Whatever stands in the other columns is not looked at; the vectors that hold
-/// [from, to) get zeros there.
-pub fn weigh(row: *[table.page_len]f32, from: usize, to: usize, scale: f32, cap: f32, running: *Running) f32 {
-    const first = from / lanes;
-    const end = (to + lanes - 1) / lanes;
+/// Vectors that pass together where a block is whole: one after the other, each would wait for its own
+/// steps.
+const together = @min(4, table.page_len / lanes);
+
+/// Scales and caps the scores of positions [from, to) of a block, and returns their largest, lane by
+/// lane. Whatever stands in the other columns is not looked at; the vectors that hold [from, to) get
+/// minus infinity there.
+pub fn scaled(row: *[table.page_len]f32, from: usize, to: usize, scale: f32, cap: f32) Vf {
     var highest: Vf = @splat(low);
-    for (first..end) |i| {
+    if (from == 0 and to == table.page_len and cap == 0) {
+        var i: usize = 0;
+        while (i < table.page_len / lanes) : (i += together) inline for (0..together) |j| {
+            const s = @as(Vf, row[(i + j) * lanes ..][0..lanes].*) * @as(Vf, @splat(scale));
+            row[(i + j) * lanes ..][0..lanes].* = s;
+            highest = @select(f32, s > highest, s, highest);
+        };
+        return highest;
+    }
+    for (from / lanes..(to + lanes - 1) / lanes) |i| {
         var s = @as(Vf, row[i * lanes ..][0..lanes].*) * @as(Vf, @splat(scale));
         if (cap != 0) s = elementwise.cappedScores(s, cap);
         if (i * lanes < from or (i + 1) * lanes > to) s = limited(s, i * lanes, from, to);
         row[i * lanes ..][0..lanes].* = s;
         highest = @select(f32, s > highest, s, highest);
     }
-    const top = @max(running.top, fold(.max, highest));
-    // Scores that are all minus infinity have no weights, whatever came before.
-    const base = if (top == low) 0 else top;
-    const shrink = if (top == running.top) 1 else vector.exp(@as(Vf, @splat(running.top - base)))[0];
+    return highest;
+}
+
+/// What the largest scores of several rows become, and what their sums so far are to be multiplied by:
+/// together, because one row alone would wait for each of its steps.
+pub fn raise(comptime rows: usize, highest: *const [rows]Vf, running: *[rows]Running, shrink: *[rows]f32) void {
+    inline for (highest, running, shrink) |high, *of, *difference| {
+        const top = @max(of.top, fold(.max, high));
+        // Scores that are all minus infinity have no weights, whatever came before; and where the
+        // largest stays, nothing shrinks.
+        difference.* = if (top == of.top) 0 else of.top - top;
+        of.top = top;
+    }
+    shrink.* = vector.exp(@as(@Vector(rows, f32), shrink.*));
+}
+
+/// Scores of positions [from, to) of a block become weights, relative to the largest so far.
+pub fn weigh(row: *[table.page_len]f32, from: usize, to: usize, shrink: f32, running: *Running) void {
+    const base: Vf = @splat(if (running.top == low) 0 else running.top);
     var total: Vf = @splat(0);
-    for (first..end) |i| {
-        const weights = vector.exp(@as(Vf, row[i * lanes ..][0..lanes].*) - @as(Vf, @splat(base)));
+    var i = from / lanes;
+    const end = (to + lanes - 1) / lanes;
+    while (i + together <= end) : (i += together) {
+        var weights: [together]Vf = undefined;
+        inline for (&weights, 0..) |*w, j| w.* = vector.expNegative(@as(Vf, row[(i + j) * lanes ..][0..lanes].*) - base);
+        inline for (weights, 0..) |w, j| {
+            row[(i + j) * lanes ..][0..lanes].* = w;
+            total += w;
+        }
+    }
+    while (i < end) : (i += 1) {
+        const weights = vector.expNegative(@as(Vf, row[i * lanes ..][0..lanes].*) - base);
         row[i * lanes ..][0..lanes].* = weights;
         total += weights;
     }
     running.total = vector.fma(running.total, @as(Vf, @splat(shrink)), total);
-    running.top = top;
-    return shrink;
 }
 
 /// Minus infinity outside of [from, to); `at` is the column of the first lane.

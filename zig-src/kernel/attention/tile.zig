@@ -2,6 +2,7 @@
 //! so that these are read and converted once for all of them. The tiles are what the registers of
 //! the variant hold; which tile a row falls into doesn't change its result.
 
+const std = @import("std");
 const builtin = @import("builtin");
 const table = @import("../table.zig");
 const vector = @import("../vector.zig");
@@ -46,3 +47,17 @@ pub const Ahead = struct {
         ahead.at = if (@intFromPtr(next) < @intFromPtr(ahead.end)) next else ahead.at;
     }
 };
+
+/// to[i * rows + r] = from[r][i], for i below `len`.
+pub fn interlace(comptime rows: usize, from: *const [rows][*]const f32, len: usize, to: [*]f32) void {
+    const lanes = vector.lanes;
+    var i: usize = 0;
+    while (i + lanes <= len) : (i += lanes) {
+        var parts: [rows]vector.Vf = undefined;
+        inline for (&parts, from) |*part, row| part.* = row[i..][0..lanes].*;
+        to[i * rows ..][0 .. rows * lanes].* = std.simd.interlace(parts);
+    }
+    while (i < len) : (i += 1) {
+        for (from, 0..) |row, r| to[i * rows + r] = row[i];
+    }
+}

@@ -11,7 +11,7 @@ export type { GenerateOptions } from "./src/generate_options.ts";
 export { Generation } from "./src/generation.ts";
 export { greedy } from "./src/greedy.ts";
 export { KvCache } from "./src/kv_cache.ts";
-export type { KvFormat } from "./src/kv_format.ts";
+export { type KvFormat, kvFormats } from "./src/kv_format.ts";
 export type { KvPages } from "./src/kv_pages.ts";
 export { loadModel } from "./src/load_model.ts";
 export type { LoadOptions } from "./src/load_options.ts";

@@ -5,16 +5,17 @@
  */
 
 import { statSync } from "node:fs";
-import type { MetadataValue, Model } from "../mod.ts";
+import type { KvFormat, MetadataValue, Model } from "../mod.ts";
 import { type Command, commonOptions } from "./command.ts";
 import { openModel } from "./model.ts";
 import { bytesText, print, printJson, table } from "./output.ts";
 
 const contexts = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072];
-const valueBytes = { f32: 4, f16: 2, bf16: 2, q8_0: 34 / 32 } as const;
+const valueBytes: Readonly<Record<KvFormat, number>> = {
+  ...{ f32: 4, f16: 2, bf16: 2, q8_0: 34 / 32, f8_e4m3: 1, f8_e5m2: 1 },
+};
 /** Values of a head that share a scale. */
 const scaleUnit = 32;
-type CacheFormat = keyof typeof valueBytes;
 
 /** The command. */
 export const inspect: Command = {
@@ -82,8 +83,8 @@ function cacheShape(model: Model): CacheShape | undefined {
 /** What `Session.kv.bytes` will be. */
 function cacheBytes(
   shape: CacheShape,
-  key: CacheFormat,
-  value: CacheFormat,
+  key: KvFormat,
+  value: KvFormat,
   context: number,
 ): number {
   return (shape.keyValues * valueBytes[key] + shape.valueValues * valueBytes[value]) * context;
@@ -107,18 +108,19 @@ function formatsOf(model: Model): { format: string; tensors: number; bytes: numb
   return [...formats.values()].sort((a, b) => b.bytes - a.bytes);
 }
 
-const pairs: readonly (readonly [CacheFormat, CacheFormat])[] = [
+const pairs: readonly (readonly [KvFormat, KvFormat])[] = [
   ["f32", "f32"],
   ["f16", "f16"],
   ["bf16", "bf16"],
   ["q8_0", "q8_0"],
+  ["f8_e4m3", "f8_e4m3"],
   ["f32", "f16"],
   ["f16", "f32"],
   ["q8_0", "f16"],
 ];
 
 /** The pairs of formats that heads of these sizes can be kept in. */
-function pairsOf({ lengths }: CacheShape): readonly (readonly [CacheFormat, CacheFormat])[] {
+function pairsOf({ lengths }: CacheShape): readonly (readonly [KvFormat, KvFormat])[] {
   return pairs.filter((pair) =>
     pair.every((format, i) => format !== "q8_0" || (lengths[i] as number) % scaleUnit === 0)
   );

@@ -6,7 +6,7 @@
 
 import process from "node:process";
 import {
-  type KvFormat,
+  kvFormats,
   loadModel,
   type LoadOptions,
   type Model,
@@ -29,14 +29,15 @@ export const loadOptions = {
   precision: { value: "P", help: "int8 (default), or float: activations are not rounded, slower" },
 } as const satisfies Record<string, CommandOption>;
 
+const formatNames = `f16 (default), ${kvFormats.filter((name) => name !== "f16").join(", ")}`;
+
 /** Options of the commands that make a session. */
 export const sessionOptions = {
   ctx: { value: "N", help: "tokens that fit; default: the model's, at most 4096" },
-  "key-format": { value: "F", help: "keys of the KV cache: f16 (default), f32, bf16 or q8_0" },
-  "value-format": { value: "F", help: "values of the KV cache: f16 (default), f32, bf16 or q8_0" },
+  "key-format": { value: "F", help: `keys of the KV cache: ${formatNames}` },
+  "value-format": { value: "F", help: `values of the KV cache: ${formatNames}` },
 } as const satisfies Record<string, CommandOption>;
 
-const kvFormats: readonly KvFormat[] = ["f32", "f16", "bf16", "q8_0"];
 const precisions: readonly Precision[] = ["int8", "float"];
 
 /** Shows the fetching of a file as a bar. */

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xdf47195d)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x7281cc3f)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x8565192c)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x3b2ad737)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -117,6 +117,8 @@ enum {
     VITRINE_CACHE_FORMAT_ID_F16 = 1,
     VITRINE_CACHE_FORMAT_ID_BF16 = 30,
     VITRINE_CACHE_FORMAT_ID_Q8_0 = 8,
+    VITRINE_CACHE_FORMAT_ID_F8_E4M3 = 1000,
+    VITRINE_CACHE_FORMAT_ID_F8_E5M2 = 1001,
 };
 
 typedef uint32_t vitrine_value_kind_t;

@@ -18,7 +18,7 @@ import {
 import type { ModelCore } from "./internal/model_core.ts";
 import { SessionCore } from "./internal/session_core.ts";
 import { KvCache } from "./kv_cache.ts";
-import type { KvFormat } from "./kv_format.ts";
+import { kvFormats } from "./kv_format.ts";
 import type { PrefillOptions } from "./prefill_options.ts";
 import type { SessionOptions } from "./session_options.ts";
 import type { SessionStats } from "./session_stats.ts";
@@ -252,7 +252,6 @@ export class Session {
 }
 
 const prefillFields = ["allLogits", "signal", "addSpecial", "parseSpecial", "onPrefill"];
-const formats: readonly KvFormat[] = ["f32", "f16", "bf16", "q8_0"];
 
 /** Checks the options and makes a session; `Model.session` calls it. */
 export function createSession(model: ModelCore, options: SessionOptions): Session {
@@ -264,8 +263,8 @@ export function createSession(model: ModelCore, options: SessionOptions): Sessio
   return new Session(
     SessionCore.create(model, {
       context: context === undefined ? 0 : checkInteger(context, 1, 1 << 20, "context"),
-      keyFormat: checkChoice(kv.key, formats, "kv.key") ?? "f16",
-      valueFormat: checkChoice(kv.value, formats, "kv.value") ?? "f16",
+      keyFormat: checkChoice(kv.key, kvFormats, "kv.key") ?? "f16",
+      valueFormat: checkChoice(kv.value, kvFormats, "kv.value") ?? "f16",
       chunk: chunk === undefined ? 0 : checkInteger(chunk, 1, 1 << 20, "chunk"),
       shiftKeep: shift === undefined ? -1 : checkInteger(shift.keep, 0, 1 << 20, "shift.keep"),
     }),

@@ -27,6 +27,8 @@ pub const formats = .{
     @import("cache/f16.zig"),
     @import("cache/bf16.zig"),
     @import("cache/q8_0.zig"),
+    @import("cache/f8_e4m3.zig"),
+    @import("cache/f8_e5m2.zig"),
 };
 
 /// Derived from the registry: tag and wire id of each format.

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xdf47195d, 0x7281cc3f];
+export const abiHash: readonly [number, number] = [0x8565192c, 0x3b2ad737];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -486,6 +486,8 @@ export const CacheFormatId = {
   f16: 1,
   bf16: 30,
   q8_0: 8,
+  f8_e4m3: 1000,
+  f8_e5m2: 1001,
 } as const;
 
 export const ValueKind = {

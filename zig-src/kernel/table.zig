@@ -28,17 +28,22 @@ pub const RopeStyle = enum(u32) {
     neox = 1,
 };
 
-/// Storage of keys and values; ids are those of the GGUF tensor types.
+/// Storage of keys and values; ids are those of the GGUF tensor types, where there is one.
 pub const KvFormat = enum(u32) {
     f32 = 0,
     f16 = 1,
     q8_0 = 8,
     bf16 = 30,
+    f8_e4m3 = 1000,
+    f8_e5m2 = 1001,
 
     /// Of one value, without its scale.
     pub fn bytes(format: KvFormat) usize {
-        if (format.scaled()) return 1;
-        return if (format == .f32) 4 else 2;
+        return switch (format) {
+            .f32 => 4,
+            .f16, .bf16 => 2,
+            .q8_0, .f8_e4m3, .f8_e5m2 => 1,
+        };
     }
 
     /// Whether values are integers, 32 of which share a scale.

@@ -7,6 +7,7 @@
 
 const std = @import("std");
 const builtin = @import("builtin");
+const f8 = @import("f8.zig");
 
 /// f32 values in a vector register, 16 at most: a panel has 16 rows.
 pub const lanes = @min(16, std.simd.suggestVectorLength(f32) orelse 4);
@@ -75,7 +76,9 @@ pub fn load(comptime format: @import("table.zig").KvFormat, comptime n: usize, a
         .f32 => read(f32, n, at),
         .f16 => fromF16(n, read(u16, n, at)),
         .bf16 => fromBf16(n, read(u16, n, at)),
-        else => comptime unreachable,
+        .f8_e4m3 => f8.from(.e4m3, n, read(u8, n, at)),
+        .f8_e5m2 => f8.from(.e5m2, n, read(u8, n, at)),
+        .q8_0 => comptime unreachable,
     };
 }
 
@@ -191,4 +194,8 @@ test "16-bit floats, every pattern" {
     }
     try std.testing.expect(std.math.isNan(fromBf16(4, toBf16(4, @splat(std.math.nan(f32))))[0]));
     try std.testing.expectEqual(1.0, fromBf16(4, toBf16(4, @splat(1.00390625)))[0]);
+}
+
+test {
+    _ = f8;
 }

@@ -6,13 +6,14 @@
 //! position by position. q8_0 is signed integers with one f16 scale for 32 values of a head; the
 //! scales follow all integers of the page, so that both are read as vectors.
 //!
-//!     keys    f32, f16, bf16   [position / 16][value][position % 16]
+//!     keys    floats           [position / 16][value][position % 16]
 //!             q8_0             [position / 16][value / 4][position % 16][value % 4], then
 //!                              scales [position / 16][value / 32][position % 16]
-//!     values  f32, f16, bf16   [position][value]
+//!     values  floats           [position][value]
 //!             q8_0             [position][value], then scales [value / 32][position]
 
 const std = @import("std");
+const f8 = @import("../f8.zig");
 const table = @import("../table.zig");
 const vector = @import("../vector.zig");
 
@@ -83,7 +84,7 @@ pub fn store(format: KvFormat, side: Side, x: []const f32, page: [*]u8, position
 }
 
 fn storeFloats(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
-    const Bits = if (format == .f32) u32 else u16;
+    const Bits = @Int(.unsigned, 8 * format.bytes());
     var i: usize = 0;
     while (i < x.len) : (i += unit) {
         const left = @min(unit, x.len - i);
@@ -93,7 +94,9 @@ fn storeFloats(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u
             .f32 => @bitCast(values),
             .f16 => vector.toF16(unit, values),
             .bf16 => vector.toBf16(unit, values),
-            else => comptime unreachable,
+            .f8_e4m3 => f8.to(.e4m3, unit, values),
+            .f8_e5m2 => f8.to(.e5m2, unit, values),
+            .q8_0 => comptime unreachable,
         };
         for (bits[0..left], i..) |b, index| {
             const to: *align(1) Bits = @ptrCast(page + valueAt(format, side, x.len, position, index));

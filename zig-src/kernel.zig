@@ -59,6 +59,7 @@ pub const compiled: Table = .{
     .scale = scale,
     .softcap = softcap,
     .kv_store = kvStore,
+    .kv_read = kvRead,
     .attention = attend,
     .attention_merge = merge,
     .sampling = .compiled,
@@ -142,6 +143,10 @@ fn softcap(x: [*]f32, n: usize, cap: f32) callconv(.c) void {
 
 fn kvStore(format: u32, side: u32, x: [*]const f32, n: usize, to: [*]u8, position: usize) callconv(.c) void {
     page.store(@fromBackingInt(@intCast(format)), @fromBackingInt(@intCast(side)), x[0..n], to, position);
+}
+
+fn kvRead(format: u32, side: u32, from_page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) callconv(.c) void {
+    page.readRange(@fromBackingInt(@intCast(format)), @fromBackingInt(@intCast(side)), from_page, dim, from, to, out);
 }
 
 fn attend(args: *const AttentionArgs) callconv(.c) void {

@@ -213,6 +213,8 @@ pub const Table = extern struct {
     softcap: *const fn (x: [*]f32, n: usize, cap: f32) callconv(.c) void,
     /// Rounds the key or value of one position of one KV head to the format of the cache.
     kv_store: *const fn (format: u32, side: u32, x: [*]const f32, n: usize, page: [*]u8, position: usize) callconv(.c) void,
+    /// What is stored at positions [from, to) of one KV head of a page: out is [to - from][dim].
+    kv_read: *const fn (format: u32, side: u32, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) callconv(.c) void,
     attention: *const fn (args: *const AttentionArgs) callconv(.c) void,
     attention_merge: *const fn (args: *const MergeArgs) callconv(.c) void,
     /// The sampler's passes over all logits; the same bits in every variant.

@@ -71,6 +71,72 @@ pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, ou
     }
 }
 
+/// The same for positions [from, to): [to - from][dim].
+pub fn readRange(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) void {
+    std.debug.assert(from <= to and to <= page_len);
+    switch (format) {
+        inline else => |tag| switch (side) {
+            .key => readKeys(tag, page, dim, from, to, out),
+            .value => for (from..to) |position| readValue(tag, page, dim, position, out + (position - from) * dim),
+        },
+    }
+}
+
+/// Sixteen positions at a time, as they lie.
+fn readKeys(comptime format: KvFormat, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) void {
+    for (from / group..(to + group - 1) / group) |g| {
+        const first = @max(from, g * group);
+        const last = @min(to, (g + 1) * group);
+        for (0..dim) |index| {
+            var values: [group]f32 = undefined;
+            if (comptime format.scaled()) {
+                const scales: [group]f32 = vector.load(.f16, group, page + scaleAt(.key, dim, g * group, index));
+                for (&values, scales, 0..) |*value, scale, p| {
+                    value.* = vector.load(format, 1, page + valueAt(format, .key, dim, g * group + p, index))[0] * scale;
+                }
+            } else values = vector.load(format, group, page + valueAt(format, .key, dim, g * group, index));
+            for (first..last) |position| out[(position - from) * dim + index] = values[position - g * group];
+        }
+    }
+}
+
+fn readValue(comptime format: KvFormat, page: [*]const u8, dim: usize, position: usize, out: [*]f32) void {
+    const at = page + valueAt(format, .value, dim, position, 0);
+    var i: usize = 0;
+    while (i < dim) {
+        // A scale belongs to so many; the rest of a head without scales goes one by one.
+        const n = unit;
+        if (i + n <= dim) {
+            var values = vector.load(format, n, at + i * format.bytes());
+            if (comptime format.scaled()) {
+                values *= @splat(vector.load(.f16, 1, page + scaleAt(.value, dim, position, i))[0]);
+            }
+            out[i..][0..n].* = values;
+            i += n;
+        } else {
+            out[i] = vector.load(format, 1, at + i * format.bytes())[0];
+            i += 1;
+        }
+    }
+}
+
+/// The codes of positions [from, to) without their scales, position by position.
+pub fn readCodes(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
+    const size = format.bytes();
+    for (from..to) |position| for (0..dim) |index| {
+        const to_byte = ((position - from) * dim + index) * size;
+        @memcpy(out[to_byte..][0..size], page[valueAt(format, side, dim, position, index)..][0..size]);
+    };
+}
+
+/// The f16 scales of positions [from, to), where the format has some: [to - from][dim / unit].
+pub fn readScales(side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
+    for (from..to) |position| for (0..dim / unit) |u| {
+        const at = ((position - from) * (dim / unit) + u) * 2;
+        @memcpy(out[at..][0..2], page[scaleAt(side, dim, position, u * unit)..][0..2]);
+    };
+}
+
 /// Rounds one position's values to the format.
 pub fn store(format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
     std.debug.assert(position < page_len);

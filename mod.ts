@@ -12,6 +12,7 @@ export { Generation } from "./src/generation.ts";
 export { greedy } from "./src/greedy.ts";
 export { KvCache } from "./src/kv_cache.ts";
 export { type KvFormat, kvFormats } from "./src/kv_format.ts";
+export type { KvPart, KvRaw, KvView } from "./src/kv_part.ts";
 export type { KvPages } from "./src/kv_pages.ts";
 export { loadModel } from "./src/load_model.ts";
 export type { LoadOptions } from "./src/load_options.ts";

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x8565192c)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x3b2ad737)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xc99258ac)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x00d4c58d)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -119,6 +119,20 @@ enum {
     VITRINE_CACHE_FORMAT_ID_Q8_0 = 8,
     VITRINE_CACHE_FORMAT_ID_F8_E4M3 = 1000,
     VITRINE_CACHE_FORMAT_ID_F8_E5M2 = 1001,
+};
+
+typedef uint32_t vitrine_kv_side_id_t;
+enum {
+    VITRINE_KV_SIDE_ID_KEY = 0,
+    VITRINE_KV_SIDE_ID_VALUE = 1,
+};
+
+typedef uint32_t vitrine_kv_view_id_t;
+enum {
+    VITRINE_KV_VIEW_ID_DECODED = 0,
+    VITRINE_KV_VIEW_ID_UNROTATED = 1,
+    VITRINE_KV_VIEW_ID_CODES = 2,
+    VITRINE_KV_VIEW_ID_SCALES = 3,
 };
 
 typedef uint32_t vitrine_value_kind_t;
@@ -312,7 +326,20 @@ typedef struct {
     double memory_bytes; /* at 32 */
     uint32_t pages_used; /* at 40 */
     uint32_t pages_shared; /* at 44 */
-} vitrine_kv_info_t; /* 48 bytes */
+    uint32_t positions; /* at 48 */
+    uint32_t reserved; /* at 52 */
+} vitrine_kv_info_t; /* 56 bytes */
+
+typedef struct {
+    uint32_t size; /* at 0 */
+    uint32_t version; /* at 4 */
+    uint32_t side; /* at 8 */
+    uint32_t view; /* at 12 */
+    uint32_t layer; /* at 16 */
+    uint32_t head; /* at 20 */
+    uint32_t from; /* at 24 */
+    uint32_t to; /* at 28 */
+} vitrine_kv_part_t; /* 32 bytes */
 
 typedef struct {
     double signals; /* at 0 */
@@ -617,6 +644,17 @@ int32_t vitrine_session_logits(uint32_t session, uint32_t row, float *values, ui
  *   length: Of `out`, in bytes.
  */
 int32_t vitrine_kv_info(uint32_t session, vitrine_kv_info_t *out, uint32_t length);
+
+/*
+ * Copies keys or values: [heads][positions][values of a head], as f32 or, for the codes and the
+ * scales, as they are stored.
+ *   session: An idle session.
+ *   part: Read during the call only.
+ *   part_length: In bytes.
+ *   values: The caller's; filled.
+ *   values_length: In bytes; exactly what the part takes.
+ */
+int32_t vitrine_kv_read(uint32_t session, const vitrine_kv_part_t *part, uint32_t part_length, void *values, uint32_t values_length);
 
 /*
  * Says whether a chain is valid, and if not, in words why.

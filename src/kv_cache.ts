@@ -1,18 +1,27 @@
 import { KvInfoLayout } from "./ffi/symbols.gen.ts";
 import type { SessionCore } from "./internal/session_core.ts";
+import { readKv } from "./internal/read_kv.ts";
 import type { KvFormat } from "./kv_format.ts";
 import type { KvPages } from "./kv_pages.ts";
+import type { KvPart, KvRaw, KvView } from "./kv_part.ts";
 
 /**
- * What the KV cache of a session is; read it from `Session.kv`.
+ * The KV cache of a session: what it is, and what is in it. `Session.kv` has it.
  *
  * @example
  * ```ts
  * import { loadModel } from "./mod.ts";
  *
  * using model = await loadModel("smollm2");
- * using session = model.session({ context: 1024, kv: { key: "f16", value: "f16" } });
- * console.log(session.kv.bytes);
+ * using session = model.session({ context: 1024, kv: { key: "f8_e4m3", value: "f16" } });
+ * await session.prefill("The lighthouse at the end of the world");
+ * console.log(session.kv.bytes, session.kv.pages.used);
+ *
+ * // The keys of one head: [positions][values of a head].
+ * const keys = session.kv.read({ which: "key", layer: 1, head: 0 });
+ * const length = keys.length / session.position;
+ * const largest = keys.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+ * console.log(length, largest);
  * ```
  */
 export class KvCache {
@@ -51,5 +60,20 @@ export class KvCache {
       used: count(KvInfoLayout.pages_used),
       shared: count(KvInfoLayout.pages_shared),
     };
+  }
+
+  /**
+   * Copies keys or values as numbers: decoded as attention reads them, or keys before their rotation
+   * (`view: "unrotated"`: the rotary embedding is taken back from what is stored, as far as that was
+   * rounded).
+   *
+   * @param part Which side, layer, head and positions.
+   * @returns [heads][positions][values of a head]; without the first dimension when a head is named.
+   */
+  read(part: KvPart & { readonly view?: "decoded" | "unrotated" }): Float32Array<ArrayBuffer>;
+  /** Copies keys or values as they are stored. */
+  read(part: KvPart & { readonly view: "raw" }): KvRaw;
+  read(part: KvPart & { readonly view?: KvView }): Float32Array<ArrayBuffer> | KvRaw {
+    return readKv(this.#core, part);
   }
 }

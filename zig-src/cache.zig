@@ -91,6 +91,15 @@ pub const Layout = struct {
     key_format: Format,
     value_format: Format,
 
+    pub fn format(layout: Layout, side: kernel.KvSide) Format {
+        return if (side == .key) layout.key_format else layout.value_format;
+    }
+
+    /// Values of one head.
+    pub fn headDim(layout: Layout, side: kernel.KvSide) u32 {
+        return if (side == .key) layout.head_dim_k else layout.head_dim_v;
+    }
+
     pub fn keyHeadBytes(layout: Layout) u64 {
         return formatBytes(layout.key_format, @as(u64, page_len) * layout.head_dim_k);
     }

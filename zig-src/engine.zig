@@ -16,6 +16,8 @@ pub const Stats = @import("engine/session.zig").Stats;
 pub const TakeResult = @import("engine/session.zig").TakeResult;
 pub const record = @import("engine/record.zig");
 
+pub const kv_view = @import("engine/kv_view.zig");
+
 pub const limits = @import("engine/limits.zig");
 pub const wake = @import("engine/wake.zig");
 
@@ -25,6 +27,7 @@ test {
     _ = @import("engine/failure_test.zig");
     _ = @import("engine/golden_test.zig");
     _ = @import("engine/hostile_model_test.zig");
+    _ = @import("engine/kv_view_test.zig");
     _ = @import("engine/loader.zig");
     _ = @import("engine/packed_file.zig");
     _ = @import("engine/packed_file_test.zig");

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x8565192c, 0x3b2ad737];
+export const abiHash: readonly [number, number] = [0xc99258ac, 0x00d4c58d];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -47,6 +47,7 @@ export const functions = {
   vitrine_session_truncate: ["u32", "u32"],
   vitrine_session_logits: ["u32", "u32", "buffer", "u32"],
   vitrine_kv_info: ["u32", "buffer", "u32"],
+  vitrine_kv_read: ["u32", "buffer", "u32", "buffer", "u32"],
   vitrine_sampler_check: ["buffer", "u32", "u32", "buffer", "u32", "buffer"],
   vitrine_sampler_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
   vitrine_wake_register: ["callback", "buffer"],
@@ -344,6 +345,17 @@ export interface Calls {
    */
   vitrine_kv_info(session: number, out: Bytes, length: number): number;
   /**
+   * Copies keys or values: [heads][positions][values of a head], as f32 or, for the codes and the
+   * scales, as they are stored.
+   *
+   * @param session An idle session.
+   * @param part Read during the call only.
+   * @param part_length In bytes.
+   * @param values The caller's; filled.
+   * @param values_length In bytes; exactly what the part takes.
+   */
+  vitrine_kv_read(session: number, part: Bytes, part_length: number, values: Bytes, values_length: number): number;
+  /**
    * Says whether a chain is valid, and if not, in words why.
    *
    * @param stages In the order of their application; read during the call only.
@@ -488,6 +500,18 @@ export const CacheFormatId = {
   q8_0: 8,
   f8_e4m3: 1000,
   f8_e5m2: 1001,
+} as const;
+
+export const KvSideId = {
+  key: 0,
+  value: 1,
+} as const;
+
+export const KvViewId = {
+  decoded: 0,
+  unrotated: 1,
+  codes: 2,
+  scales: 3,
 } as const;
 
 export const ValueKind = {
@@ -687,7 +711,7 @@ export const TokenLogprobLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const KvInfoLayout = {
-  bytes: 48,
+  bytes: 56,
   key_format: 0,
   value_format: 4,
   layers: 8,
@@ -699,6 +723,21 @@ export const KvInfoLayout = {
   memory_bytes: 32,
   pages_used: 40,
   pages_shared: 44,
+  positions: 48,
+  reserved: 52,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const KvPartLayout = {
+  bytes: 32,
+  size: 0,
+  version: 4,
+  side: 8,
+  view: 12,
+  layer: 16,
+  head: 20,
+  from: 24,
+  to: 28,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

@@ -456,7 +456,7 @@ pub const Session = struct {
         return session.sequence.pool.layout.bytes(session.settings.context);
     }
 
-    fn expectIdle(session: *const Session, diag: *Diagnostic) Error!void {
+    pub fn expectIdle(session: *const Session, diag: *Diagnostic) error{Busy}!void {
         if (!session.running.load(.acquire)) return;
         diag.set("expected an idle session, found a request that is still running", .{});
         return error.Busy;

@@ -125,13 +125,18 @@ pub const Sequence = struct {
 
     /// What is stored for one position of a head, as floats: as many as the head has values.
     pub fn read(sequence: *const Sequence, side: kernel.KvSide, position: u32, layer: usize, kv_head: usize, out: []f32) void {
-        const pool = sequence.pool;
-        const page = sequence.table[position / page_len];
-        const format, const memory = switch (side) {
-            .key => .{ pool.layout.key_format, pool.keys(page, layer, kv_head) },
-            .value => .{ pool.layout.value_format, pool.values(page, layer, kv_head) },
-        };
+        const format = sequence.pool.layout.format(side);
+        const memory = sequence.pageMemory(side, position, layer, kv_head);
         kernel.page.read(@fromBackingInt(@backingInt(format)), side, memory, position % page_len, out);
+    }
+
+    /// The memory of one side of a head in the page that holds `position`.
+    pub fn pageMemory(sequence: *const Sequence, side: kernel.KvSide, position: u32, layer: usize, kv_head: usize) [*]u8 {
+        const page = sequence.table[position / page_len];
+        return switch (side) {
+            .key => sequence.pool.keys(page, layer, kv_head),
+            .value => sequence.pool.values(page, layer, kv_head),
+        };
     }
 
     fn pagesOf(len: u32) u32 {

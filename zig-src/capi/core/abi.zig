@@ -6,6 +6,8 @@
 //! what fits is written. Values of enums are never used again for something else.
 
 const cache = @import("../../cache.zig");
+const kernel = @import("../../kernel.zig");
+const kv_view = @import("../../engine/kv_view.zig");
 const value = @import("../../gguf/value.zig");
 const sampler = @import("../../sampler.zig");
 const packed_file = @import("../../engine/packed_file.zig");
@@ -104,6 +106,8 @@ pub const StepFlags = enum(u32) {
 pub const PrecisionId = enum(u32) { float = 0, int8 = 1 };
 
 pub const CacheFormatId = cache.Format;
+pub const KvSideId = kernel.KvSide;
+pub const KvViewId = kv_view.View;
 pub const ValueKind = value.Type;
 pub const Value = value.Value;
 pub const RecordKind = record.Kind;
@@ -123,6 +127,8 @@ pub const enums = .{
     .{ "StepFlags", StepFlags },
     .{ "PrecisionId", PrecisionId },
     .{ "CacheFormatId", CacheFormatId },
+    .{ "KvSideId", KvSideId },
+    .{ "KvViewId", KvViewId },
     .{ "ValueKind", ValueKind },
     .{ "RecordKind", RecordKind },
     .{ "StopReasonId", StopReasonId },
@@ -145,6 +151,7 @@ pub const structs = .{
     .{ "StepHeader", StepHeader },
     .{ "TokenLogprob", TokenLogprob },
     .{ "KvInfo", KvInfo },
+    .{ "KvPart", KvPart },
     .{ "WakeStats", WakeStats },
     .{ "Limits", Limits },
 };
@@ -347,6 +354,25 @@ pub const KvInfo = extern struct {
     pages_used: u32 = 0,
     /// Those of them that forks hold too.
     pages_shared: u32 = 0,
+    /// Tokens that have keys and values; the one that was sampled last has none yet.
+    positions: u32 = 0,
+    reserved: u32 = 0,
+};
+
+/// Which keys or values are read.
+pub const KvPart = extern struct {
+    size: u32 = @sizeOf(KvPart),
+    version: u32 = version,
+    /// `KvSideId`.
+    side: u32 = @backingInt(KvSideId.key),
+    /// `KvViewId`.
+    view: u32 = @backingInt(KvViewId.decoded),
+    layer: u32 = 0,
+    /// 0xffffffff: all heads, one after the other.
+    head: u32 = none,
+    /// Positions: from inclusive, to exclusive.
+    from: u32 = 0,
+    to: u32 = 0,
 };
 
 /// Rates of all threads together, in bytes or operations a second; 0: the CPU variant has no such

@@ -1,0 +1,77 @@
+/**
+ * Reads the KV cache of a session.
+ *
+ * @module
+ */
+import { KvInfoLayout, KvPartLayout, KvSideId, KvViewId } from "../ffi/symbols.gen.ts";
+import type { KvFormat } from "../kv_format.ts";
+import type { KvPart, KvRaw, KvView } from "../kv_part.ts";
+import { checkChoice, checkFields, checkInteger } from "./check.ts";
+import type { SessionCore } from "./session_core.ts";
+
+const allHeads = 0xffff_ffff;
+/** Values that share a scale. */
+const scaleUnit = 32;
+
+/** How the codes of each format are shown. */
+const codeArrays: Readonly<
+  Record<KvFormat, (values: number) => KvRaw["codes"]>
+> = {
+  f32: (values) => new Float32Array(values),
+  f16: (values) => new Uint16Array(values),
+  bf16: (values) => new Uint16Array(values),
+  q8_0: (values) => new Int8Array(values),
+  f8_e4m3: (values) => new Uint8Array(values),
+  f8_e5m2: (values) => new Uint8Array(values),
+};
+
+/** Checks the part and copies it. */
+export function readKv(
+  core: SessionCore,
+  part: KvPart & { readonly view?: KvView },
+): Float32Array<ArrayBuffer> | KvRaw {
+  checkFields(part, ["which", "layer", "head", "from", "to", "view"], "read");
+  const info = core.kvInfo();
+  const number = (offset: number) => info.getUint32(offset, true);
+  const which = checkSide(part.which);
+  const view = checkChoice(part.view, ["decoded", "unrotated", "raw"], "view") ?? "decoded";
+  const layers = number(KvInfoLayout.layers);
+  const heads = number(KvInfoLayout.kv_heads);
+  const layer = checkInteger(part.layer, 0, layers - 1, "layer");
+  const head = part.head === undefined ? allHeads : checkInteger(part.head, 0, heads - 1, "head");
+  const positions = number(KvInfoLayout.positions);
+  const to = part.to === undefined ? positions : checkInteger(part.to, 0, positions, "to");
+  const from = part.from === undefined ? 0 : checkInteger(part.from, 0, to, "from");
+  const format = which === "key" ? core.settings.keyFormat : core.settings.valueFormat;
+  const length = number(which === "key" ? KvInfoLayout.key_length : KvInfoLayout.value_length);
+  const rows = (head === allHeads ? heads : 1) * (to - from);
+
+  function copy<T extends ArrayBufferView<ArrayBuffer>>(id: number, into: T): T {
+    const options = new DataView(new ArrayBuffer(KvPartLayout.bytes));
+    const set = (offset: number, value: number) => options.setUint32(offset, value, true);
+    set(KvPartLayout.size, KvPartLayout.bytes);
+    set(KvPartLayout.version, 1);
+    set(KvPartLayout.side, KvSideId[which]);
+    set(KvPartLayout.view, id);
+    set(KvPartLayout.layer, layer);
+    set(KvPartLayout.head, head);
+    set(KvPartLayout.from, from);
+    set(KvPartLayout.to, to);
+    const given = new Uint8Array(options.buffer);
+    const bytes = new Uint8Array(into.buffer);
+    const { vitrine_kv_read } = core.model.library.calls;
+    core.check(vitrine_kv_read(core.handle, given, given.length, bytes, bytes.length));
+    return into;
+  }
+
+  if (view !== "raw") return copy(KvViewId[view], new Float32Array(rows * length));
+  const codes = copy(KvViewId.codes, codeArrays[format](rows * length));
+  const scales = new Uint16Array(format === "q8_0" ? rows * length / scaleUnit : 0);
+  return { codes, scales: scales.length === 0 ? scales : copy(KvViewId.scales, scales) };
+}
+
+function checkSide(given: unknown): "key" | "value" {
+  const side = checkChoice(given, ["key", "value"], "which");
+  if (side === undefined) throw new TypeError("Expected which to be key or value, but found none");
+  return side;
+}

@@ -1,0 +1,137 @@
+//! Reading the KV cache of a session: as numbers, as numbers before their rotation, or as it is stored.
+
+const std = @import("std");
+const cache = @import("../cache.zig");
+const kernel = @import("../kernel.zig");
+const rope = @import("../arch/block/rope.zig");
+const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+const Session = @import("session.zig").Session;
+
+pub const View = enum(u32) {
+    /// What attention multiplies with, in f32.
+    decoded = 0,
+    /// Keys before the rotary embedding, in f32; the rotation is taken back from what is stored.
+    unrotated = 1,
+    /// What is stored, without scales: a float, or an integer, of the format.
+    codes = 2,
+    /// The scales that belong to the codes, in f16.
+    scales = 3,
+};
+
+/// One head, or all heads one after the other, at positions [from, to).
+pub const Part = struct {
+    side: kernel.KvSide,
+    view: View,
+    layer: u32,
+    /// Null: all.
+    head: ?u32,
+    from: u32,
+    to: u32,
+};
+
+pub const Error = error{ Busy, OutOfRange, BufferTooSmall, BadOption };
+
+/// Writes [heads][to - from][values of a head].
+pub fn read(session: *const Session, part: Part, out: []u8, diag: *Diagnostic) Error!void {
+    try session.expectIdle(diag);
+    const layout = session.sequence.pool.layout;
+    try check(session, part, diag);
+    const row_bytes = rowBytes(layout, part);
+    const positions: usize = part.to - part.from;
+    const heads: usize = if (part.head == null) layout.kv_heads else 1;
+    if (out.len != heads * positions * row_bytes) {
+        diag.set("expected a buffer of {d} bytes for {d} heads and {d} positions, found {d}", .{
+            heads * positions * row_bytes, heads, positions, out.len,
+        });
+        return error.BufferTooSmall;
+    }
+    for (0..heads) |i| {
+        const of_head = out[i * positions * row_bytes ..][0 .. positions * row_bytes];
+        readHead(session, part, part.head orelse @intCast(i), of_head, row_bytes);
+    }
+    if (part.view == .unrotated) takeRotationBack(session, part, heads, out);
+}
+
+fn check(session: *const Session, part: Part, diag: *Diagnostic) Error!void {
+    const layout = session.sequence.pool.layout;
+    if (part.layer >= layout.layers) {
+        diag.set("expected a layer under {d}, found {d}", .{ layout.layers, part.layer });
+        return error.OutOfRange;
+    }
+    if (part.head) |head| if (head >= layout.kv_heads) {
+        diag.set("expected a KV head under {d}, found {d}", .{ layout.kv_heads, head });
+        return error.OutOfRange;
+    };
+    if (part.from > part.to or part.to > session.sequence.len) {
+        diag.set("expected positions within the {d} that have keys and values, found {d} to {d}", .{ session.sequence.len, part.from, part.to });
+        return error.OutOfRange;
+    }
+    if (part.view == .unrotated and part.side != .key) {
+        diag.set("expected keys to take the rotation from, found values, which have none", .{});
+        return error.BadOption;
+    }
+    if (part.view == .scales and cache.formatUnit(layout.format(part.side)) == 1) {
+        diag.set("expected a format with scales, found {t}", .{layout.format(part.side)});
+        return error.BadOption;
+    }
+}
+
+/// Bytes that one position of one head becomes.
+fn rowBytes(layout: cache.Layout, part: Part) usize {
+    const dim: usize = layout.headDim(part.side);
+    const format = layout.format(part.side);
+    const stored: kernel.KvFormat = @fromBackingInt(@backingInt(format));
+    return switch (part.view) {
+        .decoded, .unrotated => dim * @sizeOf(f32),
+        .codes => dim * stored.bytes(),
+        .scales => dim / cache.formatUnit(format) * 2,
+    };
+}
+
+fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes: usize) void {
+    const layout = session.sequence.pool.layout;
+    const dim: usize = layout.headDim(part.side);
+    const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(part.side)));
+    var position = part.from;
+    while (position < part.to) {
+        const first = position % cache.page_len;
+        const count = @min(cache.page_len - first, part.to - position);
+        const page = session.sequence.pageMemory(part.side, position, part.layer, head);
+        const to = out[(position - part.from) * row_bytes ..].ptr;
+        switch (part.view) {
+            .decoded, .unrotated => session.model.kernels.kv_read(
+                @backingInt(format),
+                @backingInt(part.side),
+                page,
+                dim,
+                first,
+                first + count,
+                @ptrCast(@alignCast(to)),
+            ),
+            .codes => kernel.page.readCodes(format, part.side, page, dim, first, first + count, to),
+            .scales => kernel.page.readScales(part.side, page, dim, first, first + count, to),
+        }
+        position += count;
+    }
+}
+
+/// Turns keys by the negative angles of their positions.
+fn takeRotationBack(session: *const Session, part: Part, heads: usize, out: []u8) void {
+    const h = &session.model.hyper;
+    const local = h.slides(part.layer) and h.rope_local != null;
+    const frequencies = &session.model.frequencies[@intFromBool(local)];
+    var storage: [rope.dim_max / 2][2]f32 = undefined;
+    const angles = storage[0..frequencies.short.len];
+    const square: f32 = @floatCast(frequencies.magnitude * frequencies.magnitude);
+    const keys: [*]f32 = @ptrCast(@alignCast(out.ptr));
+    const positions: usize = part.to - part.from;
+    for (0..positions) |i| {
+        frequencies.at(part.from + @as(u32, @intCast(i)), session.settings.context, angles);
+        // Cosine and sine carry the magnitude once, so that their squares add up to its square.
+        for (angles) |*pair| pair.* = .{ pair[0] / square, -pair[1] / square };
+        for (0..heads) |head| {
+            const row = keys + (head * positions + i) * h.head_dim_k;
+            session.model.kernels.rope(row, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), @ptrCast(angles.ptr));
+        }
+    }
+}

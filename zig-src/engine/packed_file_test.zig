@@ -97,7 +97,12 @@ fn logits(model: *Model) ![]f32 {
 }
 
 test "mapped weights give the bits of packed ones" {
-    for ([_]tiny_model.Shape{ .{ .format = .q4_0 }, .{ .format = .q4_k, .embd = 256, .ff = 512, .heads = 16 }, .{ .format = .f16 }, .{ .architecture = "gemma3", .window = 8 } }) |shape| {
+    for ([_]tiny_model.Shape{
+        .{ .format = .q4_0 },
+        .{ .format = .q4_k, .embd = 256, .ff = 512, .heads = 16 },
+        .{ .format = .f16 },
+        .{ .architecture = "gemma3", .window = 8 },
+    }) |shape| {
         var fixture: Fixture = try .init(shape);
         defer fixture.deinit();
         for ([_]model_module.Options{ .{ .threads = 1 }, .{ .threads = 2 }, .{ .threads = 2, .precision = .float } }) |options| {

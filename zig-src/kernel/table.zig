@@ -42,7 +42,7 @@ pub const KvFormat = enum(u32) {
         return switch (format) {
             .f32 => 4,
             .f16, .bf16 => 2,
-            .q8_0, .f8_e4m3, .f8_e5m2 => 1,
+            else => 1,
         };
     }
 

@@ -78,7 +78,7 @@ pub fn load(comptime format: @import("table.zig").KvFormat, comptime n: usize, a
         .bf16 => fromBf16(n, read(u16, n, at)),
         .f8_e4m3 => f8.from(.e4m3, n, read(u8, n, at)),
         .f8_e5m2 => f8.from(.e5m2, n, read(u8, n, at)),
-        .q8_0 => comptime unreachable,
+        else => comptime unreachable,
     };
 }
 

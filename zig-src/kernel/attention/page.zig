@@ -162,7 +162,7 @@ fn storeFloats(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u
             .bf16 => vector.toBf16(unit, values),
             .f8_e4m3 => f8.to(.e4m3, unit, values),
             .f8_e5m2 => f8.to(.e5m2, unit, values),
-            .q8_0 => comptime unreachable,
+            else => comptime unreachable,
         };
         for (bits[0..left], i..) |b, index| {
             const to: *align(1) Bits = @ptrCast(page + valueAt(format, side, x.len, position, index));

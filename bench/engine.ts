@@ -9,12 +9,16 @@ import { dirname, join } from "node:path";
 import { engineInfo } from "../mod.ts";
 import { compileDriver, type Driver, root, startDriver, toolPath } from "./driver.ts";
 
-/** Starts the C driver with the library that this process uses, and a CPU variant. */
+/**
+ * Starts the C driver with the library that this process uses, and a CPU variant; `packed` is where
+ * packed weights are kept, if they are.
+ */
 export async function startEngine(
   model: string,
   threads: number,
   variant: string,
   say: (text: string) => void,
+  packed?: string,
 ): Promise<Driver> {
   const { library } = await engineInfo();
   const folder = dirname(library);
@@ -27,7 +31,8 @@ export async function startEngine(
     say,
     [join(include, "vitrine.h")],
   );
-  return await startDriver(program, ["", model, String(threads), "0"], {
+  const args = ["", model, String(threads), "0", ...(packed === undefined ? [] : [packed])];
+  return await startDriver(program, args, {
     VITRINE_CPU: variant,
     LD_LIBRARY_PATH: folder,
     DYLD_LIBRARY_PATH: folder,

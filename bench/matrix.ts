@@ -13,6 +13,7 @@ import { attention, depth, depthFormats } from "./depth.ts";
 import { generateModel } from "./generate.ts";
 import { limitsOfVariant } from "./limits.ts";
 import { availableMemory, describeMachine } from "./machine.ts";
+import { loading } from "./loading.ts";
 import { Pair, type Patience } from "./pair.ts";
 import { nativePeerName, startNativePeer } from "./native_peer.ts";
 import { peerName } from "./peer.ts";
@@ -29,7 +30,7 @@ import {
   type Subject,
 } from "./subject.ts";
 import { tokenizerRow } from "./tokenizing.ts";
-import { batch, chat, decode, load, memory, prefill } from "./workloads.ts";
+import { batch, chat, decode, memory, prefill } from "./workloads.ts";
 
 /** What is run. */
 export interface Plan {
@@ -394,7 +395,7 @@ async function measureSubject(
     }
   };
   for (const workload of list) {
-    if (workload === "load") await one(workload, load);
+    if (workload === "load") await many(workload, loading);
     else if (workload === "prefill") await one(workload, prefill);
     else if (workload === "decode") await one(workload, decode);
     else if (workload === "chat") await one(workload, chat);

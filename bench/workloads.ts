@@ -1,6 +1,6 @@
 /**
  * The workloads that both engines run through their own loops: reading a prompt, generating, turns of
- * both, batches, generating behind a long prompt, loading, memory.
+ * both, batches, generating behind a long prompt, memory.
  *
  * @module
  */
@@ -22,9 +22,9 @@ import {
   type Subject,
   withPeer,
 } from "./subject.ts";
-import { batchTarget, decodeTarget, loadTarget, memoryTarget, prefillTarget } from "./targets.ts";
+import { batchTarget, decodeTarget, memoryTarget, prefillTarget } from "./targets.ts";
 
-const noSetting: PeerSetting = { repack: true, flash: true };
+export const noSetting: PeerSetting = { repack: true, flash: true };
 
 /** Tokens in front of a decode that measures weights: a few, as every generation has. */
 const shortPrompt = 16;
@@ -187,32 +187,6 @@ export async function chat(subject: Subject): Promise<Row> {
     ),
     limit: { value: total / seconds, of: "both limits" },
     ...circumstances(subject, rounds, { hash: sameInAll(hashes(rounds.ours), "the same tokens") }),
-  };
-}
-
-/** From the start of the program until the model can be used, with the file in the page cache. */
-export async function load(subject: Subject): Promise<Row> {
-  const { pair, model, format } = subject;
-  const setting = subject.peer?.decode ?? noSetting;
-  await withPeer(subject, subject.peer && setting);
-  const figures = { ours: [] as number[], peer: [] as number[] };
-  // A large file takes seconds, and its second round is like the first.
-  const most = subject.work.fileBytes > 2.5e9 ? 1 : 3;
-  for (let i = 0; i <= Math.min(most, subject.patience.rounds); i++) {
-    for (const who of ["ours", "peer"] as const) {
-      if (who === "peer" && subject.peer === undefined) continue;
-      await pair.rest();
-      const { loadMs } = await pair.driver(who);
-      if (i > 0) figures[who].push(loadMs);
-    }
-  }
-  const target = loadTarget(model, format);
-  return {
-    ...rowOf(subject, "load", "load, file in the page cache", "ms"),
-    ours: spread(figures.ours),
-    ...peerFigure(subject, setting, figures.peer.length > 0 ? spread(figures.peer) : undefined),
-    ...(target && { target }),
-    details: { file_bytes: subject.work.fileBytes },
   };
 }
 

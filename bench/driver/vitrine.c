@@ -1,7 +1,7 @@
 /* The driver of Vitrine, through its C interface.
  *
- * usage: vitrine LIBRARY MODEL.gguf THREADS REPACK     LIBRARY and REPACK are not used: the library
- * is linked, and has one layout. */
+ * usage: vitrine LIBRARY MODEL.gguf THREADS REPACK [PACKED]     LIBRARY and REPACK are not used: the
+ * library is linked, and has one layout. PACKED is where packed weights are kept. */
 #define _GNU_SOURCE
 #include <semaphore.h>
 #include <stdlib.h>
@@ -29,22 +29,35 @@ static void woken(void) { sem_post(&news); }
 
 void engine_open(int argc, char **argv) {
     uint32_t abi[2], slot;
-    if (argc != 4) die("usage", "vitrine LIBRARY MODEL.gguf THREADS REPACK");
+    if (argc != 4 && argc != 5) die("usage", "vitrine LIBRARY MODEL.gguf THREADS REPACK [PACKED]");
     must(vitrine_abi_hash(abi), 0);
     if (abi[0] != VITRINE_ABI_HASH_LOW || abi[1] != VITRINE_ABI_HASH_HIGH) {
         die("vitrine", "the library is not the one that this program was compiled for");
     }
     sem_init(&news, 0, 0);
     must(vitrine_wake_register(woken, &slot), 0);
-    const vitrine_load_options_t options = {
-        .size = sizeof options,
+    const char *packed = argc == 5 ? argv[4] : "";
+    const size_t size = sizeof(vitrine_load_options_t) + strlen(packed);
+    vitrine_load_options_t *options = malloc(size);
+    if (options == NULL) die("vitrine", "no memory for the options");
+    *options = (vitrine_load_options_t){
+        .size = sizeof *options,
         .version = VITRINE_VERSION,
         .threads = (uint32_t)atoi(argv[2]),
         .precision = VITRINE_PRECISION_ID_INT8,
+        .packed_path_length = (uint32_t)strlen(packed),
     };
-    must(vitrine_model_load(argv[1], (uint32_t)strlen(argv[1]), &options, sizeof options, &model), model);
+    memcpy(options + 1, packed, strlen(packed));
+    must(vitrine_model_load(argv[1], (uint32_t)strlen(argv[1]), options, (uint32_t)size, &model), model);
+    free(options);
     must(vitrine_model_wait(model), model);
     must(vitrine_model_info(model, &info, sizeof info), model);
+    if (info.packed_state == VITRINE_PACKED_STATE_UNSAVED) {
+        char note[1024] = "";
+        uint32_t length = 0;
+        vitrine_model_text(model, VITRINE_MODEL_TEXT_PACKED_NOTE, note, sizeof note - 1, &length);
+        die("packed weights", note);
+    }
 }
 
 int engine_vocabulary(void) { return (int)info.vocabulary; }

@@ -6,6 +6,7 @@ const builtin = @import("builtin");
 const gguf = @import("../gguf.zig");
 const split = @import("../gguf/split.zig");
 const loader = @import("loader.zig");
+const memory = @import("../memory.zig");
 const packed_file = @import("packed_file.zig");
 const tiny_model = @import("tiny_model.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
@@ -328,6 +329,24 @@ test "memory that runs out leaves nothing behind" {
     try std.testing.checkAllAllocationFailures(gpa, Attempt.load, .{ &fixture, false });
     try std.testing.checkAllAllocationFailures(gpa, Attempt.load, .{ &fixture, true });
     try expect(!fixture.exists(kept ++ ".vitrine-partial"));
+}
+
+test "mapped weights are in memory once, and go with the model" {
+    var fixture: Fixture = try .init(.{ .layers = 1, .embd = 1024, .ff = 3072, .heads = 8, .head_dim = 16, .format = .f32 });
+    defer fixture.deinit();
+    (try fixture.load(kept)).destroy() catch unreachable;
+    const before = memory.residentBytes() orelse return error.SkipZigTest;
+    const model = try fixture.load(kept);
+    try expectEqual(.mapped, model.packed_state);
+    const bytes = model.panels.len;
+    try expect(bytes > 32 << 20);
+    const loaded = memory.residentBytes().?;
+    try model.destroy();
+    const after = memory.residentBytes().?;
+    errdefer std.debug.print("{d} bytes of weights: {d} before, {d} loaded, {d} after\n", .{ bytes, before, loaded, after });
+    try expect(loaded -| before < bytes + bytes / 10 + (4 << 20));
+    try expect(loaded -| before > bytes - (4 << 20));
+    try expect(after -| before < 4 << 20);
 }
 
 /// Writes the model of `path` as a set of two files.

@@ -76,7 +76,7 @@ pub fn scan(values: []const f32, block_max: []f32) Scan {
     var start: usize = 0;
     while (start + block_len <= values.len) : (start += block_len) {
         const found = maxOf(values[start..][0..block_len], &unordered);
-        top = @max(top, found);
+        if (found > top) top = found;
         block_max[index] = found;
         index += 1;
     }
@@ -85,20 +85,37 @@ pub fn scan(values: []const f32, block_max: []f32) Scan {
         var tail: [block_len]f32 = @splat(-std.math.inf(f32));
         @memcpy(tail[0 .. values.len - start], values[start..]);
         block_max[index] = maxOf(&tail, &unordered);
-        top = @max(top, block_max[index]);
+        if (block_max[index] > top) top = block_max[index];
     }
     return .{ .max = top, .nan = @reduce(.Or, unordered) != 0 };
 }
 
-/// The maximum, two chains of it; the bits of `unordered` are set in lanes that had a NaN.
+/// The maximum, two chains of it; the bits of `unordered` are set in lanes that had a NaN. A
+/// comparison of two vectors is unordered where either has one, so each looks at two.
 inline fn maxOf(block: *const [block_len]f32, unordered: *U) f32 {
     var top: [2]F = @splat(@splat(-std.math.inf(f32)));
-    inline for (0..block_len / lanes) |i| {
-        const x: F = block[i * lanes ..][0..lanes].*;
-        top[i % 2] = @select(f32, x > top[i % 2], x, top[i % 2]);
-        unordered.* |= @select(u32, x != x, @as(U, @splat(~@as(u32, 0))), @as(U, @splat(0)));
+    var is_nan: @Vector(lanes, bool) = @splat(false);
+    inline for (0..block_len / lanes / 2) |i| {
+        const x: F = block[2 * i * lanes ..][0..lanes].*;
+        const y: F = block[(2 * i + 1) * lanes ..][0..lanes].*;
+        top[0] = higher(x, top[0]);
+        top[1] = higher(y, top[1]);
+        is_nan = is_nan | ((x != x) | (y != y));
     }
-    return @reduce(.Max, @select(f32, top[0] > top[1], top[0], top[1]));
+    unordered.* |= @select(u32, is_nan, @as(U, @splat(~@as(u32, 0))), @as(U, @splat(0)));
+    return maxLane(higher(top[0], top[1]));
+}
+
+/// A tree of comparisons; `@reduce(.Max)` has another meaning of NaN and takes longer.
+inline fn maxLane(v: F) f32 {
+    const a = higher(halfOf(0, v), halfOf(1, v));
+    const b = higher(halfOf(0, a), halfOf(1, a));
+    const c = higher(halfOf(0, b), halfOf(1, b));
+    return if (c[0] > c[1]) c[0] else c[1];
+}
+
+inline fn higher(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
+    return @select(f32, a > b, a, b);
 }
 
 /// How many values are at or above `bound`.

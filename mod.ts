@@ -5,15 +5,26 @@
  */
 export type { ChatMessage } from "./src/chat_message.ts";
 export type { ChatTemplateOptions } from "./src/chat_template_options.ts";
+export {
+  compareKv,
+  type CompareKvOptions,
+  type KvCandidate,
+  type KvComparison,
+  type KvFormats,
+  type KvMeasure,
+} from "./src/compare_kv.ts";
 export { engineInfo } from "./src/engine_info.ts";
 export { EngineError, type EngineErrorCode } from "./src/engine_error.ts";
+export { estimate, type EstimateOptions, type MemoryEstimate } from "./src/estimate.ts";
 export type { GenerateOptions } from "./src/generate_options.ts";
 export { Generation } from "./src/generation.ts";
 export { greedy } from "./src/greedy.ts";
 export { KvCache } from "./src/kv_cache.ts";
 export { type KvFormat, kvFormats } from "./src/kv_format.ts";
+export type { KvBytes, KvLedger } from "./src/kv_ledger.ts";
 export type { KvPart, KvRaw, KvView } from "./src/kv_part.ts";
 export type { KvPages } from "./src/kv_pages.ts";
+export type { KvMoments, KvStatistics, KvStatisticsOptions } from "./src/kv_statistics.ts";
 export { loadModel } from "./src/load_model.ts";
 export type { LoadOptions } from "./src/load_options.ts";
 export type { LoadProgress } from "./src/load_progress.ts";

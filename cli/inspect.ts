@@ -6,17 +6,17 @@
 
 import { statSync } from "node:fs";
 import type { KvFormat, MetadataValue, Model } from "../mod.ts";
+import {
+  cacheBytes,
+  type CacheShape,
+  cacheShape,
+  fitsFormat,
+} from "../src/internal/cache_shape.ts";
 import { type Command, commonOptions } from "./command.ts";
 import { openModel } from "./model.ts";
 import { bytesText, print, printJson, table } from "./output.ts";
 
 const contexts = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072];
-const valueBytes: Readonly<Record<KvFormat, number>> = {
-  ...{ f32: 4, f16: 2, bf16: 2, q8_0: 34 / 32, f8_e4m3: 1, f8_e5m2: 1 },
-};
-/** Values of a head that share a scale. */
-const scaleUnit = 32;
-
 /** The command. */
 export const inspect: Command = {
   name: "inspect",
@@ -39,56 +39,6 @@ export const inspect: Command = {
     return 0;
   },
 };
-
-/** What the metadata says about the cache: values of keys and of values that one token takes. */
-interface CacheShape {
-  readonly keyValues: number;
-  readonly valueValues: number;
-  /** Values of one head, of keys and of values. */
-  readonly lengths: readonly [number, number];
-  readonly contextTrain: number;
-}
-
-/** Reads the shape of the cache; nothing where the file has no layers with attention. */
-function cacheShape(model: Model): CacheShape | undefined {
-  const { metadata } = model;
-  const prefix = String(metadata.get("general.architecture"));
-  const values = (key: string): number[] => {
-    const value = metadata.get(`${prefix}.${key}`);
-    if (typeof value === "number") return [value];
-    return typeof value === "object" ? value.slice().map(Number) : [];
-  };
-  const one = (key: string) => values(key)[0];
-  const layers = one("block_count");
-  const heads = values("attention.head_count");
-  const embedding = one("embedding_length");
-  const [firstHeads] = heads;
-  if (layers === undefined || firstHeads === undefined || embedding === undefined) return undefined;
-  const kvHeads = values("attention.head_count_kv");
-  const counts = kvHeads.length > 0 ? kvHeads : heads;
-  // One number stands for all layers; a list has one for each.
-  const all = counts.length === 1
-    ? (counts[0] as number) * layers
-    : counts.slice(0, layers).reduce((sum, count) => sum + count, 0);
-  const keyLength = one("attention.key_length") ?? embedding / firstHeads;
-  const valueLength = one("attention.value_length") ?? embedding / firstHeads;
-  return {
-    keyValues: all * keyLength,
-    valueValues: all * valueLength,
-    lengths: [keyLength, valueLength],
-    contextTrain: one("context_length") ?? 0,
-  };
-}
-
-/** What `Session.kv.bytes` will be. */
-function cacheBytes(
-  shape: CacheShape,
-  key: KvFormat,
-  value: KvFormat,
-  context: number,
-): number {
-  return (shape.keyValues * valueBytes[key] + shape.valueValues * valueBytes[value]) * context;
-}
 
 /** The context lengths worth a row: up to what the model was trained with, and that itself. */
 function contextsOf({ contextTrain }: CacheShape): number[] {
@@ -120,15 +70,15 @@ const pairs: readonly (readonly [KvFormat, KvFormat])[] = [
 ];
 
 /** The pairs of formats that heads of these sizes can be kept in. */
-function pairsOf({ lengths }: CacheShape): readonly (readonly [KvFormat, KvFormat])[] {
-  return pairs.filter((pair) =>
-    pair.every((format, i) => format !== "q8_0" || (lengths[i] as number) % scaleUnit === 0)
+function pairsOf(shape: CacheShape): readonly (readonly [KvFormat, KvFormat])[] {
+  return pairs.filter(([key, value]) =>
+    fitsFormat(shape.keyLength, key) && fitsFormat(shape.valueLength, value)
   );
 }
 
 function resultOf(model: Model, isFull: boolean): Record<string, unknown> {
   const { info } = model;
-  const shape = cacheShape(model);
+  const shape = cacheShape(model.metadata);
   const metadata = [...model.metadata].map(([key, value]) => [
     key,
     typeof value === "object"
@@ -165,7 +115,7 @@ function printAll(model: Model, isFull: boolean): void {
   print(`\nMetadata (${model.metadata.size})\n`);
   for (const [key, value] of model.metadata) print(`  ${key} = ${valueText(value, isFull)}\n`);
   printTensors(model, isFull);
-  const shape = cacheShape(model);
+  const shape = cacheShape(model.metadata);
   if (shape === undefined) return;
   print(`\nKV cache by context length, keys/values\n`);
   print(table([

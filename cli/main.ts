@@ -25,6 +25,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   tokenize: async () => (await import("./tokenize.ts")).tokenize,
   inspect: async () => (await import("./inspect.ts")).inspect,
   perplexity: async () => (await import("./perplexity.ts")).perplexity,
+  kv: async () => (await import("./kv.ts")).kv,
   pull: async () => (await import("./pull.ts")).pull,
   bench: async () => (await import("./bench.ts")).bench,
 };

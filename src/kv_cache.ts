@@ -1,9 +1,13 @@
 import { KvInfoLayout } from "./ffi/symbols.gen.ts";
-import type { SessionCore } from "./internal/session_core.ts";
+import { kvLedger } from "./internal/kv_ledger.ts";
+import { kvStatistics } from "./internal/kv_statistics.ts";
 import { readKv } from "./internal/read_kv.ts";
+import type { SessionCore } from "./internal/session_core.ts";
 import type { KvFormat } from "./kv_format.ts";
+import type { KvLedger } from "./kv_ledger.ts";
 import type { KvPages } from "./kv_pages.ts";
 import type { KvPart, KvRaw, KvView } from "./kv_part.ts";
+import type { KvStatistics, KvStatisticsOptions } from "./kv_statistics.ts";
 
 /**
  * The KV cache of a session: what it is, and what is in it. `Session.kv` has it.
@@ -70,10 +74,55 @@ export class KvCache {
    * @param part Which side, layer, head and positions.
    * @returns [heads][positions][values of a head]; without the first dimension when a head is named.
    */
-  read(part: KvPart & { readonly view?: "decoded" | "unrotated" }): Float32Array<ArrayBuffer>;
+  read(
+    part: KvPart & { readonly view?: "decoded" | "unrotated" | undefined },
+  ): Float32Array<ArrayBuffer>;
   /** Copies keys or values as they are stored. */
   read(part: KvPart & { readonly view: "raw" }): KvRaw;
-  read(part: KvPart & { readonly view?: KvView }): Float32Array<ArrayBuffer> | KvRaw {
+  read(part: KvPart & { readonly view?: KvView | undefined }): Float32Array<ArrayBuffer> | KvRaw {
     return readKv(this.#core, part);
+  }
+
+  /**
+   * Where the bytes are: keys and values of tokens, scales, room in pages, free pages. They add up to
+   * `bytes`, exactly.
+   *
+   * @example
+   * ```ts
+   * import { loadModel } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 256, kv: { key: "q8_0", value: "f16" } });
+   * await session.prefill("The lighthouse at the end of the world");
+   * const ledger = session.kv.ledger();
+   * console.log(ledger.keyBits); // 8.5
+   * const { keyPayload, keyScales, valuePayload, valueScales, pageSlack, free } = ledger;
+   * const sum = keyPayload + keyScales + valuePayload + valueScales + pageSlack + free;
+   * console.log(sum === session.kv.bytes); // true
+   * ```
+   */
+  ledger(): KvLedger {
+    return kvLedger(this.#core);
+  }
+
+  /**
+   * Describes keys or values of a layer: of all heads together, of each head, of each channel.
+   *
+   * @param options Which side, layer, head and positions, and what counts as an outlier.
+   *
+   * @example
+   * ```ts
+   * import { loadModel } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 256, kv: { key: "f32" } });
+   * await session.prefill("The lighthouse at the end of the world");
+   * // Keys have channels of their own scale, which is why they need more bits than values.
+   * const { whole, channels } = session.kv.statistics({ which: "key", layer: 1 });
+   * console.log(whole.kurtosis, Math.max(...channels.variance));
+   * ```
+   */
+  statistics(options: KvStatisticsOptions): KvStatistics {
+    return kvStatistics(this.#core, options);
   }
 }

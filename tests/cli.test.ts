@@ -53,7 +53,7 @@ cli.after((context) => rmSync(context.folder, { recursive: true, force: true }))
 cli("each command has a help, and the overview names it", () => {
   const overview = vitrine(["--help"]);
   assert.is(overview.status, 0);
-  for (const name of ["run", "chat", "tokenize", "inspect", "perplexity", "pull", "bench"]) {
+  for (const name of ["run", "chat", "tokenize", "inspect", "perplexity", "kv", "pull", "bench"]) {
     assert.match(overview.stdout, new RegExp(`^  ${name} `, "m"));
     const help = vitrine([name, "--help"]);
     assert.is(help.status, 0);
@@ -294,6 +294,36 @@ cli("perplexity is the mean over the predicted tokens of all chunks", async ({ m
     }
   }
   assert.ok(Math.abs(sum / 37 - result.nll) < 1e-4, `${sum / 37} and ${result.nll}`);
+});
+
+cli("kv: the ledger adds up, and formats are compared", ({ model, folder }) => {
+  const file = join(folder, "kv.txt");
+  writeFileSync(file, "It was the best of times, it was the worst of times. ".repeat(4));
+  const input = ["--file", file, "-n", "40"];
+  const ledger = json(["kv", model, "ledger", ...input, "--key-format", "q8_0"]);
+  assert.is(ledger.tokens, 40);
+  assert.is(ledger.key_bits, 8.5);
+  const { key_payload, key_scales, value_payload, value_scales, page_slack, free } = ledger;
+  assert.is(
+    key_payload + key_scales + value_payload + value_scales + page_slack + free,
+    ledger.bytes,
+  );
+  assert.is(ledger.layers.length, 30);
+  const compared = json(["kv", model, "compare", ...input, "--formats", "f16,q8_0/f32"]);
+  assert.equal(compared.candidates.map((row: { key: string }) => row.key), ["f16", "q8_0"]);
+  assert.is(compared.reference.key, "f32");
+  const [half, mixed] = compared.candidates;
+  assert.ok(half.kl.mean < mixed.kl.mean && mixed.kl.mean < 0.02, `${mixed.kl.mean}`);
+  assert.is(mixed.bits_per_value, 20.25);
+  const people = vitrine(["kv", model, "compare", ...input, "--formats", "f16", "--layers"]);
+  assert.match(people.stdout, /f16\/f16 +16/);
+  assert.match(people.stdout, /layer/);
+  assert.match(vitrine(["kv", model, "ledger", ...input]).stdout, /40 tokens; keys f16, 16 bits/);
+
+  assert.match(vitrine(["kv", model, "compair", ...input]).stderr, /did you mean compare\?/);
+  assert.match(vitrine(["kv", model, "ledger"]).stderr, /Expected --file/);
+  const wrong = vitrine(["kv", model, "compare", ...input, "--formats", "f16/f17"]);
+  assert.match(wrong.stderr, /Expected KEY or KEY\/VALUE of f32.*found "f16\/f17"/);
 });
 
 cli("pull prints the path of what is there", ({ model }) => {

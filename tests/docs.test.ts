@@ -68,13 +68,14 @@ function script(example: Example, model: string): string {
   return example.code
     .replaceAll(/from "(\.\/|vitrine|\.\.\/)*mod\.ts"/g, `from "${root}/mod.ts"`)
     .replaceAll(/from "vitrine"/g, `from "${root}/mod.ts"`)
-    .replaceAll(/loadModel\("(?!\.)[^"]*"/g, `loadModel(${JSON.stringify(model)}`);
+    .replaceAll(/\b(loadModel|estimate)\("(?!\.)[^"]*"/g, `$1(${JSON.stringify(model)}`);
 }
 
 docs("every example runs", () => {
   const folder = mkdtempSync(join(root, "tests", "made-examples-"));
   try {
-    const model = tinyModel();
+    // Heads of 32 values, which every format of the cache takes.
+    const model = tinyModel({ embedding: 128 });
     const files = examples.map((example, i) => {
       const file = join(folder, `example_${i}.ts`);
       writeFileSync(file, script(example, model));

@@ -7,11 +7,10 @@ import { KvInfoLayout, KvPartLayout, KvSideId, KvViewId } from "../ffi/symbols.g
 import type { KvFormat } from "../kv_format.ts";
 import type { KvPart, KvRaw, KvView } from "../kv_part.ts";
 import { checkChoice, checkFields, checkInteger } from "./check.ts";
+import { kvLayouts } from "./kv_layout.ts";
 import type { SessionCore } from "./session_core.ts";
 
 const allHeads = 0xffff_ffff;
-/** Values that share a scale. */
-const scaleUnit = 32;
 
 /** How the codes of each format are shown. */
 const codeArrays: Readonly<
@@ -28,7 +27,7 @@ const codeArrays: Readonly<
 /** Checks the part and copies it. */
 export function readKv(
   core: SessionCore,
-  part: KvPart & { readonly view?: KvView },
+  part: KvPart & { readonly view?: KvView | undefined },
 ): Float32Array<ArrayBuffer> | KvRaw {
   checkFields(part, ["which", "layer", "head", "from", "to", "view"], "read");
   const info = core.kvInfo();
@@ -66,7 +65,8 @@ export function readKv(
 
   if (view !== "raw") return copy(KvViewId[view], new Float32Array(rows * length));
   const codes = copy(KvViewId.codes, codeArrays[format](rows * length));
-  const scales = new Uint16Array(format === "q8_0" ? rows * length / scaleUnit : 0);
+  const { unit, scaleBytes } = kvLayouts[format];
+  const scales = new Uint16Array(rows * length / unit * scaleBytes / 2);
   return { codes, scales: scales.length === 0 ? scales : copy(KvViewId.scales, scales) };
 }
 

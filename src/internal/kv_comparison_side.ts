@@ -1,0 +1,133 @@
+/**
+ * One of the caches that `compareKv` compares: its session, and what was found of it so far.
+ *
+ * @module
+ */
+import type { KvCandidate, KvMeasure } from "../compare_kv.ts";
+import type { Session } from "../session.ts";
+import { kvBits } from "./kv_layout.ts";
+
+/** A row of logits as a distribution. */
+export interface Distribution {
+  readonly logits: Float32Array;
+  /** Σ exp(logit - highest), and its logarithm plus the highest: what turns a logit into ln p. */
+  readonly mass: number;
+  readonly logMass: number;
+  readonly highest: number;
+  /** The most probable token, the lowest id among equals. */
+  readonly top: number;
+}
+
+export class Side {
+  readonly session: Session;
+  /** Times of decoded tokens, in milliseconds. */
+  readonly times: number[] = [];
+  readonly #layers: number;
+  readonly #divergences: number[] = [];
+  #errors: KvCandidate["layers"] = [];
+  #sameTop = 0;
+  #nll = 0;
+  #predicted = 0;
+
+  constructor(session: Session, layers: number) {
+    this.session = session;
+    this.#layers = layers;
+  }
+
+  /** The distribution behind a token of the last prefill. */
+  distribution(row: number): Distribution {
+    const logits = this.session.logits(row);
+    let [highest, top] = [-Infinity, 0];
+    for (let token = 0; token < logits.length; token++) {
+      const logit = logits[token] as number;
+      if (logit > highest) [highest, top] = [logit, token];
+    }
+    let mass = 0;
+    for (let token = 0; token < logits.length; token++) {
+      mass += Math.exp((logits[token] as number) - highest);
+    }
+    return { logits, mass, logMass: highest + Math.log(mass), highest, top };
+  }
+
+  /** Takes note of how probable the token was that came next. */
+  score({ logits, logMass }: Distribution, next: number | undefined): void {
+    if (next === undefined) return;
+    this.#nll += logMass - (logits[next] as number);
+    this.#predicted++;
+  }
+
+  /** Takes note of how far `found` is from `expected`. */
+  compare(expected: Distribution, found: Distribution): void {
+    const length = expected.logits.length;
+    // Σ p (ln p - ln q), with what all tokens have in common taken out of the sum.
+    let sum = 0;
+    for (let token = 0; token < length; token++) {
+      const logit = expected.logits[token] as number;
+      const weight = Math.exp(logit - expected.highest);
+      if (weight > 0) sum += weight * (logit - (found.logits[token] as number));
+    }
+    const divergence = sum / expected.mass - expected.logMass + found.logMass;
+    // It is never negative; its rounding may be.
+    this.#divergences.push(Math.max(0, divergence));
+    if (expected.top === found.top) this.#sameTop++;
+  }
+
+  /** Takes note of the error of what the cache holds, layer by layer. */
+  compareLayers(reference: Side): void {
+    this.#errors = Array.from({ length: this.#layers }, (_, layer) => {
+      const error = (which: "key" | "value") =>
+        relativeError(
+          this.session.kv.read({ which, layer }),
+          reference.session.kv.read({ which, layer }),
+        );
+      return { keyError: error("key"), valueError: error("value") };
+    });
+  }
+
+  measure(depth: number): KvMeasure {
+    const { keyFormat: key, valueFormat: value, bytes, context } = this.session.kv;
+    const { keyPayload, keyScales, valuePayload, valueScales } = this.session.kv.ledger();
+    const values = 8 * (keyPayload + keyScales) / kvBits(key) +
+      8 * (valuePayload + valueScales) / kvBits(value);
+    const stored = keyPayload + keyScales + valuePayload + valueScales;
+    return {
+      key,
+      value,
+      perplexity: Math.exp(this.#nll / this.#predicted),
+      bytes,
+      bitsPerValue: 8 * stored / values,
+      tokensPerSecond: this.times.length === 0 ? NaN : 1000 / quantile(this.times, 0.5),
+      depth: Math.min(depth, context),
+    };
+  }
+
+  comparison(): Pick<KvCandidate, "kl" | "sameTop" | "layers"> {
+    const all = this.#divergences;
+    return {
+      kl: {
+        mean: all.reduce((sum, kl) => sum + kl, 0) / all.length,
+        p99: quantile(all, 0.99),
+        max: quantile(all, 1),
+      },
+      sameTop: this.#sameTop / all.length,
+      layers: this.#errors,
+    };
+  }
+}
+
+/** The smallest number that at least this share of the numbers doesn't exceed. */
+function quantile(values: readonly number[], share: number): number {
+  const sorted = Float64Array.from(values).sort();
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? NaN;
+}
+
+/** ‖found - expected‖ / ‖expected‖; 0 when both are 0. */
+function relativeError(found: Float32Array, expected: Float32Array): number {
+  let [difference, size] = [0, 0];
+  for (let i = 0; i < expected.length; i++) {
+    const x = expected[i] as number;
+    difference += ((found[i] as number) - x) ** 2;
+    size += x ** 2;
+  }
+  return difference === 0 ? 0 : Math.sqrt(difference / size);
+}

@@ -10,7 +10,6 @@ export {
   type CompareKvOptions,
   type KvCandidate,
   type KvComparison,
-  type KvFormats,
   type KvMeasure,
 } from "./src/compare_kv.ts";
 export { engineInfo } from "./src/engine_info.ts";
@@ -24,6 +23,7 @@ export { type KvFormat, kvFormats } from "./src/kv_format.ts";
 export type { KvBytes, KvLedger } from "./src/kv_ledger.ts";
 export type { KvPart, KvRaw, KvView } from "./src/kv_part.ts";
 export type { KvPages } from "./src/kv_pages.ts";
+export type { KvPolicy, KvRule, KvShape } from "./src/kv_policy.ts";
 export type { KvMoments, KvStatistics, KvStatisticsOptions } from "./src/kv_statistics.ts";
 export { loadModel } from "./src/load_model.ts";
 export type { LoadOptions } from "./src/load_options.ts";

@@ -4,7 +4,15 @@
  * @module
  */
 
-import { compareKv, type KvFormat, kvFormats, type KvLedger, type Model } from "../mod.ts";
+import { basename } from "node:path";
+import {
+  compareKv,
+  type KvFormat,
+  kvFormats,
+  type KvLedger,
+  type KvPolicy,
+  type Model,
+} from "../mod.ts";
 import { nearest } from "../src/store/nearest.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { type Command, commonOptions } from "./command.ts";
@@ -12,6 +20,7 @@ import {
   interruptSignal,
   loadOptions,
   openModel,
+  readPolicy,
   sessionOptions,
   sessionSettings,
 } from "./model.ts";
@@ -38,7 +47,7 @@ export const kv: Command = {
     tokens: { short: "n", value: "N", help: "read only the first N tokens" },
     formats: {
       value: "LIST",
-      help: "compare: formats as KEY or KEY/VALUE, separated by commas; default: each",
+      help: "compare: KEY, KEY/VALUE or FILE.json of a policy, separated by commas; default: each",
     },
     reference: { value: "F", help: "compare: what they are measured against; default: f32" },
     layers: { help: "print one row a layer too" },
@@ -61,41 +70,45 @@ export const kv: Command = {
     if (file === undefined) throw new UsageError("Expected --file with a text, but found none");
     const text = readText(file);
     const most = given.integer("tokens", 2);
-    const formats = formatsOf(given);
+    const caches = cachesOf(given);
     const signal = interruptSignal();
     using model = await openModel(ref, given, { signal });
     const tokens = model.tokenize(text, { parseSpecial: false }).slice(0, most);
     if (action === "ledger") await ledger(model, tokens, given, signal);
-    else await compare(model, tokens, formats, given, signal);
+    else await compare(model, tokens, caches, given, signal);
     return 0;
   },
 };
 
-interface Pair {
-  readonly key: KvFormat;
-  readonly value: KvFormat;
+/** A cache, and what it is called in tables. */
+interface Named {
+  readonly name: string;
+  readonly policy: KvPolicy;
 }
 
-function formatsOf(given: Arguments): { reference: Pair; candidates: Pair[] } {
-  const reference = pairOf(given.text("reference") ?? "f32", "reference");
+function cachesOf(given: Arguments): { reference: Named; candidates: Named[] } {
+  const reference = cacheOf(given.text("reference") ?? "f32", "reference");
   const list = given.text("formats");
+  const { key, value } = reference.policy;
   const candidates = list === undefined
-    ? kvFormats.map((format) => ({ key: format, value: format }))
-      .filter(({ key }) => key !== reference.key || key !== reference.value)
-    : list.split(",").map((word) => pairOf(word, "formats"));
+    ? kvFormats.filter((format) => format !== key || format !== value)
+      .map((format) => cacheOf(format, "formats"))
+    : list.split(",").map((word) => cacheOf(word, "formats"));
   return { reference, candidates };
 }
 
-function pairOf(text: string, option: string): Pair {
+function cacheOf(text: string, option: string): Named {
+  if (text.endsWith(".json")) return { name: basename(text, ".json"), policy: readPolicy(text) };
   const words = text.split("/");
   const [key, value] = [words[0], words[1] ?? words[0]].map((word) => {
     const format = kvFormats.find((name) => name === word);
     if (format !== undefined && words.length <= 2) return format;
     throw new UsageError(
-      `Expected KEY or KEY/VALUE of ${kvFormats.join(", ")} after --${option}, but found "${text}"`,
+      `Expected KEY or KEY/VALUE of ${kvFormats.join(", ")}, or a policy in a .json file, after ` +
+        `--${option}, but found "${text}"`,
     );
   }) as [KvFormat, KvFormat];
-  return { key, value };
+  return { name: `${key}/${value}`, policy: { key, value } };
 }
 
 async function ledger(
@@ -161,7 +174,7 @@ function snakeCase(row: object): Record<string, unknown> {
 async function compare(
   model: Model,
   tokens: Uint32Array,
-  { reference, candidates }: { reference: Pair; candidates: Pair[] },
+  { reference, candidates }: { reference: Named; candidates: Named[] },
   given: Arguments,
   signal: AbortSignal,
 ): Promise<void> {
@@ -169,8 +182,8 @@ async function compare(
   let found;
   try {
     found = await compareKv(model, tokens, {
-      reference,
-      candidates,
+      reference: reference.policy,
+      candidates: candidates.map(({ policy }) => policy),
       context: given.integer("ctx", 2, 1 << 20),
       signal,
       onProgress: ({ done, total }) => bar.show("comparing", done, total),
@@ -189,16 +202,16 @@ async function compare(
     });
     return;
   }
-  const name = ({ key, value }: Pair) => `${key}/${value}`;
+  const names = candidates.map(({ name }) => name);
   const last = (row: { tokensPerSecond: number }) => figure(row.tokensPerSecond);
   print(table([
     ["keys/values", "bits", "mean KL", "99 %", "most", "same top", "perplexity", "tok/s"],
     [
-      ...[name(found.reference), figure(found.reference.bitsPerValue), "", "", "", ""],
+      ...[reference.name, figure(found.reference.bitsPerValue), "", "", "", ""],
       ...[found.reference.perplexity.toFixed(3), last(found.reference)],
     ],
-    ...found.candidates.map((row) => [
-      ...[name(row), figure(row.bitsPerValue)],
+    ...found.candidates.map((row, i) => [
+      ...[names[i] as string, figure(row.bitsPerValue)],
       ...[row.kl.mean, row.kl.p99, row.kl.max].map((kl) => kl.toExponential(2)),
       `${(100 * row.sameTop).toFixed(2)} %`,
       row.perplexity.toFixed(3),
@@ -208,7 +221,7 @@ async function compare(
   if (given.has("layers")) {
     print("\nerror of keys/values by layer, relative\n");
     print(table([
-      ["layer", ...found.candidates.map(name)],
+      ["layer", ...names],
       ...Array.from({ length: model.info.layers }, (_, layer) => [
         String(layer),
         ...found.candidates.map((row) => {

@@ -4,9 +4,11 @@
  * @module
  */
 
+import { readFileSync } from "node:fs";
 import process from "node:process";
 import {
   kvFormats,
+  type KvPolicy,
   loadModel,
   type LoadOptions,
   type Model,
@@ -15,7 +17,7 @@ import {
   resolveModel,
   type SessionOptions,
 } from "../mod.ts";
-import type { Arguments } from "./arguments.ts";
+import { type Arguments, UsageError } from "./arguments.ts";
 import type { CommandOption } from "./command.ts";
 import { note, ProgressBar } from "./output.ts";
 
@@ -36,6 +38,7 @@ export const sessionOptions = {
   ctx: { value: "N", help: "tokens that fit; default: the model's, at most 4096" },
   "key-format": { value: "F", help: `keys of the KV cache: ${formatNames}` },
   "value-format": { value: "F", help: `values of the KV cache: ${formatNames}` },
+  "kv-policy": { value: "FILE", help: "formats of the KV cache by layer and head, as JSON" },
 } as const satisfies Record<string, CommandOption>;
 
 const precisions: readonly Precision[] = ["int8", "float"];
@@ -81,13 +84,35 @@ export async function openModel(
 
 /** The session that the options ask for. */
 export function sessionSettings(given: Arguments): SessionOptions {
+  const policy = given.text("kv-policy");
+  const key = given.choice("key-format", kvFormats);
+  const value = given.choice("value-format", kvFormats);
+  if (policy !== undefined && (key !== undefined || value !== undefined)) {
+    throw new UsageError(
+      "Expected --kv-policy, or --key-format and --value-format, but found both",
+    );
+  }
   return {
     context: given.integer("ctx", 1, 1 << 20),
-    kv: {
-      key: given.choice("key-format", kvFormats),
-      value: given.choice("value-format", kvFormats),
-    },
+    kv: policy === undefined ? { key, value } : readPolicy(policy),
   };
+}
+
+/** The policy of a file; `Model.session` checks it. */
+export function readPolicy(file: string): KvPolicy {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new UsageError(`Expected a cache policy in ${file}, but ${(error as Error).message}`);
+  }
+  try {
+    return JSON.parse(text) as KvPolicy;
+  } catch (error) {
+    throw new UsageError(
+      `Expected a cache policy as JSON in ${file}, but ${(error as Error).message}`,
+    );
+  }
 }
 
 /** The reason of a signal that Ctrl-C gave; its name makes the exit status 130. */

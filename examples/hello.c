@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
     }
     must(vitrine_model_load(argv[1], (uint32_t)strlen(argv[1]), NULL, 0, &model), model);
     must(vitrine_model_wait(model), model);
-    must(vitrine_session_create(model, NULL, 0, &session), session);
+    must(vitrine_session_create(model, NULL, 0, NULL, 0, &session), session);
 
     uint32_t tokens[4096], count = 4096;
     const uint32_t flags = VITRINE_TOKENIZE_FLAGS_ADD_SPECIAL | VITRINE_TOKENIZE_FLAGS_PARSE_SPECIAL;

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xc99258ac)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x00d4c58d)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x4abce711)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xb98da849)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -542,9 +542,11 @@ int32_t vitrine_model_token(uint32_t model, uint32_t token, void *buffer, uint32
  *   model: A loaded model; it stays alive as long as the session.
  *   options: Read during the call only; null: the defaults.
  *   options_length: In bytes; 0: the defaults.
+ *   formats: [layers][KV heads][keys, values]: cache formats of each head, read during the call only; null: those of the options.
+ *   format_count: How many: twice the layers times the KV heads, or 0.
  *   out_session: Gets the handle; 0 when there is none.
  */
-int32_t vitrine_session_create(uint32_t model, const vitrine_session_options_t *options, uint32_t options_length, uint32_t *out_session);
+int32_t vitrine_session_create(uint32_t model, const vitrine_session_options_t *options, uint32_t options_length, const uint32_t *formats, uint32_t format_count, uint32_t *out_session);
 
 /*
  * Makes sessions that go on from where this one stands, each by itself. They share the pages of the

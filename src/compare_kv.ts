@@ -2,21 +2,16 @@ import { checkComparison } from "./internal/kv_comparison_options.ts";
 import { type Distribution, Side } from "./internal/kv_comparison_side.ts";
 import { EngineError } from "./engine_error.ts";
 import type { KvFormat } from "./kv_format.ts";
+import type { KvPolicy } from "./kv_policy.ts";
 import type { Model } from "./model.ts";
 import type { Session } from "./session.ts";
-
-/** Formats of keys and of values; what is left out is `"f16"`. */
-export interface KvFormats {
-  readonly key?: KvFormat | undefined;
-  readonly value?: KvFormat | undefined;
-}
 
 /** What `compareKv` compares, and how. */
 export interface CompareKvOptions {
   /** What the candidates are measured against; by default keys and values in `"f32"`. */
-  readonly reference?: KvFormats | undefined;
+  readonly reference?: KvPolicy | undefined;
   /** At least one. */
-  readonly candidates: readonly KvFormats[];
+  readonly candidates: readonly KvPolicy[];
   /**
    * Tokens that are read one after the other with the cache of those before them; by default the
    * model's context, at most 512. A longer text is read in pieces of so many, each on its own.
@@ -45,8 +40,10 @@ export interface KvComparison {
 
 /** What is measured of every cache. */
 export interface KvMeasure {
-  readonly key: KvFormat;
-  readonly value: KvFormat;
+  readonly policy: KvPolicy;
+  /** Format of the keys, and of the values; `"mixed"` when they have several. */
+  readonly key: KvFormat | "mixed";
+  readonly value: KvFormat | "mixed";
   /** exp of the mean negative log-likelihood of the predicted tokens. */
   readonly perplexity: number;
   /** Memory that the session's cache took, in bytes. */
@@ -117,7 +114,7 @@ export async function compareKv(
   }
   const context = Math.min(settings.context, tokens.length);
   using sides = new DisposableStack();
-  const open = (kv: Required<KvFormats>): Side => {
+  const open = (kv: KvPolicy): Side => {
     const session = sides.use(model.session({ context: context + settings.speedTokens, kv }));
     return new Side(session, model.info.layers);
   };

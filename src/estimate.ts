@@ -1,16 +1,18 @@
 import { EngineError } from "./engine_error.ts";
-import { cacheBytes, cacheShape, fitsFormat } from "./internal/cache_shape.ts";
-import { checkChoice, checkFields, checkInteger } from "./internal/check.ts";
-import { kvBits, kvLayouts } from "./internal/kv_layout.ts";
-import { type KvFormat, kvFormats } from "./kv_format.ts";
+import { cacheShape, fitsFormat } from "./internal/cache_shape.ts";
+import { checkFields, checkInteger } from "./internal/check.ts";
+import { kvLayouts, pageLength } from "./internal/kv_layout.ts";
+import { checkPolicy, KvTable } from "./internal/kv_table.ts";
+import type { KvFormat } from "./kv_format.ts";
+import type { KvPolicy } from "./kv_policy.ts";
 import { loadModel } from "./load_model.ts";
 
 /** What `estimate` is asked for. */
 export interface EstimateOptions {
   /** Tokens that shall fit; by default the model's context, at most 4096, as in `Model.session`. */
   readonly context?: number | undefined;
-  /** Formats of keys and values; `"f16"` by default. */
-  readonly kv?: { readonly key?: KvFormat | undefined; readonly value?: KvFormat | undefined };
+  /** The formats in which keys and values are kept; `"f16"` by default. */
+  readonly kv?: KvPolicy | undefined;
 }
 
 /** What a model and one session will take. */
@@ -22,9 +24,9 @@ export interface MemoryEstimate {
   readonly kvBytes: number;
   /** Part of `kvBytes` that one token takes. */
   readonly kvBytesPerToken: number;
-  /** Bits of one value of a key, its part of the scale included. */
+  /** Bits of one value of a key, its part of the scale included; the mean over all heads. */
   readonly keyBits: number;
-  /** Bits of one value of a value, its part of the scale included. */
+  /** Bits of one value of a value, its part of the scale included; the mean over all heads. */
   readonly valueBits: number;
   /** Weights and cache; buffers of the computation, some megabytes, come on top. */
   readonly bytes: number;
@@ -58,10 +60,7 @@ export async function estimate(
   options: EstimateOptions = {},
 ): Promise<MemoryEstimate> {
   checkFields(options, ["context", "kv"], "estimate");
-  const kv = options.kv ?? {};
-  checkFields(kv, ["key", "value"], "estimate (kv)");
-  const key = checkChoice(kv.key, kvFormats, "kv.key") ?? "f16";
-  const value = checkChoice(kv.value, kvFormats, "kv.value") ?? "f16";
+  checkPolicy(options.kv ?? {}, "kv");
   const given = options.context;
   if (given !== undefined) checkInteger(given, 1, 1 << 20, "context");
 
@@ -73,19 +72,32 @@ export async function estimate(
       `Expected a model with attention in ${model.info.path}, but found no heads in its metadata`,
     );
   }
-  checkHead(shape.keyLength, key, "keys");
-  checkHead(shape.valueLength, value, "values");
+  const { layers, heads, keyLength, valueLength } = shape;
+  if (heads === undefined) {
+    throw new EngineError(
+      "unsupported",
+      `Expected as many KV heads in each layer of ${model.info.path}, but its metadata names several counts`,
+    );
+  }
+  const table = new KvTable(
+    options.kv ?? {},
+    { layers, heads, keyLength, valueLength },
+    "kv",
+  );
+  for (const format of table.formats("key")) checkHead(keyLength, format, "keys");
+  for (const format of table.formats("value")) checkHead(valueLength, format, "values");
   const context = given ?? Math.min(shape.contextTrain || contextDefaultMax, contextDefaultMax);
   const weightsBytes = model.tensors.reduce((sum, { bytes }) => sum + bytes, 0);
-  const kvBytes = cacheBytes(shape, key, value, context);
-  const bits = [kvBits(key), kvBits(value)] as const;
+  const kvBytesPerToken = Array.from({ length: layers }, (_, layer) => table.tokenBytes(layer))
+    .reduce((sum, bytes) => sum + bytes, 0);
+  const kvBytes = kvBytesPerToken * Math.ceil(context / pageLength) * pageLength;
   return {
     context,
     weightsBytes,
     kvBytes,
-    kvBytesPerToken: (shape.keyValues * bits[0] + shape.valueValues * bits[1]) / 8,
-    keyBits: bits[0],
-    valueBits: bits[1],
+    kvBytesPerToken,
+    keyBits: table.bits("key"),
+    valueBits: table.bits("value"),
     bytes: weightsBytes + kvBytes,
   };
 }

@@ -1,4 +1,5 @@
 import { KvInfoLayout } from "./ffi/symbols.gen.ts";
+import { checkFields, checkInteger, checkSide } from "./internal/check.ts";
 import { kvLedger } from "./internal/kv_ledger.ts";
 import { kvStatistics } from "./internal/kv_statistics.ts";
 import { readKv } from "./internal/read_kv.ts";
@@ -6,6 +7,7 @@ import type { SessionCore } from "./internal/session_core.ts";
 import type { KvFormat } from "./kv_format.ts";
 import type { KvLedger } from "./kv_ledger.ts";
 import type { KvPages } from "./kv_pages.ts";
+import type { KvPolicy } from "./kv_policy.ts";
 import type { KvPart, KvRaw, KvView } from "./kv_part.ts";
 import type { KvStatistics, KvStatisticsOptions } from "./kv_statistics.ts";
 
@@ -36,10 +38,12 @@ export class KvCache {
   readonly bytes: number;
   /** Tokens that fit. */
   readonly context: number;
-  /** Format of the keys. */
-  readonly keyFormat: KvFormat;
-  /** Format of the values. */
-  readonly valueFormat: KvFormat;
+  /** What the session was made with, with the defaults filled in. */
+  readonly policy: KvPolicy;
+  /** Format of the keys; `"mixed"` when they have several. */
+  readonly keyFormat: KvFormat | "mixed";
+  /** Format of the values; `"mixed"` when they have several. */
+  readonly valueFormat: KvFormat | "mixed";
 
   readonly #core: SessionCore;
 
@@ -47,9 +51,28 @@ export class KvCache {
   constructor(core: SessionCore) {
     this.bytes = core.kvBytes;
     this.context = core.context;
-    this.keyFormat = core.settings.keyFormat;
-    this.valueFormat = core.settings.valueFormat;
+    const table = core.settings.kv;
+    this.policy = table.policy;
+    this.keyFormat = table.common("key") ?? "mixed";
+    this.valueFormat = table.common("value") ?? "mixed";
     this.#core = core;
+  }
+
+  /**
+   * The format of one head.
+   *
+   * @param place Keys or values of which layer and KV head, both from 0.
+   */
+  format(
+    place: { readonly which: "key" | "value"; readonly layer: number; readonly head: number },
+  ): KvFormat {
+    checkFields(place, ["which", "layer", "head"], "format");
+    const { kv } = this.#core.settings;
+    return kv.format(
+      checkSide(place.which),
+      checkInteger(place.layer, 0, kv.shape.layers - 1, "layer"),
+      checkInteger(place.head, 0, kv.shape.heads - 1, "head"),
+    );
   }
 
   /** The pages that are in use now. */

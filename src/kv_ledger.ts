@@ -8,9 +8,9 @@ export interface KvLedger extends KvBytes {
    * count in the ledger of each fork.
    */
   readonly shared: number;
-  /** Bits that one value of a key takes, its part of the scale included. */
+  /** Bits that one value of a key takes, its part of the scale included; the mean over all heads. */
   readonly keyBits: number;
-  /** Bits that one value of a value takes, its part of the scale included. */
+  /** Bits that one value of a value takes, its part of the scale included; the mean over all heads. */
   readonly valueBits: number;
   /** The same of each layer. */
   readonly layers: readonly KvBytes[];

@@ -4,7 +4,6 @@ import type { GenerateOptions } from "./generate_options.ts";
 import { Generation } from "./generation.ts";
 import {
   checkBoolean,
-  checkChoice,
   checkFields,
   checkFunction,
   checkInteger,
@@ -16,9 +15,9 @@ import {
   promptTokens,
 } from "./internal/generation_settings.ts";
 import type { ModelCore } from "./internal/model_core.ts";
+import { KvTable, type KvTableShape } from "./internal/kv_table.ts";
 import { SessionCore } from "./internal/session_core.ts";
 import { KvCache } from "./kv_cache.ts";
-import { kvFormats } from "./kv_format.ts";
 import type { PrefillOptions } from "./prefill_options.ts";
 import type { SessionOptions } from "./session_options.ts";
 import type { SessionStats } from "./session_stats.ts";
@@ -207,9 +206,7 @@ export class Session {
   }
 
   #idle(): SessionCore {
-    if (this.#core.handle !== 0 && this.#core.busy) {
-      throw new EngineError("busy", "Expected an idle session, but a request is running on it");
-    }
+    this.#core.requireIdle();
     return this.#core;
   }
 
@@ -256,17 +253,19 @@ const prefillFields = ["allLogits", "signal", "addSpecial", "parseSpecial", "onP
 /** Checks the options and makes a session; `Model.session` calls it. */
 export function createSession(model: ModelCore, options: SessionOptions): Session {
   checkFields(options, ["context", "kv", "chunk", "shift"], "session");
-  const kv = options.kv ?? {};
-  checkFields(kv, ["key", "value"], "session (kv)");
   const { context, chunk, shift } = options;
   if (shift !== undefined) checkFields(shift, ["keep"], "session (shift)");
   return new Session(
     SessionCore.create(model, {
       context: context === undefined ? 0 : checkInteger(context, 1, 1 << 20, "context"),
-      keyFormat: checkChoice(kv.key, kvFormats, "kv.key") ?? "f16",
-      valueFormat: checkChoice(kv.value, kvFormats, "kv.value") ?? "f16",
+      kv: new KvTable(options.kv ?? {}, kvShape(model), "kv"),
       chunk: chunk === undefined ? 0 : checkInteger(chunk, 1, 1 << 20, "chunk"),
       shiftKeep: shift === undefined ? -1 : checkInteger(shift.keep, 0, 1 << 20, "shift.keep"),
     }),
   );
+}
+
+function kvShape({ info }: ModelCore): KvTableShape {
+  const { layers, kvHeads, keyLength, valueLength } = info;
+  return { layers, heads: kvHeads, keyLength, valueLength };
 }

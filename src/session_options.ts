@@ -1,16 +1,11 @@
-import type { KvFormat } from "./kv_format.ts";
+import type { KvPolicy } from "./kv_policy.ts";
 
 /** What a session is made with. Every field has a default; an unknown field is refused. */
 export interface SessionOptions {
   /** Tokens that the session can hold; by default what the model was trained with, at most 4096. */
   readonly context?: number | undefined;
-  /** The formats in which keys and values are kept; both `"f16"` by default. */
-  readonly kv?: {
-    /** Format of the keys. */
-    readonly key?: KvFormat | undefined;
-    /** Format of the values. */
-    readonly value?: KvFormat | undefined;
-  } | undefined;
+  /** The formats in which keys and values are kept; `"f16"` by default. */
+  readonly kv?: KvPolicy | undefined;
   /** Tokens that one piece of a prefill takes; by default the engine chooses. It changes no result. */
   readonly chunk?: number | undefined;
   /**

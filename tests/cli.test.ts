@@ -320,6 +320,39 @@ cli("kv: the ledger adds up, and formats are compared", ({ model, folder }) => {
   assert.match(people.stdout, /layer/);
   assert.match(vitrine(["kv", model, "ledger", ...input]).stdout, /40 tokens; keys f16, 16 bits/);
 
+  const policy = join(folder, "wide.json");
+  writeFileSync(policy, JSON.stringify({ rules: [{ layers: [0, 29], format: "f32" }] }));
+  const wide = json(["kv", model, "compare", ...input, "--formats", `f16,${policy}`]);
+  assert.is(wide.candidates[1].key, "mixed");
+  assert.ok(wide.candidates[1].bits_per_value === 16 + 2 / 30 * 16);
+  const own = json(["kv", model, "ledger", ...input, "--kv-policy", policy]);
+  assert.is(own.layers[0].key_payload, 2 * own.layers[1].key_payload);
+  const nll = (args: string[]) =>
+    json(["perplexity", model, "--file", file, "-n", "40", "--precision", "float", ...args]).nll;
+  assert.ok(Math.abs(nll(["--kv-policy", policy]) - nll([])) < 1e-3);
+  const both = vitrine([
+    "kv",
+    model,
+    "ledger",
+    ...input,
+    "--kv-policy",
+    policy,
+    "--key-format",
+    "f16",
+  ]);
+  assert.match(both.stderr, /but found both/);
+  writeFileSync(policy, JSON.stringify({ rules: [{ layers: 30, format: "f32" }] }));
+  const run = vitrine(["run", model, "Hi", "--kv-policy", policy]);
+  assert.is(run.status, 2);
+  assert.match(run.stderr, /kv\.rules\[0\]\.layers.*from 0 to 29, but found 30/);
+  writeFileSync(policy, "{");
+  assert.match(
+    vitrine(["run", model, "Hi", "--kv-policy", policy]).stderr,
+    /policy as JSON in .*wide/,
+  );
+  const gone = vitrine(["run", model, "Hi", "--kv-policy", join(folder, "none.json")]);
+  assert.match(gone.stderr, /policy in .*none\.json, but /);
+
   assert.match(vitrine(["kv", model, "compair", ...input]).stderr, /did you mean compare\?/);
   assert.match(vitrine(["kv", model, "ledger"]).stderr, /Expected --file/);
   const wrong = vitrine(["kv", model, "compare", ...input, "--formats", "f16/f17"]);

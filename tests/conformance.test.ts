@@ -48,7 +48,7 @@ function load(file = path): number {
 
 function session(model: number): number {
   const out = new Uint32Array(1);
-  assert.is(calls.vitrine_session_create(model, null, 0, out), Status.ok);
+  assert.is(calls.vitrine_session_create(model, null, 0, null, 0, out), Status.ok);
   return out[0] ?? 0;
 }
 
@@ -163,7 +163,7 @@ handles("a failed creation gives a handle with the text, and nothing else", () =
   assert.is(state.getInt32(ModelStateLayout.status, true), Status.file_not_found);
   assert.is(callWith("vitrine_model_info", handle, 64, new Uint8Array(64)), Status.not_ready);
   const child = new Uint32Array(1);
-  assert.is(calls.vitrine_session_create(handle, null, 0, child), Status.not_ready);
+  assert.is(calls.vitrine_session_create(handle, null, 0, null, 0, child), Status.not_ready);
   assert.match(errorText(child[0] ?? 0), /loaded model/);
   assert.is(calls.vitrine_session_truncate(child[0] ?? 0, 0), Status.not_ready);
   calls.vitrine_session_destroy(child[0] ?? 0);
@@ -180,7 +180,7 @@ handles("more than fit are refused, and all come back", () => {
   options[3] = 99;
   let status: number;
   for (;;) {
-    status = calls.vitrine_session_create(model, options, options.byteLength, out);
+    status = calls.vitrine_session_create(model, options, options.byteLength, null, 0, out);
     if (status === Status.too_many_handles || made.length > 10_000) break;
     assert.is(status, Status.invalid_argument);
     made.push(out[0] ?? 0);

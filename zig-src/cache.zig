@@ -90,9 +90,19 @@ pub const Layout = struct {
     head_dim_v: u32,
     key_format: Format,
     value_format: Format,
+    /// [layers][KV heads] where they differ from head to head; empty: as above everywhere. A pool has a
+    /// copy of its own.
+    formats: []const Pair = &.{},
 
-    pub fn format(layout: Layout, side: kernel.KvSide) Format {
-        return if (side == .key) layout.key_format else layout.value_format;
+    /// Formats of one head.
+    pub const Pair = struct { key: Format, value: Format };
+
+    pub fn format(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize) Format {
+        const pair: Pair = if (layout.formats.len == 0)
+            .{ .key = layout.key_format, .value = layout.value_format }
+        else
+            layout.formats[layer * layout.kv_heads + kv_head];
+        return if (side == .key) pair.key else pair.value;
     }
 
     /// Values of one head.
@@ -100,20 +110,17 @@ pub const Layout = struct {
         return if (side == .key) layout.head_dim_k else layout.head_dim_v;
     }
 
-    pub fn keyHeadBytes(layout: Layout) u64 {
-        return formatBytes(layout.key_format, @as(u64, page_len) * layout.head_dim_k);
-    }
-
-    pub fn valueHeadBytes(layout: Layout) u64 {
-        return formatBytes(layout.value_format, @as(u64, page_len) * layout.head_dim_v);
-    }
-
-    pub fn layerBytes(layout: Layout) u64 {
-        return layout.kv_heads * (layout.keyHeadBytes() + layout.valueHeadBytes());
+    /// One side of one head in a page.
+    pub fn headBytes(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize) u64 {
+        return formatBytes(layout.format(side, layer, kv_head), @as(u64, page_len) * layout.headDim(side));
     }
 
     pub fn pageBytes(layout: Layout) u64 {
-        return layout.layers * layout.layerBytes();
+        var sum: u64 = 0;
+        for (0..layout.layers) |layer| for (0..layout.kv_heads) |kv_head| {
+            sum += layout.headBytes(.key, layer, kv_head) + layout.headBytes(.value, layer, kv_head);
+        };
+        return sum;
     }
 
     /// Bytes of the pages that hold `positions` positions.

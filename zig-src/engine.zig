@@ -28,6 +28,7 @@ test {
     _ = @import("engine/golden_test.zig");
     _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/kv_view_test.zig");
+    _ = @import("engine/head_formats_test.zig");
     _ = @import("engine/loader.zig");
     _ = @import("engine/packed_file.zig");
     _ = @import("engine/packed_file_test.zig");

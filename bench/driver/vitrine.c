@@ -75,7 +75,7 @@ void engine_context(const struct context_options *options) {
         .shift_keep = -1,
     };
     for (int s = 0; s < session_count; s++) {
-        must(vitrine_session_create(model, &made, sizeof made, &sessions[s]), sessions[s]);
+        must(vitrine_session_create(model, &made, sizeof made, NULL, 0, &sessions[s]), sessions[s]);
     }
 }
 

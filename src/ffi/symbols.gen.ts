@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xc99258ac, 0x00d4c58d];
+export const abiHash: readonly [number, number] = [0x4abce711, 0xb98da849];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -34,7 +34,7 @@ export const functions = {
   vitrine_model_tokenize: ["u32", "buffer", "u32", "u32", "buffer", "buffer"],
   vitrine_model_detokenize: ["u32", "buffer", "u32", "u32", "buffer", "buffer"],
   vitrine_model_token: ["u32", "u32", "buffer", "u32", "buffer"],
-  vitrine_session_create: ["u32", "buffer", "u32", "buffer"],
+  vitrine_session_create: ["u32", "buffer", "u32", "buffer", "u32", "buffer"],
   vitrine_session_fork: ["u32", "u32", "buffer"],
   vitrine_session_destroy: ["u32"],
   vitrine_session_start: ["u32", "buffer", "u32", "buffer", "u32", "buffer"],
@@ -242,9 +242,11 @@ export interface Calls {
    * @param model A loaded model; it stays alive as long as the session.
    * @param options Read during the call only; null: the defaults.
    * @param options_length In bytes; 0: the defaults.
+   * @param formats [layers][KV heads][keys, values]: cache formats of each head, read during the call only; null: those of the options.
+   * @param format_count How many: twice the layers times the KV heads, or 0.
    * @param out_session Gets the handle; 0 when there is none.
    */
-  vitrine_session_create(model: number, options: Bytes, options_length: number, out_session: Bytes): number;
+  vitrine_session_create(model: number, options: Bytes, options_length: number, formats: Bytes, format_count: number, out_session: Bytes): number;
   /**
    * Makes sessions that go on from where this one stands, each by itself. They share the pages of the
    * cache until one of them writes. All or none; the handles are given back one by one with

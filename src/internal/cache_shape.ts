@@ -9,6 +9,9 @@ import { kvBits, kvLayouts, pageLength } from "./kv_layout.ts";
 
 /** The shape of a KV cache. */
 export interface CacheShape {
+  readonly layers: number;
+  /** KV heads of a layer; nothing when layers differ in it. */
+  readonly heads: number | undefined;
   /** Values of the keys that one token takes, of all layers and heads. */
   readonly keyValues: number;
   /** The same of the values. */
@@ -45,6 +48,8 @@ export function cacheShape(
   const keyLength = one("attention.key_length") ?? embedding / firstHeads;
   const valueLength = one("attention.value_length") ?? embedding / firstHeads;
   return {
+    layers,
+    heads: new Set(counts).size === 1 ? counts[0] : undefined,
     keyValues: all * keyLength,
     valueValues: all * valueLength,
     keyLength,

@@ -92,6 +92,13 @@ export function checkChoice<T extends string>(
   return value as T;
 }
 
+/** A side of a KV cache. */
+export function checkSide(value: unknown): "key" | "value" {
+  const side = checkChoice(value, ["key", "value"], "which");
+  if (side === undefined) throw new TypeError("Expected which to be key or value, but found none");
+  return side;
+}
+
 /** A function, or nothing. */
 export function checkFunction(value: unknown, what: string): void {
   if (value !== undefined && typeof value !== "function") {

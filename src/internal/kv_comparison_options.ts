@@ -3,22 +3,16 @@
  *
  * @module
  */
-import type { CompareKvOptions, KvFormats } from "../compare_kv.ts";
-import { type KvFormat, kvFormats } from "../kv_format.ts";
+import type { CompareKvOptions } from "../compare_kv.ts";
+import type { KvPolicy } from "../kv_policy.ts";
 import type { Model } from "../model.ts";
-import {
-  checkChoice,
-  checkFields,
-  checkFunction,
-  checkInteger,
-  checkSignal,
-  found,
-} from "./check.ts";
+import { checkFields, checkFunction, checkInteger, checkSignal, found } from "./check.ts";
+import { checkPolicy } from "./kv_table.ts";
 
 /** With everything filled in. */
 export interface ComparisonSettings {
-  readonly reference: { readonly key: KvFormat; readonly value: KvFormat };
-  readonly candidates: readonly { readonly key: KvFormat; readonly value: KvFormat }[];
+  readonly reference: KvPolicy;
+  readonly candidates: readonly KvPolicy[];
   readonly context: number;
   readonly speedTokens: number;
   readonly signal: AbortSignal | undefined;
@@ -40,8 +34,8 @@ export function checkComparison(model: Model, options: CompareKvOptions): Compar
   const most = model.info.contextTrain || contextDefault;
   checkFunction(options.onProgress, "onProgress");
   return {
-    reference: formatsOf(options.reference ?? { key: "f32", value: "f32" }, "reference"),
-    candidates: candidates.map((kv, i) => formatsOf(kv, `candidates[${i}]`)),
+    reference: checkPolicy(options.reference ?? { key: "f32", value: "f32" }, "reference"),
+    candidates: candidates.map((kv, i) => checkPolicy(kv, `candidates[${i}]`)),
     context: options.context === undefined
       ? Math.min(contextDefault, most)
       : checkInteger(options.context, 2, 1 << 20, "context"),
@@ -50,13 +44,5 @@ export function checkComparison(model: Model, options: CompareKvOptions): Compar
       : checkInteger(options.speedTokens, 0, 4096, "speedTokens"),
     signal: checkSignal(options.signal, "signal"),
     onProgress: options.onProgress,
-  };
-}
-
-function formatsOf(kv: KvFormats, what: string): { key: KvFormat; value: KvFormat } {
-  checkFields(kv, ["key", "value"], what);
-  return {
-    key: checkChoice(kv.key, kvFormats, `${what}.key`) ?? "f16",
-    value: checkChoice(kv.value, kvFormats, `${what}.value`) ?? "f16",
   };
 }

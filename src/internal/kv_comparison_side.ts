@@ -5,7 +5,6 @@
  */
 import type { KvCandidate, KvMeasure } from "../compare_kv.ts";
 import type { Session } from "../session.ts";
-import { kvBits } from "./kv_layout.ts";
 
 /** A row of logits as a distribution. */
 export interface Distribution {
@@ -85,17 +84,18 @@ export class Side {
   }
 
   measure(depth: number): KvMeasure {
-    const { keyFormat: key, valueFormat: value, bytes, context } = this.session.kv;
-    const { keyPayload, keyScales, valuePayload, valueScales } = this.session.kv.ledger();
-    const values = 8 * (keyPayload + keyScales) / kvBits(key) +
-      8 * (valuePayload + valueScales) / kvBits(value);
-    const stored = keyPayload + keyScales + valuePayload + valueScales;
+    const { policy, keyFormat: key, valueFormat: value, bytes, context } = this.session.kv;
+    const ledger = this.session.kv.ledger();
+    const keys = ledger.keyPayload + ledger.keyScales;
+    const values = ledger.valuePayload + ledger.valueScales;
+    const numbers = 8 * (keys / ledger.keyBits + values / ledger.valueBits);
     return {
+      policy,
       key,
       value,
       perplexity: Math.exp(this.#nll / this.#predicted),
       bytes,
-      bitsPerValue: 8 * stored / values,
+      bitsPerValue: 8 * (keys + values) / numbers,
       tokensPerSecond: this.times.length === 0 ? NaN : 1000 / quantile(this.times, 0.5),
       depth: Math.min(depth, context),
     };

@@ -6,49 +6,58 @@
 import { KvInfoLayout } from "../ffi/symbols.gen.ts";
 import type { KvFormat } from "../kv_format.ts";
 import type { KvBytes, KvLedger } from "../kv_ledger.ts";
-import { kvBits, kvLayouts } from "./kv_layout.ts";
+import { kvLayouts } from "./kv_layout.ts";
 import type { SessionCore } from "./session_core.ts";
 
 /** The ledger of the cache as it is now. */
 export function kvLedger(core: SessionCore): KvLedger {
   const info = core.kvInfo();
   const number = (offset: number) => info.getUint32(offset, true);
-  const { keyFormat, valueFormat } = core.settings;
-  const layers = number(KvInfoLayout.layers);
-  const heads = number(KvInfoLayout.kv_heads);
+  const table = core.settings.kv;
+  const { keyLength, valueLength } = table.shape;
   const positions = number(KvInfoLayout.positions);
-  const keyLength = number(KvInfoLayout.key_length);
-  const valueLength = number(KvInfoLayout.value_length);
   const pageLength = number(KvInfoLayout.page_length);
-  const pagesUsed = number(KvInfoLayout.pages_used);
-  const [keyPayload, keyScales] = sizes(keyFormat, heads * keyLength);
-  const [valuePayload, valueScales] = sizes(valueFormat, heads * valueLength);
-  // Of one token in one layer.
-  const token = keyPayload + keyScales + valuePayload + valueScales;
-  const layerBytes = core.kvBytes / layers;
-  const layer: KvBytes = {
-    bytes: layerBytes,
-    keyPayload: keyPayload * positions,
-    keyScales: keyScales * positions,
-    valuePayload: valuePayload * positions,
-    valueScales: valueScales * positions,
-    pageSlack: (pagesUsed * pageLength - positions) * token,
-    free: layerBytes - pagesUsed * pageLength * token,
-  };
-  const all = Object.fromEntries(
-    Object.entries(layer).map(([name, bytes]) => [name, bytes * layers]),
-  ) as unknown as KvBytes;
+  const [pages, used] = [number(KvInfoLayout.page_count), number(KvInfoLayout.pages_used)];
+  const layers = Array.from({ length: table.shape.layers }, (_, layer): KvBytes => {
+    const keys = sizes(table.formats("key", layer), keyLength);
+    const values = sizes(table.formats("value", layer), valueLength);
+    const token = keys.payload + keys.scales + values.payload + values.scales;
+    return {
+      bytes: pages * pageLength * token,
+      keyPayload: keys.payload * positions,
+      keyScales: keys.scales * positions,
+      valuePayload: values.payload * positions,
+      valueScales: values.scales * positions,
+      pageSlack: (used * pageLength - positions) * token,
+      free: (pages - used) * pageLength * token,
+    };
+  });
+  const sum = (part: keyof KvBytes) => layers.reduce((bytes, layer) => bytes + layer[part], 0);
   return {
-    ...all,
-    shared: number(KvInfoLayout.pages_shared) * pageLength * token * layers,
-    keyBits: kvBits(keyFormat),
-    valueBits: kvBits(valueFormat),
-    layers: Array.from({ length: layers }, () => layer),
+    bytes: sum("bytes"),
+    keyPayload: sum("keyPayload"),
+    keyScales: sum("keyScales"),
+    valuePayload: sum("valuePayload"),
+    valueScales: sum("valueScales"),
+    pageSlack: sum("pageSlack"),
+    free: sum("free"),
+    shared: sum("bytes") / pages * number(KvInfoLayout.pages_shared),
+    keyBits: table.bits("key"),
+    valueBits: table.bits("value"),
+    layers,
   };
 }
 
-/** Bytes of the codes and of the scales of so many values. */
-function sizes(format: KvFormat, values: number): [payload: number, scales: number] {
-  const { codeBytes, unit, scaleBytes } = kvLayouts[format];
-  return [values * codeBytes, values / unit * scaleBytes];
+/** Bytes that the heads of one token take in a layer. */
+function sizes(
+  formats: readonly KvFormat[],
+  length: number,
+): { readonly payload: number; readonly scales: number } {
+  let [payload, scales] = [0, 0];
+  for (const format of formats) {
+    const { codeBytes, unit, scaleBytes } = kvLayouts[format];
+    payload += length * codeBytes;
+    scales += length / unit * scaleBytes;
+  }
+  return { payload, scales };
 }

@@ -35,16 +35,18 @@ export function kvStatistics(core: SessionCore, options: KvStatisticsOptions): K
     throw new TypeError("Expected view to be decoded or unrotated, but found raw");
   }
   const isKey = part.which === "key";
-  const { keyFormat, valueFormat } = core.settings;
-  // A key before its rotation is no stored number.
-  const limit = part.view === "unrotated" ? undefined : largest[isKey ? keyFormat : valueFormat];
   const info = core.kvInfo();
   const number = (offset: number) => info.getUint32(offset, true);
   const length = number(isKey ? KvInfoLayout.key_length : KvInfoLayout.value_length);
   const heads = part.head === undefined ? number(KvInfoLayout.kv_heads) : 1;
   const positions = values.length / heads / length;
-  const of = (set: Float32Array, first: number, step: number) =>
-    moments(set, first, step, deviations, limit ?? Infinity);
+  const formats = core.settings.kv.formats(part.which, part.layer);
+  const of = (set: Float32Array, first: number, step: number, head: number) => {
+    const format = formats[(part.head ?? 0) + head] as KvFormat;
+    // A key before its rotation is no stored number.
+    const limit = part.view === "unrotated" ? undefined : largest[format];
+    return moments(set, first, step, deviations, limit ?? Infinity);
+  };
 
   const channels = Object.fromEntries(
     figures.map((figure) => [figure, new Float64Array(heads * length)]),
@@ -52,12 +54,14 @@ export function kvStatistics(core: SessionCore, options: KvStatisticsOptions): K
   const perHead = Array.from({ length: heads }, (_, head) => {
     const own = values.subarray(head * positions * length, (head + 1) * positions * length);
     for (let channel = 0; channel < length; channel++) {
-      const found = of(own, channel, length);
+      const found = of(own, channel, length, head);
       for (const figure of figures) channels[figure][head * length + channel] = found[figure];
     }
-    return of(own, 0, 1);
+    return of(own, 0, 1, head);
   });
-  return { positions, whole: of(values, 0, 1), heads: perHead, channels };
+  // Heads may be stored differently: what is the largest number of one is none of the other.
+  const saturation = perHead.reduce((sum, row) => sum + row.saturation, 0) / heads;
+  return { positions, whole: { ...of(values, 0, 1, 0), saturation }, heads: perHead, channels };
 }
 
 /** Of every `step`th number from `first` on. Three passes: the mean, the moments, the outliers. */

@@ -6,7 +6,7 @@
 import { KvInfoLayout, KvPartLayout, KvSideId, KvViewId } from "../ffi/symbols.gen.ts";
 import type { KvFormat } from "../kv_format.ts";
 import type { KvPart, KvRaw, KvView } from "../kv_part.ts";
-import { checkChoice, checkFields, checkInteger } from "./check.ts";
+import { checkChoice, checkFields, checkInteger, checkSide } from "./check.ts";
 import { kvLayouts } from "./kv_layout.ts";
 import type { SessionCore } from "./session_core.ts";
 
@@ -30,6 +30,7 @@ export function readKv(
   part: KvPart & { readonly view?: KvView | undefined },
 ): Float32Array<ArrayBuffer> | KvRaw {
   checkFields(part, ["which", "layer", "head", "from", "to", "view"], "read");
+  core.requireIdle();
   const info = core.kvInfo();
   const number = (offset: number) => info.getUint32(offset, true);
   const which = checkSide(part.which);
@@ -41,7 +42,6 @@ export function readKv(
   const positions = number(KvInfoLayout.positions);
   const to = part.to === undefined ? positions : checkInteger(part.to, 0, positions, "to");
   const from = part.from === undefined ? 0 : checkInteger(part.from, 0, to, "from");
-  const format = which === "key" ? core.settings.keyFormat : core.settings.valueFormat;
   const length = number(which === "key" ? KvInfoLayout.key_length : KvInfoLayout.value_length);
   const rows = (head === allHeads ? heads : 1) * (to - from);
 
@@ -64,14 +64,10 @@ export function readKv(
   }
 
   if (view !== "raw") return copy(KvViewId[view], new Float32Array(rows * length));
+  // Where heads differ, the engine refuses to copy them all.
+  const format = core.settings.kv.format(which, layer, head === allHeads ? 0 : head);
   const codes = copy(KvViewId.codes, codeArrays[format](rows * length));
   const { unit, scaleBytes } = kvLayouts[format];
   const scales = new Uint16Array(rows * length / unit * scaleBytes / 2);
   return { codes, scales: scales.length === 0 ? scales : copy(KvViewId.scales, scales) };
-}
-
-function checkSide(given: unknown): "key" | "value" {
-  const side = checkChoice(given, ["key", "value"], "which");
-  if (side === undefined) throw new TypeError("Expected which to be key or value, but found none");
-  return side;
 }

@@ -13,8 +13,8 @@ import {
   SessionStatsLayout,
   TakeResultLayout,
 } from "../ffi/symbols.gen.ts";
-import type { KvFormat } from "../kv_format.ts";
 import type { SessionStats } from "../session_stats.ts";
+import type { KvTable } from "./kv_table.ts";
 import { guard, unguard } from "./leak_net.ts";
 import type { ModelCore } from "./model_core.ts";
 import { type EngineRecord, packRequest, type Request, unpackRecords } from "./request.ts";
@@ -22,8 +22,7 @@ import { type EngineRecord, packRequest, type Request, unpackRecords } from "./r
 /** Checked session options. */
 export interface SessionSettings {
   readonly context: number;
-  readonly keyFormat: KvFormat;
-  readonly valueFormat: KvFormat;
+  readonly kv: KvTable;
   readonly chunk: number;
   readonly shiftKeep: number;
 }
@@ -51,7 +50,15 @@ export class SessionCore {
     const { library } = model;
     const options = packOptions(settings);
     const out = new Uint32Array(1);
-    const status = library.calls.vitrine_session_create(model.handle, options, options.length, out);
+    const formats = settings.kv.ids();
+    const status = library.calls.vitrine_session_create(
+      model.handle,
+      options,
+      options.length,
+      formats ?? null,
+      formats?.length ?? 0,
+      out,
+    );
     const handle = out[0] ?? 0;
     if (status !== 0) {
       const error = statusError(library, status, handle);
@@ -100,8 +107,11 @@ export class SessionCore {
     return this.#handle;
   }
 
-  get busy(): boolean {
-    return this.#busy;
+  /** Throws while a request runs, or its reader has not taken its end. */
+  requireIdle(): void {
+    if (this.handle !== 0 && this.#busy) {
+      throw new EngineError("busy", "Expected an idle session, but a request is running on it");
+    }
   }
 
   /** Tokens in the sequence, the last sampled one included. */
@@ -164,12 +174,7 @@ export class SessionCore {
     request: Request,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<EngineRecord> {
-    if (this.#busy) {
-      throw new EngineError(
-        "busy",
-        "Expected an idle session, but another request is running on it",
-      );
-    }
+    this.requireIdle();
     const { calls, driver } = this.model.library;
     const packed = packRequest(request);
     const stages = request.stages;
@@ -284,8 +289,8 @@ function packOptions(settings: SessionSettings): Uint8Array<ArrayBuffer> {
   view.setUint32(at.size, at.bytes, true);
   view.setUint32(at.version, 1, true);
   view.setUint32(at.context, settings.context, true);
-  view.setUint32(at.key_format, CacheFormatId[settings.keyFormat], true);
-  view.setUint32(at.value_format, CacheFormatId[settings.valueFormat], true);
+  view.setUint32(at.key_format, CacheFormatId[settings.kv.policy.key ?? "f16"], true);
+  view.setUint32(at.value_format, CacheFormatId[settings.kv.policy.value ?? "f16"], true);
   view.setUint32(at.chunk, settings.chunk, true);
   view.setInt32(at.shift_keep, settings.shiftKeep, true);
   return new Uint8Array(view.buffer);

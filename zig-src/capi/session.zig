@@ -27,6 +27,8 @@ pub const functions = .{
             .{ "model", "A loaded model; it stays alive as long as the session." },
             .{ "options", "Read during the call only; null: the defaults.", "SessionOptions" },
             .{ "options_length", "In bytes; 0: the defaults." },
+            .{ "formats", "[layers][KV heads][keys, values]: cache formats of each head, read during the call only; null: those of the options." },
+            .{ "format_count", "How many: twice the layers times the KV heads, or 0." },
             .{ "out_session", "Gets the handle; 0 when there is none." },
         },
     },
@@ -145,7 +147,14 @@ pub const functions = .{
     },
 };
 
-pub fn create(model_handle: u32, options: ?[*]const u8, options_length: u32, out_session: ?*align(1) u32) callconv(.c) i32 {
+pub fn create(
+    model_handle: u32,
+    options: ?[*]const u8,
+    options_length: u32,
+    formats: ?[*]align(1) const u32,
+    format_count: u32,
+    out_session: ?*align(1) u32,
+) callconv(.c) i32 {
     var diag: Diagnostic = .{};
     const out = buffers.required(out_session, "the handle", &diag) catch |err| return errors.code(err);
     out.* = 0;
@@ -154,10 +163,17 @@ pub fn create(model_handle: u32, options: ?[*]const u8, options_length: u32, out
         table.unpin(&self.object);
         return errors.code(err);
     };
-    return errors.finish(&self.object, open(self, model_handle, options, options_length));
+    return errors.finish(&self.object, open(self, model_handle, options, options_length, formats, format_count));
 }
 
-fn open(self: *SessionObject, model_handle: u32, bytes: ?[*]const u8, length: u32) Error!void {
+fn open(
+    self: *SessionObject,
+    model_handle: u32,
+    bytes: ?[*]const u8,
+    length: u32,
+    formats: ?[*]align(1) const u32,
+    format_count: u32,
+) Error!void {
     const diag = &self.object.diag;
     const parent = table.pin(model_handle, .model) orelse {
         diag.set("expected a model, found a handle that names none", .{});
@@ -170,14 +186,32 @@ fn open(self: *SessionObject, model_handle: u32, bytes: ?[*]const u8, length: u3
         return error.NotReady;
     }
     const given = try buffers.options(abi.SessionOptions, bytes, length, "session options", diag);
+    const head_formats = try headFormats(try buffers.slice(u32, formats, format_count, "the cache formats", diag), diag);
+    defer table.gpa.free(head_formats);
     self.session = try engine.Session.create(model_object.model.?, .{
         .context = given.context,
         .key_format = try cacheFormat(given.key_format, "key_format", diag),
         .value_format = try cacheFormat(given.value_format, "value_format", diag),
+        .head_formats = head_formats,
         .chunk = given.chunk,
         .shift_keep = @max(-1, given.shift_keep),
     }, diag);
     self.model = model_object;
+}
+
+/// The caller frees.
+fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.Layout.Pair {
+    if (ids.len % 2 != 0) {
+        diag.set("expected formats of keys and values, two a head, found {d}", .{ids.len});
+        return error.InvalidArgument;
+    }
+    const pairs = try table.gpa.alloc(cache.Layout.Pair, ids.len / 2);
+    errdefer table.gpa.free(pairs);
+    for (pairs, 0..) |*pair, i| pair.* = .{
+        .key = try cacheFormat(ids[2 * i], "the format of keys", diag),
+        .value = try cacheFormat(ids[2 * i + 1], "the format of values", diag),
+    };
+    return pairs;
 }
 
 fn cacheFormat(id: u32, what: []const u8, diag: *Diagnostic) Error!cache.Format {

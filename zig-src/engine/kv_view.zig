@@ -70,16 +70,26 @@ fn check(session: *const Session, part: Part, diag: *Diagnostic) Error!void {
         diag.set("expected keys to take the rotation from, found values, which have none", .{});
         return error.BadOption;
     }
-    if (part.view == .scales and cache.formatUnit(layout.format(part.side)) == 1) {
-        diag.set("expected a format with scales, found {t}", .{layout.format(part.side)});
+    if (part.view == .decoded or part.view == .unrotated) return;
+    const format = layout.format(part.side, part.layer, part.head orelse 0);
+    if (part.head == null) for (1..layout.kv_heads) |head| {
+        const other = layout.format(part.side, part.layer, head);
+        if (other == format) continue;
+        diag.set("expected one head, because heads of layer {d} are stored differently, found all of them: {t} and {t}", .{
+            part.layer, format, other,
+        });
+        return error.BadOption;
+    };
+    if (part.view == .scales and cache.formatUnit(format) == 1) {
+        diag.set("expected a format with scales, found {t}", .{format});
         return error.BadOption;
     }
 }
 
-/// Bytes that one position of one head becomes.
+/// Bytes that one position of one head becomes; the same for all heads of the part.
 fn rowBytes(layout: cache.Layout, part: Part) usize {
     const dim: usize = layout.headDim(part.side);
-    const format = layout.format(part.side);
+    const format = layout.format(part.side, part.layer, part.head orelse 0);
     const stored: kernel.KvFormat = @fromBackingInt(@backingInt(format));
     return switch (part.view) {
         .decoded, .unrotated => dim * @sizeOf(f32),
@@ -91,7 +101,7 @@ fn rowBytes(layout: cache.Layout, part: Part) usize {
 fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes: usize) void {
     const layout = session.sequence.pool.layout;
     const dim: usize = layout.headDim(part.side);
-    const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(part.side)));
+    const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(part.side, part.layer, head)));
     var position = part.from;
     while (position < part.to) {
         const first = position % cache.page_len;

@@ -32,6 +32,9 @@ pub const Options = struct {
     context: u32 = 0,
     key_format: cache.Format = .f16,
     value_format: cache.Format = .f16,
+    /// [layers][KV heads] where heads are to be stored differently; empty: as above everywhere. Read
+    /// during `create` only.
+    head_formats: []const cache.Layout.Pair = &.{},
     /// Most tokens of one sequence in one batch; 0: as many as a batch has rows.
     chunk: u32 = 0,
     /// What happens when the context is full. Negative: an error. Otherwise the first `shift_keep`
@@ -167,9 +170,9 @@ pub const Session = struct {
         errdefer if (diag.text().len == 0) {
             diag.set("expected memory for a session of {d} positions, found that the system has not that much", .{context});
         };
-        const layout = model.cacheLayout(options.key_format, options.value_format);
-        try expectWholeUnits("keys", layout.key_format, layout.head_dim_k, diag);
-        try expectWholeUnits("values", layout.value_format, layout.head_dim_v, diag);
+        var layout = model.cacheLayout(options.key_format, options.value_format);
+        layout.formats = options.head_formats;
+        try checkFormats(layout, diag);
         const pages = std.math.divCeil(u32, context, cache.page_len) catch unreachable;
         const pool = try cache.Pool.create(model.gpa, layout);
         // Its sequences hold the pool.
@@ -244,6 +247,24 @@ pub const Session = struct {
         };
         _ = model.sessions.fetchAdd(1, .acq_rel);
         return session;
+    }
+
+    fn checkFormats(layout: cache.Layout, diag: *Diagnostic) Error!void {
+        const heads = @as(usize, layout.layers) * layout.kv_heads;
+        if (layout.formats.len == 0) {
+            try expectWholeUnits("keys", layout.key_format, layout.head_dim_k, diag);
+            return expectWholeUnits("values", layout.value_format, layout.head_dim_v, diag);
+        }
+        if (layout.formats.len != heads) {
+            diag.set("expected cache formats of {d} layers of {d} KV heads, {d} in all, found {d}", .{
+                layout.layers, layout.kv_heads, heads, layout.formats.len,
+            });
+            return error.BadOption;
+        }
+        for (layout.formats) |pair| {
+            try expectWholeUnits("keys", pair.key, layout.head_dim_k, diag);
+            try expectWholeUnits("values", pair.value, layout.head_dim_v, diag);
+        }
     }
 
     fn expectWholeUnits(what: []const u8, format: cache.Format, head_dim: u32, diag: *Diagnostic) Error!void {

@@ -41,13 +41,13 @@ pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
         k.rope(q.ptr, group, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
         k.rope(key.ptr, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
 
-        const layout = token.sequence.pool.layout;
+        const layout = &token.sequence.pool.layout;
         const page = token.sequence.table[token.position / cache.page_len];
         const place = token.position % cache.page_len;
         const keys = token.sequence.pool.keys(page, index, kv_head);
         const values = token.sequence.pool.values(page, index, kv_head);
-        k.kv_store(@backingInt(layout.key_format), @backingInt(kernel.KvSide.key), key.ptr, key.len, keys, place);
-        k.kv_store(@backingInt(layout.value_format), @backingInt(kernel.KvSide.value), value.ptr, value.len, values, place);
+        k.kv_store(@backingInt(layout.format(.key, index, kv_head)), @backingInt(kernel.KvSide.key), key.ptr, key.len, keys, place);
+        k.kv_store(@backingInt(layout.format(.value, index, kv_head)), @backingInt(kernel.KvSide.value), value.ptr, value.len, values, place);
     }
 }
 
@@ -250,8 +250,8 @@ fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, range: Range, la
         .group = group,
         .head_dim_k = h.head_dim_k,
         .head_dim_v = h.head_dim_v,
-        .key_format = @backingInt(pool.layout.key_format),
-        .value_format = @backingInt(pool.layout.value_format),
+        .key_format = @backingInt(pool.layout.format(.key, index, kv_head)),
+        .value_format = @backingInt(pool.layout.format(.value, index, kv_head)),
         .key_pages = pages.keys.ptr,
         .value_pages = pages.values.ptr,
         .key_ahead = pool.keys(sequence.table[next], index, kv_head),

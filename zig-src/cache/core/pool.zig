@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const cache = @import("../../cache.zig");
+const kernel = @import("../../kernel.zig");
 const memory = @import("../../memory.zig");
 const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
 
@@ -34,6 +35,9 @@ const Segment = struct {
 pub const Pool = struct {
     gpa: std.mem.Allocator,
     layout: cache.Layout,
+    page_bytes: usize,
+    /// Where a side of a head begins in a page: [layers][keys, values][KV heads].
+    offsets: []const usize,
     mutex: std.Io.Mutex = .init,
     /// Sequences, and whoever made the pool.
     users: usize = 1,
@@ -47,7 +51,18 @@ pub const Pool = struct {
     /// An empty pool; pair with `release`.
     pub fn create(gpa: std.mem.Allocator, layout: cache.Layout) Error!*Pool {
         const pool = try gpa.create(Pool);
-        pool.* = .{ .gpa = gpa, .layout = layout };
+        errdefer gpa.destroy(pool);
+        const offsets = try gpa.alloc(usize, 2 * @as(usize, layout.layers) * layout.kv_heads);
+        errdefer gpa.free(offsets);
+        var own = layout;
+        own.formats = try gpa.dupe(cache.Layout.Pair, layout.formats);
+        var end: u64 = 0;
+        for (offsets, 0..) |*offset, i| {
+            const side: kernel.KvSide = if (i / layout.kv_heads % 2 == 0) .key else .value;
+            offset.* = @intCast(end);
+            end += layout.headBytes(side, i / layout.kv_heads / 2, i % layout.kv_heads);
+        }
+        pool.* = .{ .gpa = gpa, .layout = own, .page_bytes = @intCast(end), .offsets = offsets };
         return pool;
     }
 
@@ -62,6 +77,8 @@ pub const Pool = struct {
         std.debug.assert(pool.promised == 0);
         for (pool.segments.items) |segment| pool.destroySegment(segment);
         pool.segments.deinit(pool.gpa);
+        pool.gpa.free(pool.offsets);
+        pool.gpa.free(pool.layout.formats);
         pool.gpa.destroy(pool);
     }
 
@@ -73,9 +90,9 @@ pub const Pool = struct {
         const missing = pool.promised + pages - pool.total;
         const gpa = pool.gpa;
         errdefer diag.set("expected memory for a KV cache of {d} pages of {d} bytes, found that the system has not that much", .{
-            missing, pool.layout.pageBytes(),
+            missing, pool.page_bytes,
         });
-        const size = std.math.mul(u64, pool.layout.pageBytes(), missing) catch return error.OutOfMemory;
+        const size = std.math.mul(u64, pool.page_bytes, missing) catch return error.OutOfMemory;
         const len = std.math.cast(usize, size) orelse return error.OutOfMemory;
         try pool.segments.ensureUnusedCapacity(gpa, 1);
         const segment = try gpa.create(Segment);
@@ -84,9 +101,8 @@ pub const Pool = struct {
         errdefer gpa.free(made);
         // The system gives zeroed pages on first use, by the thread that uses them first.
         const bytes = try memory.alloc(len, .huge);
-        const page_bytes: usize = @intCast(pool.layout.pageBytes());
         for (made, 0..) |*page, i| page.* = .{
-            .memory = bytes.ptr + i * page_bytes,
+            .memory = bytes.ptr + i * pool.page_bytes,
             .segment = segment,
             .next = if (i + 1 < made.len) &made[i + 1] else null,
         };
@@ -178,16 +194,11 @@ pub const Pool = struct {
 
     /// The keys of one head in one page.
     pub fn keys(pool: *const Pool, page: *const Page, layer: usize, kv_head: usize) [*]u8 {
-        const layout = pool.layout;
-        const offset = layer * layout.layerBytes() + kv_head * layout.keyHeadBytes();
-        return page.memory + @as(usize, @intCast(offset));
+        return page.memory + pool.offsets[2 * layer * pool.layout.kv_heads + kv_head];
     }
 
     /// The values of one head in one page.
     pub fn values(pool: *const Pool, page: *const Page, layer: usize, kv_head: usize) [*]u8 {
-        const layout = pool.layout;
-        const offset = layer * layout.layerBytes() + layout.kv_heads * layout.keyHeadBytes() +
-            kv_head * layout.valueHeadBytes();
-        return page.memory + @as(usize, @intCast(offset));
+        return page.memory + pool.offsets[(2 * layer + 1) * pool.layout.kv_heads + kv_head];
     }
 };

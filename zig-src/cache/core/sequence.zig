@@ -80,8 +80,7 @@ pub const Sequence = struct {
             break :blk pool.take();
         };
         // Nobody writes to a page that two hold, so the copy needs no lock.
-        const bytes: usize = @intCast(pool.layout.pageBytes());
-        @memcpy(copy.memory[0..bytes], shared.memory[0..bytes]);
+        @memcpy(copy.memory[0..pool.page_bytes], shared.memory[0..pool.page_bytes]);
         pool.mutex.lockUncancelable(io);
         defer pool.mutex.unlock(io);
         sequence.table[index] = copy;
@@ -125,7 +124,7 @@ pub const Sequence = struct {
 
     /// What is stored for one position of a head, as floats: as many as the head has values.
     pub fn read(sequence: *const Sequence, side: kernel.KvSide, position: u32, layer: usize, kv_head: usize, out: []f32) void {
-        const format = sequence.pool.layout.format(side);
+        const format = sequence.pool.layout.format(side, layer, kv_head);
         const memory = sequence.pageMemory(side, position, layer, kv_head);
         kernel.page.read(@fromBackingInt(@backingInt(format)), side, memory, position % page_len, out);
     }

@@ -1,0 +1,160 @@
+/**
+ * A cache policy laid out: the format of every layer, KV head and side.
+ *
+ * @module
+ */
+import { CacheFormatId } from "../ffi/symbols.gen.ts";
+import { type KvFormat, kvFormats } from "../kv_format.ts";
+import type { KvPolicy, KvRule, KvShape } from "../kv_policy.ts";
+import { checkChoice, checkFields, checkInteger, found } from "./check.ts";
+import { kvBits } from "./kv_layout.ts";
+
+/** Layers, KV heads and layout of one of their rows. */
+export interface KvTableShape extends KvShape {
+  /** Values of one head. */
+  readonly keyLength: number;
+  readonly valueLength: number;
+}
+
+const sides = ["key", "value"] as const;
+type Which = (typeof sides)[number];
+const policyFields = ["key", "value", "rules", "shape"];
+const ruleFields = ["layers", "heads", "which", "format"];
+/** More than any model has. */
+const countMax = 1 << 16;
+
+export class KvTable {
+  readonly policy: KvPolicy;
+  readonly shape: KvTableShape;
+  /** [layers][heads][key, value]. */
+  readonly #formats: KvFormat[];
+
+  /** Checks the policy and lays it out; `what` names it in errors. */
+  constructor(given: KvPolicy, shape: KvTableShape, what: string) {
+    const policy = checkPolicy(given, what);
+    const { layers, heads } = shape;
+    const meant = policy.shape ?? shape;
+    if (meant.layers !== layers || meant.heads !== heads) {
+      throw new RangeError(
+        `Expected ${what} for a model of ${layers} layers of ${heads} KV heads, but found one for ` +
+          `${meant.layers} layers of ${meant.heads}`,
+      );
+    }
+    this.policy = policy;
+    this.shape = shape;
+    const base = sides.map((side) => policy[side] ?? "f16");
+    this.#formats = Array.from({ length: layers * heads * 2 }, (_, i) => base[i % 2] as KvFormat);
+    for (const [i, rule] of (policy.rules ?? []).entries()) {
+      const name = `${what}.rules[${i}]`;
+      for (const layer of places(rule.layers, layers, `${name}.layers`)) {
+        for (const head of places(rule.heads, heads, `${name}.heads`)) {
+          for (const side of rule.which === undefined ? sides : [rule.which]) {
+            this.#formats[this.#at(side, layer, head)] = rule.format;
+          }
+        }
+      }
+    }
+  }
+
+  format(which: Which, layer: number, head: number): KvFormat {
+    return this.#formats[this.#at(which, layer, head)] as KvFormat;
+  }
+
+  /** The one format that all heads of all layers have, or of one layer; nothing when they differ. */
+  common(which: Which, layer?: number): KvFormat | undefined {
+    const found = new Set(this.formats(which, layer));
+    return found.size === 1 ? [...found][0] : undefined;
+  }
+
+  /** The formats of all heads, layer by layer, or of one layer. */
+  formats(which: Which, layer?: number): KvFormat[] {
+    const { layers, heads } = this.shape;
+    const [from, to] = layer === undefined
+      ? [0, layers * heads]
+      : [layer * heads, (layer + 1) * heads];
+    return Array.from(
+      { length: to - from },
+      (_, i) => this.#formats[2 * (from + i) + sides.indexOf(which)] as KvFormat,
+    );
+  }
+
+  /** Bits of a stored number, scales included: the mean over all heads. */
+  bits(which: Which): number {
+    const all = this.formats(which);
+    return all.reduce((sum, format) => sum + kvBits(format), 0) / all.length;
+  }
+
+  /** Bytes that one token takes in one layer. */
+  tokenBytes(layer: number): number {
+    const { keyLength, valueLength } = this.shape;
+    const bytes = (which: Which, length: number) =>
+      this.formats(which, layer).reduce((sum, format) => sum + length * kvBits(format) / 8, 0);
+    return bytes("key", keyLength) + bytes("value", valueLength);
+  }
+
+  /** As the engine takes them; nothing where two formats say it all. */
+  ids(): Uint32Array<ArrayBuffer> | undefined {
+    if (sides.every((side) => this.common(side) === (this.policy[side] ?? "f16"))) return undefined;
+    return Uint32Array.from(this.#formats, (format) => CacheFormatId[format]);
+  }
+
+  #at(which: Which, layer: number, head: number): number {
+    return 2 * (layer * this.shape.heads + head) + sides.indexOf(which);
+  }
+}
+
+/** Checks what can be checked without a model, and copies it. */
+export function checkPolicy(given: unknown, what: string): KvPolicy {
+  checkFields(given, policyFields, what);
+  const policy = given as KvPolicy;
+  if (policy.rules !== undefined && !Array.isArray(policy.rules)) {
+    throw new TypeError(`Expected ${what}.rules to be an array, but found ${found(policy.rules)}`);
+  }
+  const { shape } = policy;
+  if (shape !== undefined) {
+    checkFields(shape, ["layers", "heads"], `${what}.shape`);
+    checkInteger(shape.layers, 1, countMax, `${what}.shape.layers`);
+    checkInteger(shape.heads, 1, countMax, `${what}.shape.heads`);
+  }
+  return {
+    key: checkChoice(policy.key, kvFormats, `${what}.key`) ?? "f16",
+    value: checkChoice(policy.value, kvFormats, `${what}.value`) ?? "f16",
+    ...(policy.rules &&
+      { rules: policy.rules.map((rule, i) => checkRule(rule, `${what}.rules[${i}]`)) }),
+    ...(shape && { shape: { ...shape } }),
+  };
+}
+
+function checkRule(given: unknown, what: string): KvRule {
+  checkFields(given, ruleFields, what);
+  const rule = given as KvRule;
+  const format = checkChoice(rule.format, kvFormats, `${what}.format`);
+  if (format === undefined) {
+    throw new TypeError(
+      `Expected ${what}.format to be one of ${kvFormats.join(", ")}, but found none`,
+    );
+  }
+  const which = checkChoice(rule.which, sides, `${what}.which`);
+  const list = (name: "layers" | "heads") => {
+    const value = rule[name];
+    if (value === undefined) return {};
+    const numbers = Array.isArray(value) ? value : [value];
+    if (numbers.length === 0) {
+      throw new RangeError(`Expected ${what}.${name} to name at least one, but found none`);
+    }
+    return { [name]: numbers.map((n) => checkInteger(n, 0, countMax, `${what}.${name}`)) };
+  };
+  return { ...list("layers"), ...list("heads"), ...(which && { which }), format };
+}
+
+/** The indices that a rule names. */
+function places(
+  given: number | readonly number[] | undefined,
+  count: number,
+  what: string,
+): readonly number[] {
+  if (given === undefined) return Array.from({ length: count }, (_, i) => i);
+  const list = typeof given === "number" ? [given] : given;
+  for (const place of list) checkInteger(place, 0, count - 1, what);
+  return list;
+}

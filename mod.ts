@@ -3,6 +3,7 @@
  *
  * @module
  */
+export type { Activation, Hook } from "./src/activation.ts";
 export type { ChatMessage } from "./src/chat_message.ts";
 export type { ChatTemplateOptions } from "./src/chat_template_options.ts";
 export {
@@ -38,9 +39,11 @@ export type { ModelInfo } from "./src/model_info.ts";
 export type { PackedState } from "./src/packed_state.ts";
 export type { Precision } from "./src/precision.ts";
 export type { PrefillOptions } from "./src/prefill_options.ts";
+export { Recording } from "./src/recording.ts";
 export { sampleLogits } from "./src/sample_logits.ts";
 export type { SamplerStage } from "./src/sampler_stage.ts";
 export { type PullProgress, resolveModel, type ResolveOptions } from "./src/store.ts";
+export { type KvPoint, type KvSearch, searchKv, type SearchKvOptions } from "./src/search_kv.ts";
 export { Session } from "./src/session.ts";
 export type { SessionOptions } from "./src/session_options.ts";
 export type { SessionStats } from "./src/session_stats.ts";

@@ -4,36 +4,37 @@
  * @module
  */
 
-import { basename } from "node:path";
-import {
-  compareKv,
-  type KvFormat,
-  kvFormats,
-  type KvLedger,
-  type KvPolicy,
-  type Model,
-} from "../mod.ts";
+import type { Model } from "../mod.ts";
 import { nearest } from "../src/store/nearest.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { type Command, commonOptions } from "./command.ts";
-import {
-  interruptSignal,
-  loadOptions,
-  openModel,
-  readPolicy,
-  sessionOptions,
-  sessionSettings,
-} from "./model.ts";
-import { bytesText, figure, note, print, printJson, ProgressBar, table } from "./output.ts";
+import { cachesOf, compare } from "./kv_compare.ts";
+import { ledger } from "./kv_ledger.ts";
+import { search, searchRequest } from "./kv_search.ts";
+import { interruptSignal, loadOptions, openModel, sessionOptions } from "./model.ts";
 import { readText } from "./tokenize.ts";
 
-const actions = ["ledger", "compare"] as const;
+/** What is done with the text, once the options are read. */
+type Action = (model: Model, tokens: Uint32Array, signal: AbortSignal) => Promise<void>;
+
+/** Each checks its options and says what to do. */
+const actions: Readonly<Record<string, (given: Arguments) => Action>> = {
+  ledger: (given) => (model, tokens, signal) => ledger(model, tokens, given, signal),
+  compare: (given) => {
+    const caches = cachesOf(given);
+    return (model, tokens, signal) => compare(model, tokens, caches, given, signal);
+  },
+  search: (given) => {
+    const request = searchRequest(given);
+    return (model, tokens, signal) => search(model, tokens, request, given, signal);
+  },
+};
 
 /** The command. */
 export const kv: Command = {
   name: "kv",
-  summary: "account for the KV cache and compare its formats",
-  usage: "MODEL ledger|compare --file F",
+  summary: "account for the KV cache, compare its formats, search for a policy",
+  usage: "MODEL ledger|compare|search --file F",
   description: [
     "ledger   reads the text and says where the cache's bytes are: keys, values, scales, room in pages,",
     "         free pages.",
@@ -41,27 +42,36 @@ export const kv: Command = {
     "         those of --reference: KL divergence (nats a token), share of equal best tokens, perplexity,",
     "         bits per value with scales, and decoded tokens per second. --precision float keeps the",
     "         rounding of activations out of it.",
+    "search   looks for the layers whose keys or values can be narrower, within --kl or --bytes, and",
+    "         prints the frontier and the policy.",
   ],
   options: {
     file: { short: "f", value: "F", help: "the text" },
     tokens: { short: "n", value: "N", help: "read only the first N tokens" },
     formats: {
       value: "LIST",
-      help: "compare: KEY, KEY/VALUE or FILE.json of a policy, separated by commas; default: each",
+      help:
+        "compare: KEY, KEY/VALUE or FILE.json of a policy, separated by commas; search: formats",
     },
-    reference: { value: "F", help: "compare: what they are measured against; default: f32" },
-    layers: { help: "print one row a layer too" },
+    reference: { value: "F", help: "compare, search: what it is measured against; default: f32" },
+    layers: { help: "ledger, compare: print one row a layer too" },
+    kl: { value: "X", help: "search: the smallest cache of a mean KL divergence up to X nats" },
+    bytes: { value: "N", help: "search: the nearest cache of N bytes at most, for --ctx tokens" },
+    out: { short: "o", value: "FILE", help: "search: write the policy there" },
+    svg: { value: "FILE", help: "search: draw the measured caches there" },
     ...loadOptions,
     ...sessionOptions,
     ...commonOptions,
   },
   positionals: [2, 2],
   run: async (given) => {
-    const [ref, action] = given.positionals as [string, string];
-    if (!actions.some((name) => name === action)) {
-      const near = nearest(action, actions);
+    const [ref, name] = given.positionals as [string, string];
+    const action = Object.hasOwn(actions, name) ? actions[name] : undefined;
+    if (action === undefined) {
+      const names = Object.keys(actions);
+      const near = nearest(name, names);
       throw new UsageError(
-        `Expected ${actions.join(" or ")} after the model, but found ${JSON.stringify(action)}${
+        `Expected ${names.join(" or ")} after the model, but found ${JSON.stringify(name)}${
           near === undefined ? "" : `; did you mean ${near}?`
         }`,
       );
@@ -70,168 +80,10 @@ export const kv: Command = {
     if (file === undefined) throw new UsageError("Expected --file with a text, but found none");
     const text = readText(file);
     const most = given.integer("tokens", 2);
-    const caches = cachesOf(given);
+    const run = action(given);
     const signal = interruptSignal();
     using model = await openModel(ref, given, { signal });
-    const tokens = model.tokenize(text, { parseSpecial: false }).slice(0, most);
-    if (action === "ledger") await ledger(model, tokens, given, signal);
-    else await compare(model, tokens, caches, given, signal);
+    await run(model, model.tokenize(text, { parseSpecial: false }).slice(0, most), signal);
     return 0;
   },
 };
-
-/** A cache, and what it is called in tables. */
-interface Named {
-  readonly name: string;
-  readonly policy: KvPolicy;
-}
-
-function cachesOf(given: Arguments): { reference: Named; candidates: Named[] } {
-  const reference = cacheOf(given.text("reference") ?? "f32", "reference");
-  const list = given.text("formats");
-  const { key, value } = reference.policy;
-  const candidates = list === undefined
-    ? kvFormats.filter((format) => format !== key || format !== value)
-      .map((format) => cacheOf(format, "formats"))
-    : list.split(",").map((word) => cacheOf(word, "formats"));
-  return { reference, candidates };
-}
-
-function cacheOf(text: string, option: string): Named {
-  if (text.endsWith(".json")) return { name: basename(text, ".json"), policy: readPolicy(text) };
-  const words = text.split("/");
-  const [key, value] = [words[0], words[1] ?? words[0]].map((word) => {
-    const format = kvFormats.find((name) => name === word);
-    if (format !== undefined && words.length <= 2) return format;
-    throw new UsageError(
-      `Expected KEY or KEY/VALUE of ${kvFormats.join(", ")}, or a policy in a .json file, after ` +
-        `--${option}, but found "${text}"`,
-    );
-  }) as [KvFormat, KvFormat];
-  return { name: `${key}/${value}`, policy: { key, value } };
-}
-
-async function ledger(
-  model: Model,
-  tokens: Uint32Array,
-  given: Arguments,
-  signal: AbortSignal,
-): Promise<void> {
-  const settings = sessionSettings(given);
-  using session = model.session({ ...settings, context: settings.context ?? tokens.length });
-  const bar = new ProgressBar((value) => `${value} tokens`);
-  try {
-    const onPrefill = ({ done, total }: { done: number; total: number }) =>
-      bar.show("reading", done, total);
-    await session.prefill(tokens, { signal, onPrefill });
-  } finally {
-    bar.end();
-  }
-  const found = session.kv.ledger();
-  const { keyFormat, valueFormat } = session.kv;
-  if (given.has("json")) {
-    const { layers, ...all } = found;
-    printJson({
-      tokens: session.position,
-      key_format: keyFormat,
-      value_format: valueFormat,
-      ...snakeCase(all),
-      layers: layers.map(snakeCase),
-    });
-    return;
-  }
-  const layers = given.has("layers") ? found.layers : [];
-  print(table([
-    ["", "keys", "scales", "values", "scales", "room in pages", "free", "all"],
-    ledgerRow("all", found),
-    ...layers.map((row, layer) => ledgerRow(`layer ${layer}`, row)),
-  ]));
-  const { keyBits, valueBits } = found;
-  print(
-    `${session.position} tokens; keys ${keyFormat}, ${keyBits} bits a value; ` +
-      `values ${valueFormat}, ${valueBits} bits a value\n`,
-  );
-}
-
-function ledgerRow(name: string, row: KvLedger["layers"][number]): string[] {
-  const { keyPayload, keyScales, valuePayload, valueScales, pageSlack, free, bytes } = row;
-  return [
-    name,
-    ...[keyPayload, keyScales, valuePayload, valueScales, pageSlack, free, bytes].map(bytesText),
-  ];
-}
-
-/** Fields of results have underscores. */
-function snakeCase(row: object): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(row).map(([name, value]) => [
-      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-      value,
-    ]),
-  );
-}
-
-async function compare(
-  model: Model,
-  tokens: Uint32Array,
-  { reference, candidates }: { reference: Named; candidates: Named[] },
-  given: Arguments,
-  signal: AbortSignal,
-): Promise<void> {
-  const bar = new ProgressBar((value) => `${value} tokens`);
-  let found;
-  try {
-    found = await compareKv(model, tokens, {
-      reference: reference.policy,
-      candidates: candidates.map(({ policy }) => policy),
-      context: given.integer("ctx", 2, 1 << 20),
-      signal,
-      onProgress: ({ done, total }) => bar.show("comparing", done, total),
-    });
-  } finally {
-    bar.end();
-  }
-  if (given.has("json")) {
-    printJson({
-      ...snakeCase(found),
-      reference: snakeCase(found.reference),
-      candidates: found.candidates.map((row) => ({
-        ...snakeCase(row),
-        layers: row.layers.map(snakeCase),
-      })),
-    });
-    return;
-  }
-  const names = candidates.map(({ name }) => name);
-  const last = (row: { tokensPerSecond: number }) => figure(row.tokensPerSecond);
-  print(table([
-    ["keys/values", "bits", "mean KL", "99 %", "most", "same top", "perplexity", "tok/s"],
-    [
-      ...[reference.name, figure(found.reference.bitsPerValue), "", "", "", ""],
-      ...[found.reference.perplexity.toFixed(3), last(found.reference)],
-    ],
-    ...found.candidates.map((row, i) => [
-      ...[names[i] as string, figure(row.bitsPerValue)],
-      ...[row.kl.mean, row.kl.p99, row.kl.max].map((kl) => kl.toExponential(2)),
-      `${(100 * row.sameTop).toFixed(2)} %`,
-      row.perplexity.toFixed(3),
-      last(row),
-    ]),
-  ]));
-  if (given.has("layers")) {
-    print("\nerror of keys/values by layer, relative\n");
-    print(table([
-      ["layer", ...names],
-      ...Array.from({ length: model.info.layers }, (_, layer) => [
-        String(layer),
-        ...found.candidates.map((row) => {
-          const { keyError, valueError } = row.layers[layer] as typeof row.layers[number];
-          return `${keyError.toExponential(1)}/${valueError.toExponential(1)}`;
-        }),
-      ]),
-    ]));
-  }
-  note(
-    `${found.tokens} tokens in pieces of ${found.context}; speed at depth ${found.reference.depth}\n`,
-  );
-}

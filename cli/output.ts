@@ -18,6 +18,16 @@ export function printJson(value: unknown): void {
   print(`${JSON.stringify(value, (_, v) => typeof v === "bigint" ? Number(v) : v)}\n`);
 }
 
+/** A row of a result: fields of the command line's JSON have underscores. */
+export function snakeCase(row: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      value,
+    ]),
+  );
+}
+
 /** Writes what is not a result: progress, settings, errors. */
 export function note(text: string): void {
   process.stderr.write(text);

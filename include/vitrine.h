@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x4abce711)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xb98da849)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x9c630bf2)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xd7cd5235)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -133,6 +133,22 @@ enum {
     VITRINE_KV_VIEW_ID_UNROTATED = 1,
     VITRINE_KV_VIEW_ID_CODES = 2,
     VITRINE_KV_VIEW_ID_SCALES = 3,
+};
+
+typedef uint32_t vitrine_hook_point_t;
+enum {
+    VITRINE_HOOK_POINT_EMBED = 0,
+    VITRINE_HOOK_POINT_ATTN_OUT = 1,
+    VITRINE_HOOK_POINT_MLP_OUT = 2,
+    VITRINE_HOOK_POINT_RESID_POST = 3,
+    VITRINE_HOOK_POINT_RESID_PRE = 4,
+    VITRINE_HOOK_POINT_RESID_MID = 5,
+    VITRINE_HOOK_POINT_Q = 6,
+    VITRINE_HOOK_POINT_K_PRE = 7,
+    VITRINE_HOOK_POINT_K = 8,
+    VITRINE_HOOK_POINT_V = 9,
+    VITRINE_HOOK_POINT_Z = 10,
+    VITRINE_HOOK_POINT_MLP_ACT = 11,
 };
 
 typedef uint32_t vitrine_value_kind_t;
@@ -342,6 +358,15 @@ typedef struct {
 } vitrine_kv_part_t; /* 32 bytes */
 
 typedef struct {
+    uint32_t waiting; /* at 0 */
+    uint32_t point; /* at 4 */
+    uint32_t layer; /* at 8 */
+    uint32_t position; /* at 12 */
+    uint32_t rows; /* at 16 */
+    uint32_t width; /* at 20 */
+} vitrine_hook_offer_t; /* 24 bytes */
+
+typedef struct {
     double signals; /* at 0 */
     double calls; /* at 8 */
 } vitrine_wake_stats_t; /* 16 bytes */
@@ -505,6 +530,17 @@ int32_t vitrine_model_array(uint32_t model, uint32_t index, void *buffer, uint32
 int32_t vitrine_model_tensor(uint32_t model, uint32_t index, void *buffer, uint32_t length, uint32_t *out_length);
 
 /*
+ * The logits of any residual stream: the last norm and the output matrix, on the calling thread. It
+ * has the bits that the engine has for the last layer's.
+ *   model: A loaded model.
+ *   residual: [rows][embedding]; read during the call only.
+ *   residual_count: Rows times the width of the hidden state.
+ *   out_logits: [rows][logits]: the caller's; filled.
+ *   logit_count: Rows times the length of a row of logits.
+ */
+int32_t vitrine_model_unembed(uint32_t model, const float *residual, uint32_t residual_count, float *out_logits, uint32_t logit_count);
+
+/*
  * The tokens of a text.
  *   model: A loaded model.
  *   text: UTF-8; read during the call only.
@@ -608,7 +644,7 @@ int32_t vitrine_session_wait(uint32_t session);
 int32_t vitrine_session_info(uint32_t session, vitrine_session_info_t *out, uint32_t length);
 
 /*
- * Counts and times of the session's requests; valid while none runs.
+ * Counts and times of the last request; valid while none runs.
  *   session: The session.
  *   out: The caller's; filled as far as it reaches.
  *   length: Of `out`, in bytes.
@@ -657,6 +693,46 @@ int32_t vitrine_kv_info(uint32_t session, vitrine_kv_info_t *out, uint32_t lengt
  *   values_length: In bytes; exactly what the part takes.
  */
 int32_t vitrine_kv_read(uint32_t session, const vitrine_kv_part_t *part, uint32_t part_length, void *values, uint32_t values_length);
+
+/*
+ * Chooses the points at which the engine waits during the following requests, until
+ * vitrine_hooks_proceed is called or the request is cancelled. Whoever waits is woken at each
+ * (vitrine_wake_register). None costs nothing.
+ *   session: An idle session.
+ *   points: [layers]: sums of 1 << `HookPoint`; those without a layer belong to the first. Read during the call only; null: none.
+ *   count: The model's layers; 0: none.
+ */
+int32_t vitrine_hooks_set(uint32_t session, const uint32_t *points, uint32_t count);
+
+/*
+ * What the engine shows now. Never waits.
+ *   session: The session.
+ *   out: The caller's; filled as far as it reaches.
+ *   length: Of `out`, in bytes.
+ */
+int32_t vitrine_hooks_current(uint32_t session, vitrine_hook_offer_t *out, uint32_t length);
+
+/*
+ * Copies what the engine shows now: [rows][width].
+ *   session: A session whose engine waits at a hook.
+ *   values: The caller's; filled.
+ *   count: Rows times width.
+ */
+int32_t vitrine_hooks_read(uint32_t session, float *values, uint32_t count);
+
+/*
+ * Replaces what the engine shows now, and goes on with: [rows][width].
+ *   session: A session whose engine waits at a hook.
+ *   values: Read during the call only.
+ *   count: Rows times width.
+ */
+int32_t vitrine_hooks_write(uint32_t session, const float *values, uint32_t count);
+
+/*
+ * Lets the engine go on; harmless when it doesn't wait.
+ *   session: The session.
+ */
+int32_t vitrine_hooks_proceed(uint32_t session);
 
 /*
  * Says whether a chain is valid, and if not, in words why.

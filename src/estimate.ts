@@ -88,14 +88,12 @@ export async function estimate(
   for (const format of table.formats("value")) checkHead(valueLength, format, "values");
   const context = given ?? Math.min(shape.contextTrain || contextDefaultMax, contextDefaultMax);
   const weightsBytes = model.tensors.reduce((sum, { bytes }) => sum + bytes, 0);
-  const kvBytesPerToken = Array.from({ length: layers }, (_, layer) => table.tokenBytes(layer))
-    .reduce((sum, bytes) => sum + bytes, 0);
-  const kvBytes = kvBytesPerToken * Math.ceil(context / pageLength) * pageLength;
+  const kvBytes = table.bytes(context);
   return {
     context,
     weightsBytes,
     kvBytes,
-    kvBytesPerToken,
+    kvBytesPerToken: table.bytes(pageLength) / pageLength,
     keyBits: table.bits("key"),
     valueBits: table.bits("value"),
     bytes: weightsBytes + kvBytes,

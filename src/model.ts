@@ -2,6 +2,7 @@ import type { ChatMessage } from "./chat_message.ts";
 import type { ChatTemplateOptions } from "./chat_template_options.ts";
 import { EngineError } from "./engine_error.ts";
 import { checkBoolean, checkFields, checkTokens, found } from "./internal/check.ts";
+import { hookNames } from "./internal/hook_table.ts";
 import { guard, unguard } from "./internal/leak_net.ts";
 import { readMetadata, readTensors } from "./internal/metadata.ts";
 import type { ModelCore } from "./internal/model_core.ts";
@@ -85,6 +86,33 @@ export class Model {
     const special = checkBoolean(options.special, "special") ?? false;
     const core = this.#alive();
     return core.detokenize(checkTokens(tokens, core.info.vocabulary, "tokens"), special);
+  }
+
+  /**
+   * The logits of any residual stream: the last norm and the output matrix, as after the last layer.
+   * With what `Session.record` keeps behind other layers it is the logit lens. It computes on this
+   * thread.
+   *
+   * @param residual [rows][info.embedding].
+   * @returns [rows][info.logits].
+   * @throws {RangeError} When it isn't whole rows.
+   */
+  unembed(residual: Float32Array): Float32Array<ArrayBuffer> {
+    if (!(residual instanceof Float32Array)) {
+      throw new TypeError(`Expected residual to be a Float32Array, but found ${found(residual)}`);
+    }
+    const { embedding } = this.info;
+    if (residual.length === 0 || residual.length % embedding !== 0) {
+      throw new RangeError(
+        `Expected rows of ${embedding} values, but found ${residual.length} values`,
+      );
+    }
+    return this.#alive().unembed(residual);
+  }
+
+  /** Names of all points that `Session.hooks` and `Session.record` take, in the model's order. */
+  get hookPoints(): string[] {
+    return hookNames(this.info.layers);
   }
 
   /**

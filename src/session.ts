@@ -1,3 +1,4 @@
+import type { Hook } from "./activation.ts";
 import { EngineError } from "./engine_error.ts";
 import { RequestFlags, StopReasonId } from "./ffi/symbols.gen.ts";
 import type { GenerateOptions } from "./generate_options.ts";
@@ -8,16 +9,19 @@ import {
   checkFunction,
   checkInteger,
   checkSignal,
+  found,
 } from "./internal/check.ts";
 import {
   generationSettings,
   prefillRequest,
   promptTokens,
 } from "./internal/generation_settings.ts";
+import { hookNames, matchingNames } from "./internal/hook_table.ts";
 import type { ModelCore } from "./internal/model_core.ts";
-import { KvTable, type KvTableShape } from "./internal/kv_table.ts";
+import { cacheShapeOf, KvTable } from "./internal/kv_table.ts";
 import { SessionCore } from "./internal/session_core.ts";
 import { KvCache } from "./kv_cache.ts";
+import { Recording } from "./recording.ts";
 import type { PrefillOptions } from "./prefill_options.ts";
 import type { SessionOptions } from "./session_options.ts";
 import type { SessionStats } from "./session_stats.ts";
@@ -195,6 +199,84 @@ export class Session {
     return Object.assign(forks, { [Symbol.dispose]: dispose });
   }
 
+  /**
+   * Shows activations to functions, which may change them, until what is returned is disposed of. A
+   * `*` in a name stands for every layer or point; `Model.hookPoints` has all names. The engine waits
+   * for each function, so hooks cost time; without them nothing.
+   *
+   * @param hooks Functions by the names of points.
+   * @throws {RangeError} When a name fits no point.
+   *
+   * @example
+   * ```ts
+   * import { greedy, loadModel } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 128 });
+   * {
+   *   // Without what the last layer's attention adds:
+   *   const point = `blocks.${model.info.layers - 1}.attn_out`;
+   *   using _hooks = session.hooks({ [point]: ({ values }) => values.fill(0) });
+   *   await session.prefill("The capital of France is");
+   * }
+   * console.log((await session.step({ sampler: [greedy()] })).text);
+   * ```
+   */
+  hooks(hooks: Readonly<Record<string, Hook>>): Disposable {
+    const { layers } = this.#core.model.info;
+    if (typeof hooks !== "object" || hooks === null || Array.isArray(hooks)) {
+      throw new TypeError(`Expected functions by names of hook points, but found ${found(hooks)}`);
+    }
+    const calls = new Map<string, Hook[]>();
+    for (const [pattern, hook] of Object.entries(hooks)) {
+      if (typeof hook !== "function") {
+        throw new TypeError(`Expected a function for ${pattern}, but found ${found(hook)}`);
+      }
+      for (const name of matchingNames(pattern, layers)) {
+        calls.set(name, [...calls.get(name) ?? [], hook]);
+      }
+    }
+    const remove = this.#core.hooks.add({ calls, writes: true });
+    return { [Symbol.dispose]: remove };
+  }
+
+  /**
+   * Keeps activations of the tokens that are computed from now on.
+   *
+   * @param names Points; a `*` stands for every layer or point.
+   * @throws {RangeError} When a name fits no point.
+   *
+   * @example
+   * ```ts
+   * import { loadModel } from "./mod.ts";
+   *
+   * // The logit lens: what the model would say after each layer.
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 128 });
+   * using recording = session.record(["blocks.*.resid_post"]);
+   * await session.prefill("The capital of France is");
+   * for (const name of recording.names) {
+   *   const { values, width } = recording.get(name);
+   *   const logits = model.unembed(values.slice(-width)); // of the last token
+   *   const best = logits.indexOf(Math.max(...logits));
+   *   console.log(name, model.detokenize([best]));
+   * }
+   * ```
+   */
+  record(names: readonly string[]): Recording {
+    const { layers } = this.#core.model.info;
+    if (!Array.isArray(names) || names.length === 0) {
+      throw new TypeError(`Expected names of hook points, but found ${found(names)}`);
+    }
+    const matching = new Set(names.flatMap((pattern) => matchingNames(pattern, layers)));
+    const all = hookNames(layers).filter((name) => matching.has(name));
+    const recording = new Recording(all, () => remove());
+    const keep: Hook = (activation) => recording.add(activation);
+    const calls = new Map(all.map((name) => [name, [keep]]));
+    const remove = this.#core.hooks.add({ calls, writes: false });
+    return recording;
+  }
+
   /** Gives the session back; a running generation is cancelled. Again is harmless. */
   dispose(): void {
     this.#core.dispose();
@@ -258,14 +340,9 @@ export function createSession(model: ModelCore, options: SessionOptions): Sessio
   return new Session(
     SessionCore.create(model, {
       context: context === undefined ? 0 : checkInteger(context, 1, 1 << 20, "context"),
-      kv: new KvTable(options.kv ?? {}, kvShape(model), "kv"),
+      kv: new KvTable(options.kv ?? {}, cacheShapeOf(model.info), "kv"),
       chunk: chunk === undefined ? 0 : checkInteger(chunk, 1, 1 << 20, "chunk"),
       shiftKeep: shift === undefined ? -1 : checkInteger(shift.keep, 0, 1 << 20, "shift.keep"),
     }),
   );
-}
-
-function kvShape({ info }: ModelCore): KvTableShape {
-  const { layers, kvHeads, keyLength, valueLength } = info;
-  return { layers, heads: kvHeads, keyLength, valueLength };
 }

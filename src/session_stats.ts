@@ -3,7 +3,7 @@ export interface SessionStats {
   /** Tokens of the prompt that were read. */
   readonly prefillTokens: number;
   readonly prefillMs: number;
-  /** Tokens that were generated. */
+  /** Generated tokens that were evaluated in their turn: all but the last one. */
   readonly decodeTokens: number;
   /** From the first generated token to the last one. */
   readonly decodeMs: number;

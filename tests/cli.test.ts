@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -352,6 +352,22 @@ cli("kv: the ledger adds up, and formats are compared", ({ model, folder }) => {
   );
   const gone = vitrine(["run", model, "Hi", "--kv-policy", join(folder, "none.json")]);
   assert.match(gone.stderr, /policy in .*none\.json, but /);
+
+  const chosen = join(folder, "chosen.json");
+  const chart = join(folder, "chosen.svg");
+  const few = ["--file", file, "-n", "12", "--precision", "float", "--formats", "f16,f8_e4m3"];
+  const search = ["kv", model, "search", ...few, "--kl", "0.02", "--out", chosen, "--svg", chart];
+  const searched = json(search);
+  assert.equal(JSON.parse(readFileSync(chosen, "utf8")), searched.best.policy);
+  assert.equal(searched.best.policy.shape, { layers: 30, heads: 3 });
+  assert.ok(searched.best.kl <= 0.02 && searched.sensitivity.length === 60);
+  assert.match(readFileSync(chart, "utf8"), /^<svg .*KL divergence by bits.*<circle /s);
+  const again = json(["kv", model, "compare", ...few.slice(0, -1), chosen]);
+  assert.is(again.candidates[0].kl.mean, searched.best.kl);
+  assert.match(
+    vitrine(["kv", model, "search", ...few]).stderr,
+    /--kl or --bytes, but found neither/,
+  );
 
   assert.match(vitrine(["kv", model, "compair", ...input]).stderr, /did you mean compare\?/);
   assert.match(vitrine(["kv", model, "ledger"]).stderr, /Expected --file/);

@@ -73,7 +73,12 @@ generation("steps carry tokens, texts, probabilities and places", async () => {
   }
   assert.is(session.position, run.promptTokens.length + 20);
   assert.equal([...session.tokens], [...run.promptTokens, ...steps.map((step) => step.token)]);
-  assert.is(session.stats.prefillTokens >= run.promptTokens.length, true);
+  assert.is(session.stats.prefillTokens, run.promptTokens.length);
+  assert.is(session.stats.decodeTokens, 19);
+  // Each request has its own; the last token of the one before is evaluated with it.
+  await session.prefill([5, 6]);
+  assert.is(session.stats.prefillTokens, 3);
+  assert.is(session.stats.decodeTokens, 0);
 });
 
 generation("the same seed gives the same tokens, another one others", async () => {

@@ -17,6 +17,7 @@ pub const files = .{
     @import("capi/tokenizer.zig"),
     @import("capi/session.zig"),
     @import("capi/kv.zig"),
+    @import("capi/probe.zig"),
     @import("capi/sampler.zig"),
     @import("capi/draw.zig"),
     @import("capi/wake.zig"),

@@ -18,6 +18,8 @@ pub const record = @import("engine/record.zig");
 
 pub const kv_view = @import("engine/kv_view.zig");
 
+pub const unembed = @import("engine/unembed.zig");
+
 pub const limits = @import("engine/limits.zig");
 pub const wake = @import("engine/wake.zig");
 
@@ -29,6 +31,7 @@ test {
     _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/kv_view_test.zig");
     _ = @import("engine/head_formats_test.zig");
+    _ = @import("engine/hooks_test.zig");
     _ = @import("engine/loader.zig");
     _ = @import("engine/packed_file.zig");
     _ = @import("engine/packed_file_test.zig");

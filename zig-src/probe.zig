@@ -1,10 +1,14 @@
-//! Hook points: named activations that can be observed while a batch passes through the model.
+//! Hook points: named activations that can be seen and replaced while a batch passes through the model.
 //! The names are the same for all families and are declared where the value is produced
-//! (`arch/block/block.zig`). Without an observer a hook point costs one branch.
+//! (`arch/block/`). Without an observer a hook point costs one branch.
 
 const std = @import("std");
+const gate_file = @import("probe/gate.zig");
 
-/// The values that can be observed. Indexed ones exist once per layer.
+pub const Gate = gate_file.Gate;
+pub const Offer = gate_file.Offer;
+
+/// The values that can be observed, with their width. Indexed ones exist once per layer.
 pub const Point = enum(u32) {
     /// Embeddings as they enter the first layer, scaled: [n_tokens, embd].
     embed = 0,
@@ -14,9 +18,29 @@ pub const Point = enum(u32) {
     mlp_out = 2,
     /// The residual stream behind the layer: [n_tokens, embd].
     resid_post = 3,
+    /// The residual stream before the layer: [n_tokens, embd].
+    resid_pre = 4,
+    /// The residual stream between attention and MLP: [n_tokens, embd].
+    resid_mid = 5,
+    /// Queries after their rotation: [n_tokens, heads, head_dim_k].
+    q = 6,
+    /// Keys before their rotation, after their norm: [n_tokens, kv_heads, head_dim_k].
+    k_pre = 7,
+    /// Keys after their rotation, before they are stored: [n_tokens, kv_heads, head_dim_k].
+    k = 8,
+    /// Values before they are stored: [n_tokens, kv_heads, head_dim_v].
+    v = 9,
+    /// What the heads of attention found, before the output matrix: [n_tokens, heads, head_dim_v].
+    z = 10,
+    /// Activations of the MLP, act(gate) * up, before the down matrix: [n_tokens, ff].
+    mlp_act = 11,
 
     pub fn perLayer(point: Point) bool {
         return point != .embed;
+    }
+
+    pub fn bit(point: Point) u32 {
+        return @as(u32, 1) << @intCast(@backingInt(point));
     }
 };
 
@@ -26,12 +50,14 @@ pub fn writeName(writer: *std.Io.Writer, point: Point, layer: u32) std.Io.Writer
     try writer.print("blocks.{d}.{s}", .{ layer, @tagName(point) });
 }
 
-/// Receives rows while all members of the team wait: it should be quick, and it must not call the
-/// engine.
+/// Receives rows while all members of the team wait: it must not call the engine.
 pub const Observer = struct {
     context: *anyopaque,
-    /// `values` is [n_tokens, width]; `position` is that of the first row. Valid during the call.
-    observe: *const fn (context: *anyopaque, point: Point, layer: u32, position: u32, values: []const f32, width: u32) void,
+    /// Whether the point is to be shown; the same answer throughout a request.
+    wants: *const fn (context: *anyopaque, point: Point, layer: u32) bool,
+    /// `values` is [n_tokens, width] and may be written to; `position` is that of the first row. Valid
+    /// during the call.
+    observe: *const fn (context: *anyopaque, point: Point, layer: u32, position: u32, values: []f32, width: u32) void,
 };
 
 test "names are canonical" {
@@ -41,4 +67,8 @@ test "names are canonical" {
     try writer.writeAll(" ");
     try writeName(&writer, .embed, 0);
     try std.testing.expectEqualStrings("blocks.3.resid_post embed", writer.buffered());
+}
+
+test {
+    _ = gate_file;
 }

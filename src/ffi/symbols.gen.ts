@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x4abce711, 0xb98da849];
+export const abiHash: readonly [number, number] = [0x9c630bf2, 0xd7cd5235];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -31,6 +31,7 @@ export const functions = {
   vitrine_model_metadata: ["u32", "u32", "buffer", "u32", "buffer"],
   vitrine_model_array: ["u32", "u32", "buffer", "u32", "buffer"],
   vitrine_model_tensor: ["u32", "u32", "buffer", "u32", "buffer"],
+  vitrine_model_unembed: ["u32", "buffer", "u32", "buffer", "u32"],
   vitrine_model_tokenize: ["u32", "buffer", "u32", "u32", "buffer", "buffer"],
   vitrine_model_detokenize: ["u32", "buffer", "u32", "u32", "buffer", "buffer"],
   vitrine_model_token: ["u32", "u32", "buffer", "u32", "buffer"],
@@ -48,6 +49,11 @@ export const functions = {
   vitrine_session_logits: ["u32", "u32", "buffer", "u32"],
   vitrine_kv_info: ["u32", "buffer", "u32"],
   vitrine_kv_read: ["u32", "buffer", "u32", "buffer", "u32"],
+  vitrine_hooks_set: ["u32", "buffer", "u32"],
+  vitrine_hooks_current: ["u32", "buffer", "u32"],
+  vitrine_hooks_read: ["u32", "buffer", "u32"],
+  vitrine_hooks_write: ["u32", "buffer", "u32"],
+  vitrine_hooks_proceed: ["u32"],
   vitrine_sampler_check: ["buffer", "u32", "u32", "buffer", "u32", "buffer"],
   vitrine_sampler_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
   vitrine_wake_register: ["callback", "buffer"],
@@ -204,6 +210,17 @@ export interface Calls {
    */
   vitrine_model_tensor(model: number, index: number, buffer: Bytes, length: number, out_length: Bytes): number;
   /**
+   * The logits of any residual stream: the last norm and the output matrix, on the calling thread. It
+   * has the bits that the engine has for the last layer's.
+   *
+   * @param model A loaded model.
+   * @param residual [rows][embedding]; read during the call only.
+   * @param residual_count Rows times the width of the hidden state.
+   * @param out_logits [rows][logits]: the caller's; filled.
+   * @param logit_count Rows times the length of a row of logits.
+   */
+  vitrine_model_unembed(model: number, residual: Bytes, residual_count: number, out_logits: Bytes, logit_count: number): number;
+  /**
    * The tokens of a text.
    *
    * @param model A loaded model.
@@ -307,7 +324,7 @@ export interface Calls {
    */
   vitrine_session_info(session: number, out: Bytes, length: number): number;
   /**
-   * Counts and times of the session's requests; valid while none runs.
+   * Counts and times of the last request; valid while none runs.
    *
    * @param session The session.
    * @param out The caller's; filled as far as it reaches.
@@ -357,6 +374,46 @@ export interface Calls {
    * @param values_length In bytes; exactly what the part takes.
    */
   vitrine_kv_read(session: number, part: Bytes, part_length: number, values: Bytes, values_length: number): number;
+  /**
+   * Chooses the points at which the engine waits during the following requests, until
+   * vitrine_hooks_proceed is called or the request is cancelled. Whoever waits is woken at each
+   * (vitrine_wake_register). None costs nothing.
+   *
+   * @param session An idle session.
+   * @param points [layers]: sums of 1 << `HookPoint`; those without a layer belong to the first. Read during the call only; null: none.
+   * @param count The model's layers; 0: none.
+   */
+  vitrine_hooks_set(session: number, points: Bytes, count: number): number;
+  /**
+   * What the engine shows now. Never waits.
+   *
+   * @param session The session.
+   * @param out The caller's; filled as far as it reaches.
+   * @param length Of `out`, in bytes.
+   */
+  vitrine_hooks_current(session: number, out: Bytes, length: number): number;
+  /**
+   * Copies what the engine shows now: [rows][width].
+   *
+   * @param session A session whose engine waits at a hook.
+   * @param values The caller's; filled.
+   * @param count Rows times width.
+   */
+  vitrine_hooks_read(session: number, values: Bytes, count: number): number;
+  /**
+   * Replaces what the engine shows now, and goes on with: [rows][width].
+   *
+   * @param session A session whose engine waits at a hook.
+   * @param values Read during the call only.
+   * @param count Rows times width.
+   */
+  vitrine_hooks_write(session: number, values: Bytes, count: number): number;
+  /**
+   * Lets the engine go on; harmless when it doesn't wait.
+   *
+   * @param session The session.
+   */
+  vitrine_hooks_proceed(session: number): number;
   /**
    * Says whether a chain is valid, and if not, in words why.
    *
@@ -514,6 +571,21 @@ export const KvViewId = {
   unrotated: 1,
   codes: 2,
   scales: 3,
+} as const;
+
+export const HookPoint = {
+  embed: 0,
+  attn_out: 1,
+  mlp_out: 2,
+  resid_post: 3,
+  resid_pre: 4,
+  resid_mid: 5,
+  q: 6,
+  k_pre: 7,
+  k: 8,
+  v: 9,
+  z: 10,
+  mlp_act: 11,
 } as const;
 
 export const ValueKind = {
@@ -740,6 +812,17 @@ export const KvPartLayout = {
   head: 20,
   from: 24,
   to: 28,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const HookOfferLayout = {
+  bytes: 24,
+  waiting: 0,
+  point: 4,
+  layer: 8,
+  position: 12,
+  rows: 16,
+  width: 20,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

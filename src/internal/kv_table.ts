@@ -6,8 +6,9 @@
 import { CacheFormatId } from "../ffi/symbols.gen.ts";
 import { type KvFormat, kvFormats } from "../kv_format.ts";
 import type { KvPolicy, KvRule, KvShape } from "../kv_policy.ts";
+import type { ModelInfo } from "../model_info.ts";
 import { checkChoice, checkFields, checkInteger, found } from "./check.ts";
-import { kvBits } from "./kv_layout.ts";
+import { kvBits, pageLength } from "./kv_layout.ts";
 
 /** Layers, KV heads and layout of one of their rows. */
 export interface KvTableShape extends KvShape {
@@ -92,6 +93,13 @@ export class KvTable {
     return bytes("key", keyLength) + bytes("value", valueLength);
   }
 
+  /** Bytes of a cache for so many tokens: whole pages. */
+  bytes(context: number): number {
+    let token = 0;
+    for (let layer = 0; layer < this.shape.layers; layer++) token += this.tokenBytes(layer);
+    return token * Math.ceil(context / pageLength) * pageLength;
+  }
+
   /** As the engine takes them; nothing where two formats say it all. */
   ids(): Uint32Array<ArrayBuffer> | undefined {
     if (sides.every((side) => this.common(side) === (this.policy[side] ?? "f16"))) return undefined;
@@ -101,6 +109,12 @@ export class KvTable {
   #at(which: Which, layer: number, head: number): number {
     return 2 * (layer * this.shape.heads + head) + sides.indexOf(which);
   }
+}
+
+/** The shape of a loaded model's cache. */
+export function cacheShapeOf(info: ModelInfo): KvTableShape {
+  const { layers, kvHeads, keyLength, valueLength } = info;
+  return { layers, heads: kvHeads, keyLength, valueLength };
 }
 
 /** Checks what can be checked without a model, and copies it. */

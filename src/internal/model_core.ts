@@ -101,6 +101,19 @@ export class ModelCore {
     this.#handle = 0;
   }
 
+  /** The logits of rows of the residual stream. */
+  unembed(residual: Float32Array): Float32Array<ArrayBuffer> {
+    const given = Float32Array.from(residual);
+    const out = new Float32Array(given.length / this.info.embedding * this.info.logits);
+    const { vitrine_model_unembed } = this.library.calls;
+    check(
+      this.library,
+      vitrine_model_unembed(this.handle, given, given.length, out, out.length),
+      this.handle,
+    );
+    return out;
+  }
+
   /** The tokens of a text. */
   tokenize(text: string, addSpecial: boolean, parseSpecial: boolean): Uint32Array<ArrayBuffer> {
     const bytes = encoder.encode(text);

@@ -14,6 +14,7 @@ import {
   TakeResultLayout,
 } from "../ffi/symbols.gen.ts";
 import type { SessionStats } from "../session_stats.ts";
+import { HookTable } from "./hook_table.ts";
 import type { KvTable } from "./kv_table.ts";
 import { guard, unguard } from "./leak_net.ts";
 import type { ModelCore } from "./model_core.ts";
@@ -42,6 +43,7 @@ export class SessionCore {
   readonly #resultBytes = new Uint8Array(this.#result.buffer);
   /** Records of the last request that its reader didn't want any more. */
   skipped: EngineRecord[] = [];
+  readonly hooks: HookTable;
   #handle: number;
   #busy = false;
 
@@ -72,6 +74,7 @@ export class SessionCore {
   private constructor(model: ModelCore, settings: SessionSettings, handle: number) {
     this.model = model;
     this.settings = settings;
+    this.hooks = new HookTable(this);
     this.#handle = handle;
     model.retain();
     // Whoever runs a request holds this object, so that it isn't collected under a request.
@@ -176,6 +179,7 @@ export class SessionCore {
   ): AsyncGenerator<EngineRecord> {
     this.requireIdle();
     const { calls, driver } = this.model.library;
+    this.hooks.apply();
     const packed = packRequest(request);
     const stages = request.stages;
     this.check(
@@ -196,6 +200,8 @@ export class SessionCore {
     this.skipped = [];
     let batch: EngineRecord[] = [];
     let done = false;
+    const serving = this.hooks.empty ? undefined : this.#serve(cancel);
+    let failed: { readonly error: unknown } | undefined;
     try {
       while (!done) {
         const ticket = driver.wakes;
@@ -210,8 +216,31 @@ export class SessionCore {
       this.skipped.push(...batch);
       if (!done) await this.#drain(cancel);
       this.#busy = false;
+      driver.kick();
+      failed = await serving;
       await driver.release();
     }
+    // What a hook threw has ended the request, and is what its reader gets.
+    if (failed) throw failed.error;
+  }
+
+  /**
+   * Serves the hooks of the running request, whoever reads its records and however slowly: other
+   * requests would wait too. Returns what a hook threw.
+   */
+  async #serve(cancel: () => void): Promise<{ readonly error: unknown } | undefined> {
+    const { driver } = this.model.library;
+    while (this.#busy && this.#handle !== 0) {
+      const ticket = driver.wakes;
+      try {
+        if (this.hooks.answer()) continue;
+      } catch (error) {
+        cancel();
+        return { error };
+      }
+      await driver.wait(ticket);
+    }
+    return undefined;
   }
 
   /** Cancels, and takes what is left until the engine has stopped. */

@@ -119,6 +119,21 @@ pub const functions = .{
             .{ "out_length", "Gets the length of the entry, also when the buffer is too small." },
         },
     },
+    .{
+        .name = "vitrine_model_unembed",
+        .function = "unembed",
+        .doc =
+        \\The logits of any residual stream: the last norm and the output matrix, on the calling thread. It
+        \\has the bits that the engine has for the last layer's.
+        ,
+        .params = .{
+            .{ "model", "A loaded model." },
+            .{ "residual", "[rows][embedding]; read during the call only." },
+            .{ "residual_count", "Rows times the width of the hidden state." },
+            .{ "out_logits", "[rows][logits]: the caller's; filled." },
+            .{ "logit_count", "Rows times the length of a row of logits." },
+        },
+    },
 };
 
 pub fn load(path: ?[*]align(1) const u8, path_length: u32, options: ?[*]const u8, options_length: u32, out_model: ?*align(1) u32) callconv(.c) i32 {
@@ -391,4 +406,21 @@ fn checkIndex(index: u32, count: usize, what: []const u8, diag: *Diagnostic) Err
     if (index < count) return;
     diag.set("expected {s} under {d}, found {d}", .{ what, count, index });
     return error.InvalidArgument;
+}
+
+pub fn unembed(handle: u32, residual: ?[*]align(1) const f32, residual_count: u32, out_logits: ?[*]align(1) f32, logit_count: u32) callconv(.c) i32 {
+    return withModel(handle, .{ residual, residual_count, out_logits, logit_count }, computeLogits);
+}
+
+fn computeLogits(
+    model: *engine.Model,
+    diag: *Diagnostic,
+    residual: ?[*]align(1) const f32,
+    residual_count: u32,
+    out_logits: ?[*]align(1) f32,
+    logit_count: u32,
+) Error!void {
+    const given = try buffers.slice(f32, residual, residual_count, "the residual stream", diag);
+    const out = try buffers.required(out_logits, "the logits", diag);
+    try engine.unembed.logits(model, given, out[0..logit_count], diag);
 }

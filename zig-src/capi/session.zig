@@ -108,7 +108,7 @@ pub const functions = .{
     .{
         .name = "vitrine_session_stats",
         .function = "stats",
-        .doc = "Counts and times of the session's requests; valid while none runs.",
+        .doc = "Counts and times of the last request; valid while none runs.",
         .params = .{
             .{ "session", "The session." },
             .{ "out", "The caller's; filled as far as it reaches.", "SessionStats" },

@@ -58,13 +58,13 @@ const Recorder = struct {
     golden: *const Golden,
     hidden: []f32,
 
-    fn observe(pointer: *anyopaque, point: probe.Point, layer: u32, position: u32, values: []const f32, width: u32) void {
+    fn wants(_: *anyopaque, point: probe.Point, _: u32) bool {
+        return point == .embed or point == .resid_post;
+    }
+
+    fn observe(pointer: *anyopaque, point: probe.Point, layer: u32, position: u32, values: []f32, width: u32) void {
         const recorder: *Recorder = @ptrCast(@alignCast(pointer));
-        const index = switch (point) {
-            .embed => 0,
-            .resid_post => layer + 1,
-            .attn_out, .mlp_out => return,
-        };
+        const index = if (point == .embed) 0 else layer + 1;
         const from = (index * recorder.golden.n_tokens + position) * width;
         @memcpy(recorder.hidden[from..][0..values.len], values);
     }
@@ -100,7 +100,7 @@ fn check(folder: std.Io.Dir, name: []const u8, chunk: u32) !void {
     var recorder: Recorder = .{ .golden = &golden, .hidden = try gpa.alloc(f32, golden.hidden.len) };
     defer gpa.free(recorder.hidden);
     @memset(recorder.hidden, std.math.nan(f32));
-    try session.observe(.{ .context = &recorder, .observe = Recorder.observe }, &diag);
+    try session.observe(.{ .context = &recorder, .wants = Recorder.wants, .observe = Recorder.observe }, &diag);
     try session.start(.{ .tokens = golden.tokens, .all_logits = true }, &diag);
     session.wait();
     try expectClose(name, "hidden", golden.hidden, recorder.hidden, golden.hidden_tolerance);

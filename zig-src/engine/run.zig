@@ -44,7 +44,6 @@ pub const Segment = struct {
     len: u32,
     /// Set by another thread when nobody wants the result any more.
     cancel: *const std.atomic.Value(bool),
-    observer: ?probe.Observer,
     /// Rows whose logits were left out, because the request was cancelled meanwhile.
     incomplete: bool = false,
 };
@@ -55,13 +54,14 @@ pub const Batch = struct {
     segments: []Segment,
     segments_len: u32 = 0,
     abandoned: bool = false,
-    observed: bool = false,
+    /// Of the batch's only sequence.
+    observer: ?probe.Observer = null,
 
     pub fn clear(batch: *Batch) void {
         batch.len = 0;
         batch.segments_len = 0;
         batch.abandoned = false;
-        batch.observed = false;
+        batch.observer = null;
     }
 
     /// Gives the whole batch up as soon as one segment is cancelled: a cancelled caller should be
@@ -349,18 +349,22 @@ pub const Run = struct {
         });
     }
 
-    /// Shows `values` [n_tokens, embd] to the observers, if there are any.
-    pub fn observe(run: *const Run, point: probe.Point, layer: usize, values: []const f32) void {
-        if (!run.batch.observed) return;
+    /// Whether somebody wants to see the point; the same answer for all members.
+    pub fn observes(run: *const Run, point: probe.Point, layer: usize) bool {
+        const observer = run.batch.observer orelse return false;
+        return observer.wants(observer.context, point, @intCast(layer));
+    }
+
+    /// Shows `values` [n_tokens, width] to whoever wants to see them; they may be other ones afterwards.
+    pub fn observe(run: *const Run, point: probe.Point, layer: usize, values: []f32, width: usize) void {
+        if (!run.observes(point, layer)) return;
         run.sync();
         // What members left out of an unwanted batch is nothing to show.
-        if (run.member == 0 and !run.batch.unwanted()) for (run.batch.segments[0..run.batch.segments_len]) |segment| {
-            const observer = segment.observer orelse continue;
-            const width = run.model.hyper.embd;
-            const shown = values[segment.from * width ..][0 .. segment.len * width];
-            const position = run.batch.rows[segment.from].position;
-            observer.observe(observer.context, point, @intCast(layer), position, shown, width);
-        };
+        if (run.member == 0 and !run.batch.unwanted()) {
+            const observer = run.batch.observer.?;
+            const shown = values[0 .. run.batch.len * width];
+            observer.observe(observer.context, point, @intCast(layer), run.batch.rows[0].position, shown, @intCast(width));
+        }
         run.sync();
     }
 };

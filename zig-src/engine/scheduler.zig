@@ -152,14 +152,15 @@ pub const Scheduler = struct {
             for (scheduler.running.items) |session| {
                 if (session.job.left() != 0 and session.sequence.len == session.settings.context) shift(session);
             }
+            const alone = scheduler.observedFirst();
             for (scheduler.running.items) |session| {
-                if (session.job.left() == 1) scheduler.append(session, 1);
+                if (session.job.left() == 1 and takesPart(session, alone)) scheduler.append(session, 1);
             }
             const decoding = scheduler.batch.len != 0;
             var room = scheduler.batch.rows.len - scheduler.batch.len;
             if (decoding) room = @min(room, prompt_rows_beside_decoding);
             for (scheduler.running.items) |session| {
-                if (session.job.left() == 1) continue;
+                if (session.job.left() == 1 or !takesPart(session, alone)) continue;
                 const before = scheduler.batch.len;
                 scheduler.append(session, room);
                 room -= scheduler.batch.len - before;
@@ -171,6 +172,20 @@ pub const Scheduler = struct {
             }
             if (!scheduler.nudged) scheduler.work.waitUncancelable(io, &scheduler.mutex);
         }
+    }
+
+    /// The session whose turn it is, if its activations are observed: it gets a batch of its own, so that
+    /// no other one's end makes rows pass twice.
+    fn observedFirst(scheduler: *Scheduler) ?*Session {
+        for (scheduler.running.items) |session| {
+            if (session.job.left() == 0 or !hasRoom(session)) continue;
+            return if (session.observer != null) session else null;
+        }
+        return null;
+    }
+
+    fn takesPart(session: *const Session, alone: ?*const Session) bool {
+        return if (alone) |one| session == one else session.observer == null;
     }
 
     fn endCancelled(scheduler: *Scheduler) void {
@@ -235,11 +250,10 @@ pub const Scheduler = struct {
             .from = batch.len,
             .len = len,
             .cancel = &session.cancelled,
-            .observer = session.observer,
         };
         scheduler.owners[batch.segments_len] = session;
         batch.segments_len += 1;
-        if (session.observer != null) batch.observed = true;
+        batch.observer = session.observer;
     }
 
     fn forward(scheduler: *Scheduler, member: u32) void {

@@ -16,6 +16,7 @@ const Model = @import("model.zig").Model;
 const Ring = @import("ring.zig").Ring;
 const Scheduler = @import("scheduler.zig").Scheduler;
 const record = @import("record.zig");
+const wake = @import("wake.zig");
 
 pub const context_max = 1 << 20;
 pub const top_logprobs_max = 1024;
@@ -73,9 +74,11 @@ pub const Error = cache.Error || sampler.Error || error{
     OutOfRange,
 };
 
+/// Of the last request.
 pub const Stats = struct {
     prefill_tokens: u64 = 0,
     prefill_ns: u64 = 0,
+    /// Rows evaluated after the first generated token: one fewer than are generated.
     decode_tokens: u64 = 0,
     decode_ns: u64 = 0,
     /// From `start` to the first sampled token; 0 until there is one.
@@ -144,6 +147,8 @@ pub const Session = struct {
     text: []u8,
     ring: Ring,
     observer: ?probe.Observer = null,
+    /// Where the engine waits for another thread to look.
+    gate: probe.Gate,
     running: std.atomic.Value(bool) = .init(false),
     stalled: std.atomic.Value(bool) = .init(false),
     cancelled: std.atomic.Value(bool) = .init(false),
@@ -244,6 +249,7 @@ pub const Session = struct {
             .top = top,
             .text = text,
             .ring = ring,
+            .gate = .{ .cancelled = &session.cancelled, .signal = wake.signal },
         };
         _ = model.sessions.fetchAdd(1, .acq_rel);
         return session;
@@ -282,6 +288,7 @@ pub const Session = struct {
         session.wait();
         const gpa = session.gpa;
         const model = session.model;
+        gpa.free(session.gate.wanted);
         model.scheduler.discharge();
         session.sequence.deinit();
         session.ring.deinit(gpa);
@@ -379,7 +386,7 @@ pub const Session = struct {
         };
         session.job.request.tokens = &.{};
         session.job.request.stages = &.{};
-        session.stats.first_token_ns = 0;
+        session.stats = .{};
         session.failure.len = 0;
         session.cancelled.store(false, .monotonic);
         session.stalled.store(false, .monotonic);
@@ -398,6 +405,7 @@ pub const Session = struct {
     /// Ends the running request at the next layer of the model; harmless when none runs.
     pub fn cancel(session: *Session) void {
         session.cancelled.store(true, .seq_cst);
+        session.gate.poke();
         session.model.scheduler.nudge();
     }
 
@@ -469,6 +477,28 @@ pub const Session = struct {
     pub fn observe(session: *Session, observer: ?probe.Observer, diag: *Diagnostic) Error!void {
         try session.expectIdle(diag);
         session.observer = observer;
+    }
+
+    /// Makes the engine wait, during the following requests, at the points that `wanted` [layers] has the
+    /// bits of, until another thread has let it go on; none: no longer.
+    pub fn openGate(session: *Session, wanted: []const u32, diag: *Diagnostic) Error!void {
+        try session.expectIdle(diag);
+        const layers = session.model.hyper.layers;
+        if (wanted.len != 0 and wanted.len != layers) {
+            diag.set("expected hook points of {d} layers, found {d}", .{ layers, wanted.len });
+            return error.BadOption;
+        }
+        var known: u32 = 0;
+        for (std.enums.values(probe.Point)) |point| known |= point.bit();
+        for (wanted, 0..) |bits, layer| if (bits & ~known != 0 or (layer != 0 and bits & probe.Point.embed.bit() != 0)) {
+            diag.set("expected bits of hook points of layer {d}, found {x}", .{ layer, bits });
+            return error.BadOption;
+        };
+        errdefer if (diag.text().len == 0) diag.set("expected memory for hooks, found that the system has not that much", .{});
+        const copy = try session.gpa.dupe(u32, wanted);
+        session.gpa.free(session.gate.wanted);
+        session.gate.wanted = copy;
+        session.observer = if (wanted.len == 0) null else session.gate.observer();
     }
 
     /// Bytes that keys and values of the whole context take. What others have in common with this

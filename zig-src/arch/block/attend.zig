@@ -4,52 +4,103 @@
 
 const cache = @import("../../cache.zig");
 const kernel = @import("../../kernel.zig");
+const probe = @import("../../probe.zig");
 const Layer = @import("layer.zig").Layer;
 const run_module = @import("../../engine/run.zig");
 const Run = run_module.Run;
 
 /// Biases, head norms and rotation of q and k; k and v go to the cache. One task is one KV head of
-/// one token with the query heads that share it.
+/// one token with the query heads that share it; its steps only part where somebody looks between them.
 pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
     const h = &run.model.hyper;
-    const k = run.model.kernels;
-    const group = h.group();
-    const local = h.slides(index) and h.rope_local != null;
-    const frequencies = &run.model.frequencies[@intFromBool(local)];
-    const angles = run.buffers.angles[@intFromBool(local)];
-    const pairs = frequencies.short.len;
-
     const share = run.split(run.batch.len * h.kv_heads);
-    for (share.from..share.to) |task| {
+    const points = [_]probe.Point{ .k_pre, .q, .k, .v };
+    const observed = for (points) |point| {
+        if (run.observes(point, index)) break true;
+    } else false;
+    if (!observed) {
+        for (share.from..share.to) |task| {
+            const head: Head = .of(run, index, task);
+            head.normalise(layer);
+            head.rotate();
+            head.store();
+        }
+        return;
+    }
+    const buffers = run.buffers;
+    for (share.from..share.to) |task| Head.of(run, index, task).normalise(layer);
+    run.observe(.k_pre, index, buffers.k, h.kv_heads * h.head_dim_k);
+    for (share.from..share.to) |task| Head.of(run, index, task).rotate();
+    run.observe(.q, index, buffers.q, h.heads * h.head_dim_k);
+    run.observe(.k, index, buffers.k, h.kv_heads * h.head_dim_k);
+    run.observe(.v, index, buffers.v, h.kv_heads * h.head_dim_v);
+    for (share.from..share.to) |task| Head.of(run, index, task).store();
+}
+
+/// One KV head of one token, and the query heads that share it.
+const Head = struct {
+    run: *const Run,
+    index: usize,
+    row: usize,
+    kv_head: usize,
+    q: []f32, // [group, head_dim_k]
+    key: []f32, // [head_dim_k]
+    value: []f32, // [head_dim_v]
+
+    fn of(run: *const Run, index: usize, task: usize) Head {
+        const h = &run.model.hyper;
         const r = task / h.kv_heads;
         const kv_head = task % h.kv_heads;
-        const token = run.batch.rows[r];
-        const angle: [*]const f32 = @ptrCast(angles[r * pairs ..].ptr);
-        const q_from = kv_head * group * h.head_dim_k;
-        const q = run.row(run.buffers.q, h.heads * h.head_dim_k, r)[q_from..][0 .. group * h.head_dim_k];
-        const key = run.row(run.buffers.k, h.kv_heads * h.head_dim_k, r)[kv_head * h.head_dim_k ..][0..h.head_dim_k];
-        const value = run.row(run.buffers.v, h.kv_heads * h.head_dim_v, r)[kv_head * h.head_dim_v ..][0..h.head_dim_v];
+        const q_len = h.group() * h.head_dim_k;
+        return .{
+            .run = run,
+            .index = index,
+            .row = r,
+            .kv_head = kv_head,
+            .q = run.row(run.buffers.q, h.heads * h.head_dim_k, r)[kv_head * q_len ..][0..q_len],
+            .key = run.row(run.buffers.k, h.kv_heads * h.head_dim_k, r)[kv_head * h.head_dim_k ..][0..h.head_dim_k],
+            .value = run.row(run.buffers.v, h.kv_heads * h.head_dim_v, r)[kv_head * h.head_dim_v ..][0..h.head_dim_v],
+        };
+    }
 
-        if (layer.attn_q.bias) |bias| k.add(q.ptr, bias[q_from..].ptr, q.len);
-        if (layer.attn_k.bias) |bias| k.add(key.ptr, bias[kv_head * h.head_dim_k ..].ptr, key.len);
-        if (layer.attn_v.bias) |bias| k.add(value.ptr, bias[kv_head * h.head_dim_v ..].ptr, value.len);
-        if (layer.attn_q_norm) |weight| for (0..group) |head_in_group| {
-            const one = q[head_in_group * h.head_dim_k ..].ptr;
+    fn normalise(head: Head, layer: *const Layer) void {
+        const h = &head.run.model.hyper;
+        const k = head.run.model.kernels;
+        if (layer.attn_q.bias) |bias| k.add(head.q.ptr, bias[head.kv_head * head.q.len ..].ptr, head.q.len);
+        if (layer.attn_k.bias) |bias| k.add(head.key.ptr, bias[head.kv_head * h.head_dim_k ..].ptr, head.key.len);
+        if (layer.attn_v.bias) |bias| k.add(head.value.ptr, bias[head.kv_head * h.head_dim_v ..].ptr, head.value.len);
+        if (layer.attn_q_norm) |weight| for (0..h.group()) |head_in_group| {
+            const one = head.q[head_in_group * h.head_dim_k ..].ptr;
             k.rms_norm(one, weight.ptr, h.head_dim_k, h.norm_eps, one);
         };
-        if (layer.attn_k_norm) |weight| k.rms_norm(key.ptr, weight.ptr, h.head_dim_k, h.norm_eps, key.ptr);
-        k.rope(q.ptr, group, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
-        k.rope(key.ptr, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
+        if (layer.attn_k_norm) |weight| k.rms_norm(head.key.ptr, weight.ptr, h.head_dim_k, h.norm_eps, head.key.ptr);
+    }
 
-        const layout = &token.sequence.pool.layout;
+    fn rotate(head: Head) void {
+        const h = &head.run.model.hyper;
+        const k = head.run.model.kernels;
+        const local = h.slides(head.index) and h.rope_local != null;
+        const frequencies = &head.run.model.frequencies[@intFromBool(local)];
+        const angles = head.run.buffers.angles[@intFromBool(local)];
+        const angle: [*]const f32 = @ptrCast(angles[head.row * frequencies.short.len ..].ptr);
+        k.rope(head.q.ptr, h.group(), h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
+        k.rope(head.key.ptr, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
+    }
+
+    fn store(head: Head) void {
+        const k = head.run.model.kernels;
+        const token = head.run.batch.rows[head.row];
+        const pool = token.sequence.pool;
         const page = token.sequence.table[token.position / cache.page_len];
         const place = token.position % cache.page_len;
-        const keys = token.sequence.pool.keys(page, index, kv_head);
-        const values = token.sequence.pool.values(page, index, kv_head);
-        k.kv_store(@backingInt(layout.format(.key, index, kv_head)), @backingInt(kernel.KvSide.key), key.ptr, key.len, keys, place);
-        k.kv_store(@backingInt(layout.format(.value, index, kv_head)), @backingInt(kernel.KvSide.value), value.ptr, value.len, values, place);
+        const keys = pool.keys(page, head.index, head.kv_head);
+        const values = pool.values(page, head.index, head.kv_head);
+        const key_format = pool.layout.format(.key, head.index, head.kv_head);
+        const value_format = pool.layout.format(.value, head.index, head.kv_head);
+        k.kv_store(@backingInt(key_format), @backingInt(kernel.KvSide.key), head.key.ptr, head.key.len, keys, place);
+        k.kv_store(@backingInt(value_format), @backingInt(kernel.KvSide.value), head.value.ptr, head.value.len, values, place);
     }
-}
+};
 
 /// Softmax(q k) v over the cached positions. A prompt is dealt out in tiles: rows that follow each
 /// other in one sequence share each read of a KV head. Where there are too few tiles to keep all

@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const kernel = @import("../../kernel.zig");
+const probe = @import("../../probe.zig");
 const quant = @import("../../quant.zig");
 const attend = @import("attend.zig");
 const hyper = @import("hyper.zig");
@@ -38,7 +39,7 @@ pub fn embed(run: *Run) void {
             frequencies.at(token.position, token.context, angles[r * pairs ..][0..pairs]);
         }
     }
-    run.observe(.embed, 0, run.buffers.x);
+    run.observe(.embed, 0, run.buffers.x, model.hyper.embd);
 }
 
 /// Whether the batch has been given up; the same answer for all members. It is polled once a layer.
@@ -50,6 +51,7 @@ pub fn cancelled(run: *const Run) bool {
 pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     const buffers = run.buffers;
     const h = &run.model.hyper;
+    run.observe(.resid_pre, index, buffers.x, h.embd);
     normalise(run, layer.attn_norm, &.{ &layer.attn_q.weight, &layer.attn_k.weight, &layer.attn_v.weight });
     run.sync();
     // Between the first and the second barrier nobody reads the flag.
@@ -64,12 +66,13 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     run.sync();
     const share = run.rows();
     const width = h.heads * h.head_dim_v;
+    run.observe(.z, index, buffers.attn, width);
     for (share.from..share.to) |r| run.prepare(run.row(buffers.attn, width, r), r, run.batch.len, &.{&layer.attn_output.weight});
     run.sync();
     run.matmul(.residual, &layer.attn_output.weight, buffers.projected); // [n_tokens, embd]
     run.sync();
-    addToResidual(run, layer.attn_output.bias, layer.post_attention_norm);
-    run.observe(.attn_out, index, buffers.projected);
+    addToResidual(run, layer.attn_output.bias, layer.post_attention_norm, .attn_out, index);
+    run.observe(.resid_mid, index, buffers.x, h.embd);
 }
 
 /// x += down(act(gate(norm(x))) * up(norm(x)))
@@ -79,11 +82,23 @@ pub fn gatedMlp(run: *Run, layer: *const Layer, index: usize) void {
     run.sync();
     gateUp(run, layer); // buffers.gate, buffers.up [n_tokens, ff]
     run.sync();
+    if (run.observes(.mlp_act, index)) observeActivations(run, layer, index);
     run.matmul(.hidden, &layer.ffn_down.weight, buffers.projected); // [n_tokens, embd]
     run.sync();
-    addToResidual(run, layer.ffn_down.bias, layer.post_ffw_norm);
-    run.observe(.mlp_out, index, buffers.projected);
-    run.observe(.resid_post, index, buffers.x);
+    addToResidual(run, layer.ffn_down.bias, layer.post_ffw_norm, .mlp_out, index);
+    run.observe(.resid_post, index, buffers.x, run.model.hyper.embd);
+}
+
+/// They have been prepared already, which is done once more with what they are afterwards.
+fn observeActivations(run: *Run, layer: *const Layer, index: usize) void {
+    const width = run.model.hyper.ff;
+    run.observe(.mlp_act, index, run.buffers.gate, width);
+    const share = run.rows();
+    for (share.from..share.to) |r| {
+        const row = run.row(run.buffers.gate, width, r);
+        run.preparePart(.hidden, row, .{ .from = 0, .to = width }, r, run.batch.len, &.{&layer.ffn_down.weight});
+    }
+    run.sync();
 }
 
 /// Activations of the down projection. Who has computed a piece activates and prepares it too, without
@@ -152,16 +167,19 @@ fn normalise(run: *Run, weight: []const f32, weights: []const *const Weight) voi
     }
 }
 
-/// x += norm(projected + bias), for this member's rows; `projected` keeps what was added.
-fn addToResidual(run: *Run, bias: ?[]const f32, norm: ?[]const f32) void {
+/// x += norm(projected + bias), for this member's rows; `point` names what is added.
+fn addToResidual(run: *Run, bias: ?[]const f32, norm: ?[]const f32, point: probe.Point, index: usize) void {
     const h = &run.model.hyper;
     const k = run.model.kernels;
     const share = run.rows();
     for (share.from..share.to) |r| {
-        const x = run.row(run.buffers.x, h.embd, r);
         const projected = run.row(run.buffers.projected, h.embd, r);
         if (bias) |b| k.add(projected.ptr, b.ptr, h.embd);
         if (norm) |weight| k.rms_norm(projected.ptr, weight.ptr, h.embd, h.norm_eps, projected.ptr);
-        k.add(x.ptr, projected.ptr, h.embd);
+    }
+    run.observe(point, index, run.buffers.projected, h.embd);
+    for (share.from..share.to) |r| {
+        const x = run.row(run.buffers.x, h.embd, r);
+        k.add(x.ptr, run.row(run.buffers.projected, h.embd, r).ptr, h.embd);
     }
 }

@@ -10,6 +10,7 @@ const kernel = @import("../../kernel.zig");
 const kv_view = @import("../../engine/kv_view.zig");
 const value = @import("../../gguf/value.zig");
 const sampler = @import("../../sampler.zig");
+const probe = @import("../../probe.zig");
 const packed_file = @import("../../engine/packed_file.zig");
 const record = @import("../../engine/record.zig");
 
@@ -108,6 +109,7 @@ pub const PrecisionId = enum(u32) { float = 0, int8 = 1 };
 pub const CacheFormatId = cache.Format;
 pub const KvSideId = kernel.KvSide;
 pub const KvViewId = kv_view.View;
+pub const HookPoint = probe.Point;
 pub const ValueKind = value.Type;
 pub const Value = value.Value;
 pub const RecordKind = record.Kind;
@@ -129,6 +131,7 @@ pub const enums = .{
     .{ "CacheFormatId", CacheFormatId },
     .{ "KvSideId", KvSideId },
     .{ "KvViewId", KvViewId },
+    .{ "HookPoint", HookPoint },
     .{ "ValueKind", ValueKind },
     .{ "RecordKind", RecordKind },
     .{ "StopReasonId", StopReasonId },
@@ -152,6 +155,7 @@ pub const structs = .{
     .{ "TokenLogprob", TokenLogprob },
     .{ "KvInfo", KvInfo },
     .{ "KvPart", KvPart },
+    .{ "HookOffer", HookOffer },
     .{ "WakeStats", WakeStats },
     .{ "Limits", Limits },
 };
@@ -279,6 +283,7 @@ pub const SessionInfo = extern struct {
 pub const SessionStats = extern struct {
     prefill_tokens: f64 = 0,
     prefill_ms: f64 = 0,
+    /// Generated tokens that were evaluated, too: all but the last one.
     decode_tokens: f64 = 0,
     decode_ms: f64 = 0,
     /// From the start to the first sampled token; 0 until there is one.
@@ -373,6 +378,19 @@ pub const KvPart = extern struct {
     /// Positions: from inclusive, to exclusive.
     from: u32 = 0,
     to: u32 = 0,
+};
+
+/// Activations that the engine shows while it waits.
+pub const HookOffer = extern struct {
+    /// 0: it doesn't wait, and nothing below counts.
+    waiting: u32 = 0,
+    /// `HookPoint`.
+    point: u32 = 0,
+    layer: u32 = 0,
+    /// Of the first row; the others follow.
+    position: u32 = 0,
+    rows: u32 = 0,
+    width: u32 = 0,
 };
 
 /// Rates of all threads together, in bytes or operations a second; 0: the CPU variant has no such

@@ -1,0 +1,174 @@
+/**
+ * The hooks of a session: which points they are at, and what is done when the engine waits at one.
+ *
+ * @module
+ */
+import type { Activation, Hook } from "../activation.ts";
+import { HookOfferLayout, HookPoint } from "../ffi/symbols.gen.ts";
+import { nearest } from "../store/nearest.ts";
+import { found } from "./check.ts";
+import type { SessionCore } from "./session_core.ts";
+
+type PointName = keyof typeof HookPoint;
+
+/** In the order in which a layer comes to them. */
+const layerPoints: readonly PointName[] = [
+  ...["resid_pre", "k_pre", "q", "k", "v", "z", "attn_out"] as const,
+  ...["resid_mid", "mlp_act", "mlp_out", "resid_post"] as const,
+];
+
+/** Where a hook can be, and what the engine calls it. */
+interface Place {
+  readonly name: string;
+  readonly layer: number | undefined;
+  readonly point: number;
+}
+
+/** One call of `hooks` or `record`. */
+export interface HookSet {
+  /** What is called at which point, by name. */
+  readonly calls: ReadonlyMap<string, readonly Hook[]>;
+  /** Whether the engine goes on with what the hooks leave. */
+  readonly writes: boolean;
+}
+
+/** All points of a model of so many layers, in the order in which it comes to them. */
+export function hookNames(layers: number): string[] {
+  return placesOf(layers).map(({ name }) => name);
+}
+
+function placesOf(layers: number): Place[] {
+  const places: Place[] = [{ name: "embed", layer: undefined, point: HookPoint.embed }];
+  for (let layer = 0; layer < layers; layer++) {
+    for (const point of layerPoints) {
+      places.push({ name: `blocks.${layer}.${point}`, layer, point: HookPoint[point] });
+    }
+  }
+  return places;
+}
+
+/** The points that a pattern names; a `*` stands for any layer or point. */
+export function matchingNames(pattern: unknown, layers: number): string[] {
+  if (typeof pattern !== "string") {
+    throw new TypeError(`Expected the name of a hook point, but found ${found(pattern)}`);
+  }
+  const parts = pattern.split("*").map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, "\\$&"));
+  const expression = new RegExp(`^${parts.join("[^.]*")}$`);
+  const names = hookNames(layers);
+  const matching = names.filter((name) => expression.test(name));
+  if (matching.length > 0) return matching;
+  const near = nearest(pattern, names);
+  throw new RangeError(
+    `Expected a hook point (embed, or blocks.N.POINT with N from 0 to ${
+      layers - 1
+    } and POINT one of ` +
+      `${layerPoints.join(", ")}), but found ${found(pattern)}` +
+      (near === undefined ? "" : `; did you mean ${near}?`),
+  );
+}
+
+export class HookTable {
+  readonly #core: SessionCore;
+  readonly #sets = new Set<HookSet>();
+  #changed = false;
+
+  constructor(core: SessionCore) {
+    this.#core = core;
+  }
+
+  /** Adds hooks; what is returned takes them away again. */
+  add(set: HookSet): () => void {
+    // Throws after the session is gone.
+    void this.#core.handle;
+    this.#sets.add(set);
+    this.#changed = true;
+    return () => {
+      if (this.#sets.delete(set)) this.#changed = true;
+    };
+  }
+
+  get empty(): boolean {
+    return this.#sets.size === 0;
+  }
+
+  /** Tells the engine where to wait, before a request. */
+  apply(): void {
+    if (!this.#changed) return;
+    const { calls } = this.#core.model.library;
+    const masks = new Uint32Array(this.empty ? 0 : this.#core.model.info.layers);
+    if (!this.empty) {
+      const wanted = new Set([...this.#sets].flatMap((set) => [...set.calls.keys()]));
+      for (const { name, layer, point } of placesOf(masks.length)) {
+        if (wanted.has(name)) masks[layer ?? 0]! |= 1 << point;
+      }
+    }
+    this.#core.check(calls.vitrine_hooks_set(this.#core.handle, masks, masks.length));
+    this.#changed = false;
+  }
+
+  /** Serves the hook that the engine waits at; false when it doesn't wait. */
+  answer(): boolean {
+    const core = this.#core;
+    const { calls } = core.model.library;
+    const view = new DataView(new ArrayBuffer(HookOfferLayout.bytes));
+    const bytes = new Uint8Array(view.buffer);
+    core.check(calls.vitrine_hooks_current(core.handle, bytes, bytes.length));
+    const number = (offset: number) => view.getUint32(offset, true);
+    if (number(HookOfferLayout.waiting) === 0) return false;
+    try {
+      const [rows, width] = [number(HookOfferLayout.rows), number(HookOfferLayout.width)];
+      this.#call(number(HookOfferLayout.point), number(HookOfferLayout.layer), {
+        position: number(HookOfferLayout.position),
+        rows,
+        width,
+        values: new Float32Array(rows * width),
+      });
+    } finally {
+      if (!core.disposed) core.check(calls.vitrine_hooks_proceed(core.handle));
+    }
+    return true;
+  }
+
+  #call(point: number, layer: number, rows: Omit<Activation, "name" | "layer">): void {
+    const core = this.#core;
+    const { calls } = core.model.library;
+    const { values } = rows;
+    const place = placesOf(core.model.info.layers).find((place) =>
+      place.point === point && (place.layer ?? 0) === layer
+    ) as Place;
+    // The request may have been cancelled meanwhile: then nobody needs the values.
+    if (calls.vitrine_hooks_read(core.handle, values, values.length) !== 0) return;
+    let written = false;
+    for (const set of this.#sets) {
+      const hooks = set.calls.get(place.name);
+      if (hooks === undefined) continue;
+      // Who only looks gets a copy of its own.
+      const shown = set.writes ? values : values.slice();
+      for (const hook of hooks) {
+        const returned: unknown = hook({
+          ...rows,
+          name: place.name,
+          layer: place.layer,
+          values: shown,
+        });
+        if (set.writes) replace(shown, returned, place.name);
+      }
+      written ||= set.writes;
+    }
+    if (written && !core.disposed) calls.vitrine_hooks_write(core.handle, values, values.length);
+  }
+}
+
+/** Takes what a hook returned in place of what it was shown. */
+function replace(values: Float32Array, returned: unknown, name: string): void {
+  if (returned instanceof Promise) {
+    throw new TypeError(`Expected the hook at ${name} to return at once, but found a Promise`);
+  }
+  if (!(returned instanceof Float32Array) || returned === values) return;
+  if (returned.length !== values.length) {
+    throw new RangeError(
+      `Expected the hook at ${name} to return ${values.length} values, but found ${returned.length}`,
+    );
+  }
+  values.set(returned);
+}

@@ -23,6 +23,14 @@ export { KvCache } from "./src/kv_cache.ts";
 export { type KvFormat, kvFormats } from "./src/kv_format.ts";
 export type { KvBytes, KvLedger } from "./src/kv_ledger.ts";
 export type { KvPart, KvRaw, KvView } from "./src/kv_part.ts";
+export { kvLevels, type KvSample } from "./src/kv_levels.ts";
+export type {
+  KvBlock,
+  KvFunction,
+  KvQuantiser,
+  KvScheme,
+  KvSimulation,
+} from "./src/kv_simulation.ts";
 export type { KvPages } from "./src/kv_pages.ts";
 export type { KvPolicy, KvRule, KvShape } from "./src/kv_policy.ts";
 export type { KvMoments, KvStatistics, KvStatisticsOptions } from "./src/kv_statistics.ts";

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x9c630bf2)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xd7cd5235)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xfcd255d7)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x6dc99f90)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -693,6 +693,17 @@ int32_t vitrine_kv_info(uint32_t session, vitrine_kv_info_t *out, uint32_t lengt
  *   values_length: In bytes; exactly what the part takes.
  */
 int32_t vitrine_kv_read(uint32_t session, const vitrine_kv_part_t *part, uint32_t part_length, void *values, uint32_t values_length);
+
+/*
+ * Rounds keys or values as a cache of a format would keep them: [rows][values of a head], in place.
+ *   model: A loaded model.
+ *   format: `CacheFormatId`.
+ *   side: `KvSideId`.
+ *   values: The caller's; read and replaced.
+ *   count: Rows times `length`.
+ *   length: Values of a head.
+ */
+int32_t vitrine_kv_round(uint32_t model, uint32_t format, uint32_t side, float *values, uint32_t count, uint32_t length);
 
 /*
  * Chooses the points at which the engine waits during the following requests, until

@@ -1,8 +1,9 @@
-import { checkComparison } from "./internal/kv_comparison_options.ts";
+import { checkComparison, type ComparedCache } from "./internal/kv_comparison_options.ts";
 import { type Distribution, Side } from "./internal/kv_comparison_side.ts";
 import { EngineError } from "./engine_error.ts";
 import type { KvFormat } from "./kv_format.ts";
 import type { KvPolicy } from "./kv_policy.ts";
+import type { KvSimulation } from "./kv_simulation.ts";
 import type { Model } from "./model.ts";
 import type { Session } from "./session.ts";
 
@@ -10,8 +11,8 @@ import type { Session } from "./session.ts";
 export interface CompareKvOptions {
   /** What the candidates are measured against; by default keys and values in `"f32"`. */
   readonly reference?: KvPolicy | undefined;
-  /** At least one. */
-  readonly candidates: readonly KvPolicy[];
+  /** At least one: real caches, or simulated ones, which are stored in `"f32"`. */
+  readonly candidates: readonly (KvPolicy | { readonly simulate: KvSimulation })[];
   /**
    * Tokens that are read one after the other with the cache of those before them; by default the
    * model's context, at most 512. A longer text is read in pieces of so many, each on its own.
@@ -40,17 +41,18 @@ export interface KvComparison {
 
 /** What is measured of every cache. */
 export interface KvMeasure {
-  readonly policy: KvPolicy;
+  /** What the cache was, with the defaults of a real one filled in. */
+  readonly policy: KvPolicy | KvSimulation;
   /** Format of the keys, and of the values; `"mixed"` when they have several. */
-  readonly key: KvFormat | "mixed";
-  readonly value: KvFormat | "mixed";
+  readonly key: KvFormat | "mixed" | "simulated";
+  readonly value: KvFormat | "mixed" | "simulated";
   /** exp of the mean negative log-likelihood of the predicted tokens. */
   readonly perplexity: number;
-  /** Memory that the session's cache took, in bytes. */
+  /** Memory that the session's cache took, in bytes; what a simulated one would take. */
   readonly bytes: number;
-  /** Bits of a stored number, scales included, over keys and values. */
+  /** Bits of a stored number, scales included, over keys and values; NaN where a function decides. */
   readonly bitsPerValue: number;
-  /** Decoded tokens per second at `depth`; NaN when it wasn't measured. */
+  /** Decoded tokens per second at `depth`; NaN when it wasn't measured, or the cache is simulated. */
   readonly tokensPerSecond: number;
   /** Tokens in the cache when the speed was measured. */
   readonly depth: number;
@@ -114,16 +116,21 @@ export async function compareKv(
   }
   const context = Math.min(settings.context, tokens.length);
   using sides = new DisposableStack();
-  const open = (kv: KvPolicy): Side => {
+  const open = (cache: ComparedCache): Side => {
+    const kv = cache.policy ?? { key: "f32", value: "f32" };
     const session = sides.use(model.session({ context: context + settings.speedTokens, kv }));
-    return new Side(session, model.info.layers);
+    return new Side(session, model.info, cache.simulation);
   };
   const reference = open(settings.reference);
   const candidates = settings.candidates.map(open);
   const all = [reference, ...candidates];
 
-  // So many rows of logits that they stay in the processor's cache or near it.
-  const rows = Math.max(1, Math.min(64, Math.floor((1 << 21) / model.info.logits)));
+  // So many rows of logits that they stay in the processor's cache or near it; simulated groups of
+  // tokens shall be whole.
+  const simulates = all.some((side) => side.simulates);
+  const rows = simulates
+    ? 64
+    : Math.max(1, Math.min(64, Math.floor((1 << 21) / model.info.logits)));
   let [done, predicted] = [0, 0];
   for (let begin = 0; begin < tokens.length; begin += context) {
     const piece = tokens.subarray(begin, begin + context);
@@ -195,7 +202,8 @@ async function measureSpeed(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   for (let i = 0; i < count; i++) {
-    for (const { session, times } of sides) {
+    for (const { session, times, simulates } of sides) {
+      if (simulates) continue;
       const begun = performance.now();
       await decode(session, signal);
       times.push(performance.now() - begun);

@@ -118,7 +118,8 @@ export async function searchKv(
         ...{ reference, candidates, context, signal },
         speedTokens: 0,
       });
-      for (const { policy, bitsPerValue, kl, sameTop } of compared.candidates) {
+      for (const [i, { bitsPerValue, kl, sameTop }] of compared.candidates.entries()) {
+        const policy = candidates[i] as KvPolicy;
         const bytes = new KvTable(policy, shape, "kv").bytes(compared.context);
         points.push({ policy, bytes, bitsPerValue, kl: kl.mean, sameTop });
       }

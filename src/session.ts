@@ -18,9 +18,11 @@ import {
 } from "./internal/generation_settings.ts";
 import { hookNames, matchingNames } from "./internal/hook_table.ts";
 import type { ModelCore } from "./internal/model_core.ts";
+import { SimulationTable } from "./internal/kv_simulation.ts";
 import { cacheShapeOf, KvTable } from "./internal/kv_table.ts";
 import { SessionCore } from "./internal/session_core.ts";
 import { KvCache } from "./kv_cache.ts";
+import type { KvSimulation } from "./kv_simulation.ts";
 import { Recording } from "./recording.ts";
 import type { PrefillOptions } from "./prefill_options.ts";
 import type { SessionOptions } from "./session_options.ts";
@@ -275,6 +277,38 @@ export class Session {
     const calls = new Map(all.map((name) => [name, [keep]]));
     const remove = this.#core.hooks.add({ calls, writes: false });
     return recording;
+  }
+
+  /**
+   * Lets keys and values pass through quantisers before they are stored, until what is returned is
+   * disposed of: schemes described in JSON, real formats, or functions. What the session itself stores
+   * them in comes on top; with `kv: { key: "f32", value: "f32" }` nothing does. A real format leaves the
+   * very bits that a cache of it holds; attention over `q8_0` rounds queries to 8 bits too, which belongs
+   * to its kernels and is not simulated.
+   *
+   * @param simulation What passes through what.
+   * @throws {RangeError} When it isn't for this model.
+   *
+   * @example
+   * ```ts
+   * import { loadModel } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2", { precision: "float" });
+   * using session = model.session({ context: 256, kv: { key: "f32", value: "f32" } });
+   * using _simulation = session.simulateKv({
+   *   key: { bits: 4, axis: "channel", rotate: true },
+   *   value: (values) => values.map((x) => Math.round(8 * x) / 8),
+   *   rules: [{ layers: [0, 1], format: "f8_e4m3" }],
+   * });
+   * await session.prefill("The lighthouse at the end of the world");
+   * console.log(session.kv.read({ which: "value", layer: 0 }).slice(0, 4));
+   * ```
+   */
+  simulateKv(simulation: KvSimulation): Disposable {
+    const core = this.#core;
+    const table = new SimulationTable(simulation, cacheShapeOf(core.model.info), "simulation");
+    const remove = core.hooks.add({ calls: table.hooks(core.model), writes: true });
+    return { [Symbol.dispose]: remove };
   }
 
   /** Gives the session back; a running generation is cancelled. Again is harmless. */

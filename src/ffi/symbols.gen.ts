@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x9c630bf2, 0xd7cd5235];
+export const abiHash: readonly [number, number] = [0xfcd255d7, 0x6dc99f90];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -49,6 +49,7 @@ export const functions = {
   vitrine_session_logits: ["u32", "u32", "buffer", "u32"],
   vitrine_kv_info: ["u32", "buffer", "u32"],
   vitrine_kv_read: ["u32", "buffer", "u32", "buffer", "u32"],
+  vitrine_kv_round: ["u32", "u32", "u32", "buffer", "u32", "u32"],
   vitrine_hooks_set: ["u32", "buffer", "u32"],
   vitrine_hooks_current: ["u32", "buffer", "u32"],
   vitrine_hooks_read: ["u32", "buffer", "u32"],
@@ -374,6 +375,17 @@ export interface Calls {
    * @param values_length In bytes; exactly what the part takes.
    */
   vitrine_kv_read(session: number, part: Bytes, part_length: number, values: Bytes, values_length: number): number;
+  /**
+   * Rounds keys or values as a cache of a format would keep them: [rows][values of a head], in place.
+   *
+   * @param model A loaded model.
+   * @param format `CacheFormatId`.
+   * @param side `KvSideId`.
+   * @param values The caller's; read and replaced.
+   * @param count Rows times `length`.
+   * @param length Values of a head.
+   */
+  vitrine_kv_round(model: number, format: number, side: number, values: Bytes, count: number, length: number): number;
   /**
    * Chooses the points at which the engine waits during the following requests, until
    * vitrine_hooks_proceed is called or the request is cancelled. Whoever waits is woken at each

@@ -8,11 +8,17 @@ import type { KvPolicy } from "../kv_policy.ts";
 import type { Model } from "../model.ts";
 import { checkFields, checkFunction, checkInteger, checkSignal, found } from "./check.ts";
 import { checkPolicy } from "./kv_table.ts";
+import type { KvSimulation } from "../kv_simulation.ts";
+
+/** A cache, real or simulated. */
+export type ComparedCache =
+  | { readonly policy: KvPolicy; readonly simulation?: undefined }
+  | { readonly policy?: undefined; readonly simulation: KvSimulation };
 
 /** With everything filled in. */
 export interface ComparisonSettings {
-  readonly reference: KvPolicy;
-  readonly candidates: readonly KvPolicy[];
+  readonly reference: ComparedCache;
+  readonly candidates: readonly ComparedCache[];
   readonly context: number;
   readonly speedTokens: number;
   readonly signal: AbortSignal | undefined;
@@ -34,8 +40,10 @@ export function checkComparison(model: Model, options: CompareKvOptions): Compar
   const most = model.info.contextTrain || contextDefault;
   checkFunction(options.onProgress, "onProgress");
   return {
-    reference: checkPolicy(options.reference ?? { key: "f32", value: "f32" }, "reference"),
-    candidates: candidates.map((kv, i) => checkPolicy(kv, `candidates[${i}]`)),
+    reference: {
+      policy: checkPolicy(options.reference ?? { key: "f32", value: "f32" }, "reference"),
+    },
+    candidates: candidates.map((given, i) => checkCache(given, `candidates[${i}]`)),
     context: options.context === undefined
       ? Math.min(contextDefault, most)
       : checkInteger(options.context, 2, 1 << 20, "context"),
@@ -45,4 +53,13 @@ export function checkComparison(model: Model, options: CompareKvOptions): Compar
     signal: checkSignal(options.signal, "signal"),
     onProgress: options.onProgress,
   };
+}
+
+/** The session that simulates checks the simulation: it needs the model. */
+function checkCache(given: unknown, what: string): ComparedCache {
+  if (typeof given !== "object" || given === null || !("simulate" in given)) {
+    return { policy: checkPolicy(given, what) };
+  }
+  checkFields(given, ["simulate"], what);
+  return { simulation: given.simulate as KvSimulation };
 }

@@ -4,7 +4,11 @@
  * @module
  */
 import type { KvCandidate, KvMeasure } from "../compare_kv.ts";
+import type { KvSimulation } from "../kv_simulation.ts";
+import type { ModelInfo } from "../model_info.ts";
 import type { Session } from "../session.ts";
+import { SimulationTable } from "./kv_simulation.ts";
+import { cacheShapeOf } from "./kv_table.ts";
 
 /** A row of logits as a distribution. */
 export interface Distribution {
@@ -21,16 +25,25 @@ export class Side {
   readonly session: Session;
   /** Times of decoded tokens, in milliseconds. */
   readonly times: number[] = [];
-  readonly #layers: number;
+  readonly #info: ModelInfo;
+  readonly #simulation: KvSimulation | undefined;
   readonly #divergences: number[] = [];
   #errors: KvCandidate["layers"] = [];
   #sameTop = 0;
   #nll = 0;
   #predicted = 0;
 
-  constructor(session: Session, layers: number) {
+  constructor(session: Session, info: ModelInfo, simulation: KvSimulation | undefined) {
     this.session = session;
-    this.#layers = layers;
+    this.#info = info;
+    this.#simulation = simulation;
+    // It ends with the session.
+    if (simulation !== undefined) session.simulateKv(simulation);
+  }
+
+  /** Whether the cache isn't real. */
+  get simulates(): boolean {
+    return this.#simulation !== undefined;
   }
 
   /** The distribution behind a token of the last prefill. */
@@ -73,7 +86,7 @@ export class Side {
 
   /** Takes note of the error of what the cache holds, layer by layer. */
   compareLayers(reference: Side): void {
-    this.#errors = Array.from({ length: this.#layers }, (_, layer) => {
+    this.#errors = Array.from({ length: this.#info.layers }, (_, layer) => {
       const error = (which: "key" | "value") =>
         relativeError(
           this.session.kv.read({ which, layer }),
@@ -88,15 +101,31 @@ export class Side {
     const ledger = this.session.kv.ledger();
     const keys = ledger.keyPayload + ledger.keyScales;
     const values = ledger.valuePayload + ledger.valueScales;
-    const numbers = 8 * (keys / ledger.keyBits + values / ledger.valueBits);
+    const [keyNumbers, valueNumbers] = [8 * keys / ledger.keyBits, 8 * values / ledger.valueBits];
+    const numbers = keyNumbers + valueNumbers;
+    const tokensPerSecond = this.times.length === 0 ? NaN : 1000 / quantile(this.times, 0.5);
+    const perplexity = Math.exp(this.#nll / this.#predicted);
+    const simulation = this.#simulation;
+    if (simulation !== undefined) {
+      const table = new SimulationTable(simulation, cacheShapeOf(this.#info), "simulation");
+      const bits = (keyNumbers * table.bits("key") + valueNumbers * table.bits("value")) / numbers;
+      return {
+        policy: simulation,
+        ...{ key: "simulated", value: "simulated", perplexity },
+        bytes: bytes * bits / 32,
+        bitsPerValue: bits,
+        tokensPerSecond,
+        depth: Math.min(depth, context),
+      };
+    }
     return {
       policy,
       key,
       value,
-      perplexity: Math.exp(this.#nll / this.#predicted),
+      perplexity,
       bytes,
       bitsPerValue: 8 * (keys + values) / numbers,
-      tokensPerSecond: this.times.length === 0 ? NaN : 1000 / quantile(this.times, 0.5),
+      tokensPerSecond,
       depth: Math.min(depth, context),
     };
   }

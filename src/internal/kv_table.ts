@@ -5,7 +5,7 @@
  */
 import { CacheFormatId } from "../ffi/symbols.gen.ts";
 import { type KvFormat, kvFormats } from "../kv_format.ts";
-import type { KvPolicy, KvRule, KvShape } from "../kv_policy.ts";
+import type { KvPolicy, KvShape } from "../kv_policy.ts";
 import type { ModelInfo } from "../model_info.ts";
 import { checkChoice, checkFields, checkInteger, found } from "./check.ts";
 import { kvBits, pageLength } from "./kv_layout.ts";
@@ -24,37 +24,58 @@ const ruleFields = ["layers", "heads", "which", "format"];
 /** More than any model has. */
 const countMax = 1 << 16;
 
+/** What lays out a policy: rules about layers, KV heads, keys and values. */
+interface Ruled<T> {
+  readonly key: T;
+  readonly value: T;
+  readonly rules?:
+    | readonly {
+      readonly layers?: number | readonly number[] | undefined;
+      readonly heads?: number | readonly number[] | undefined;
+      readonly which?: Which | undefined;
+      readonly format: T;
+    }[]
+    | undefined;
+  readonly shape?: KvShape | undefined;
+}
+
+/** [layers][heads][key, value]: what holds for each head. `what` names the policy in errors. */
+export function layOut<T>(policy: Ruled<T>, shape: KvShape, what: string): T[] {
+  const { layers, heads } = shape;
+  const meant = policy.shape ?? shape;
+  if (meant.layers !== layers || meant.heads !== heads) {
+    throw new RangeError(
+      `Expected ${what} for a model of ${layers} layers of ${heads} KV heads, but found one for ` +
+        `${meant.layers} layers of ${meant.heads}`,
+    );
+  }
+  const laid = Array.from({ length: layers * heads * 2 }, (_, i) => policy[sides[i % 2] as Which]);
+  for (const [i, rule] of (policy.rules ?? []).entries()) {
+    const name = `${what}.rules[${i}]`;
+    for (const layer of places(rule.layers, layers, `${name}.layers`)) {
+      for (const head of places(rule.heads, heads, `${name}.heads`)) {
+        for (const side of rule.which === undefined ? sides : [rule.which]) {
+          laid[2 * (layer * heads + head) + sides.indexOf(side)] = rule.format;
+        }
+      }
+    }
+  }
+  return laid;
+}
+
 export class KvTable {
   readonly policy: KvPolicy;
   readonly shape: KvTableShape;
   /** [layers][heads][key, value]. */
-  readonly #formats: KvFormat[];
+  readonly #formats: readonly KvFormat[];
 
   /** Checks the policy and lays it out; `what` names it in errors. */
   constructor(given: KvPolicy, shape: KvTableShape, what: string) {
     const policy = checkPolicy(given, what);
-    const { layers, heads } = shape;
-    const meant = policy.shape ?? shape;
-    if (meant.layers !== layers || meant.heads !== heads) {
-      throw new RangeError(
-        `Expected ${what} for a model of ${layers} layers of ${heads} KV heads, but found one for ` +
-          `${meant.layers} layers of ${meant.heads}`,
-      );
-    }
+    const { key = "f16", value = "f16" } = policy;
     this.policy = policy;
     this.shape = shape;
-    const base = sides.map((side) => policy[side] ?? "f16");
-    this.#formats = Array.from({ length: layers * heads * 2 }, (_, i) => base[i % 2] as KvFormat);
-    for (const [i, rule] of (policy.rules ?? []).entries()) {
-      const name = `${what}.rules[${i}]`;
-      for (const layer of places(rule.layers, layers, `${name}.layers`)) {
-        for (const head of places(rule.heads, heads, `${name}.heads`)) {
-          for (const side of rule.which === undefined ? sides : [rule.which]) {
-            this.#formats[this.#at(side, layer, head)] = rule.format;
-          }
-        }
-      }
-    }
+    this.#formats = layOut({ ...policy, key, value }, shape, what);
   }
 
   format(which: Which, layer: number, head: number): KvFormat {
@@ -119,30 +140,47 @@ export function cacheShapeOf(info: ModelInfo): KvTableShape {
 
 /** Checks what can be checked without a model, and copies it. */
 export function checkPolicy(given: unknown, what: string): KvPolicy {
+  const { key = "f16", value = "f16", ...rest } = checkRuled(given, what, checkFormat);
+  return { key, value, ...rest };
+}
+
+function checkFormat(value: unknown, what: string): KvFormat | undefined {
+  return checkChoice(value, kvFormats, what);
+}
+
+/** The same for a policy of anything that `check` accepts. */
+export function checkRuled<T>(
+  given: unknown,
+  what: string,
+  check: (value: unknown, what: string) => T | undefined,
+): Partial<Ruled<T>> {
   checkFields(given, policyFields, what);
-  const policy = given as KvPolicy;
-  if (policy.rules !== undefined && !Array.isArray(policy.rules)) {
-    throw new TypeError(`Expected ${what}.rules to be an array, but found ${found(policy.rules)}`);
+  const { key, value, rules, shape } = given as Partial<Ruled<unknown>>;
+  if (rules !== undefined && !Array.isArray(rules)) {
+    throw new TypeError(`Expected ${what}.rules to be an array, but found ${found(rules)}`);
   }
-  const { shape } = policy;
   if (shape !== undefined) {
     checkFields(shape, ["layers", "heads"], `${what}.shape`);
     checkInteger(shape.layers, 1, countMax, `${what}.shape.layers`);
     checkInteger(shape.heads, 1, countMax, `${what}.shape.heads`);
   }
+  const [checkedKey, checkedValue] = [check(key, `${what}.key`), check(value, `${what}.value`)];
   return {
-    key: checkChoice(policy.key, kvFormats, `${what}.key`) ?? "f16",
-    value: checkChoice(policy.value, kvFormats, `${what}.value`) ?? "f16",
-    ...(policy.rules &&
-      { rules: policy.rules.map((rule, i) => checkRule(rule, `${what}.rules[${i}]`)) }),
+    ...(checkedKey !== undefined && { key: checkedKey }),
+    ...(checkedValue !== undefined && { value: checkedValue }),
+    ...(rules && { rules: rules.map((rule, i) => checkRule(rule, `${what}.rules[${i}]`, check)) }),
     ...(shape && { shape: { ...shape } }),
   };
 }
 
-function checkRule(given: unknown, what: string): KvRule {
+function checkRule<T>(
+  given: unknown,
+  what: string,
+  check: (value: unknown, what: string) => T | undefined,
+): NonNullable<Ruled<T>["rules"]>[number] {
   checkFields(given, ruleFields, what);
-  const rule = given as KvRule;
-  const format = checkChoice(rule.format, kvFormats, `${what}.format`);
+  const rule = given as Partial<NonNullable<Ruled<unknown>["rules"]>[number]>;
+  const format = check(rule.format, `${what}.format`);
   if (format === undefined) {
     throw new TypeError(
       `Expected ${what}.format to be one of ${kvFormats.join(", ")}, but found none`,

@@ -8,8 +8,12 @@ const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
 const table = @import("core/table.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+const withModel = @import("model.zig").withModel;
 const withSession = @import("session.zig").withSession;
 const SessionObject = @import("core/session_object.zig").SessionObject;
+
+/// More than any head has.
+const head_values_max = 1 << 16;
 
 pub const functions = .{
     .{
@@ -35,6 +39,19 @@ pub const functions = .{
             .{ "part_length", "In bytes." },
             .{ "values", "The caller's; filled." },
             .{ "values_length", "In bytes; exactly what the part takes." },
+        },
+    },
+    .{
+        .name = "vitrine_kv_round",
+        .function = "round",
+        .doc = "Rounds keys or values as a cache of a format would keep them: [rows][values of a head], in place.",
+        .params = .{
+            .{ "model", "A loaded model." },
+            .{ "format", "`CacheFormatId`." },
+            .{ "side", "`KvSideId`." },
+            .{ "values", "The caller's; read and replaced." },
+            .{ "count", "Rows times `length`." },
+            .{ "length", "Values of a head." },
         },
     },
 };
@@ -85,6 +102,46 @@ fn copyPart(self: *SessionObject, bytes: ?[*]const u8, length: u32, values: ?[*]
     defer table.gpa.free(aligned);
     try engine.kv_view.read(self.session.?, part, aligned, diag);
     @memcpy(out, aligned);
+}
+
+pub fn round(handle: u32, format: u32, side: u32, values: ?[*]align(1) f32, count: u32, length: u32) callconv(.c) i32 {
+    return withModel(handle, .{ format, side, values, count, length }, roundValues);
+}
+
+fn roundValues(
+    model: *engine.Model,
+    diag: *Diagnostic,
+    format_id: u32,
+    side_id: u32,
+    values: ?[*]align(1) f32,
+    count: u32,
+    length: u32,
+) errors.Error!void {
+    const format = cache.formatFromId(format_id) orelse {
+        diag.set("expected a format of the KV cache, found number {d}", .{format_id});
+        return error.InvalidArgument;
+    };
+    const side = try member(abi.KvSideId, side_id, "a side", diag);
+    if (length == 0 or length > head_values_max or length % cache.formatUnit(format) != 0 or count % length != 0) {
+        diag.set("expected rows of a multiple of {d} values up to {d} for {t}, found {d} values in rows of {d}", .{
+            cache.formatUnit(format), head_values_max, format, count, length,
+        });
+        return error.InvalidArgument;
+    }
+    const given = (try buffers.required(values, "the values", diag))[0..count];
+    const page = try table.gpa.alignedAlloc(u8, .@"64", cache.formatBytes(format, @as(u64, cache.page_len) * length));
+    defer table.gpa.free(page);
+    const row = try table.gpa.alignedAlloc(f32, .@"64", length);
+    defer table.gpa.free(row);
+    const k = model.kernels;
+    var from: usize = 0;
+    while (from < count) : (from += length) {
+        const bytes = std.mem.sliceAsBytes(given[from..][0..length]);
+        @memcpy(std.mem.sliceAsBytes(row), bytes);
+        k.kv_store(@backingInt(format), @backingInt(side), row.ptr, length, page.ptr, 0);
+        k.kv_read(@backingInt(format), @backingInt(side), page.ptr, length, 0, 1, row.ptr);
+        @memcpy(bytes, std.mem.sliceAsBytes(row));
+    }
 }
 
 fn member(comptime Enum: type, id: u32, what: []const u8, diag: *Diagnostic) errors.Error!Enum {

@@ -1,0 +1,191 @@
+/**
+ * Runs a `KvSimulation` on a session, through hooks at keys and values.
+ *
+ * @module
+ */
+import type { Activation, Hook } from "../activation.ts";
+import { check } from "../ffi/library.ts";
+import { CacheFormatId, KvSideId } from "../ffi/symbols.gen.ts";
+import { type KvFormat, kvFormats } from "../kv_format.ts";
+import type { KvBlock, KvFunction, KvScheme, KvSimulation } from "../kv_simulation.ts";
+import {
+  checkBoolean,
+  checkChoice,
+  checkFields,
+  checkInteger,
+  checkNumber,
+  found,
+} from "./check.ts";
+import { kvBits } from "./kv_layout.ts";
+import { checkRuled, type KvTableShape, layOut } from "./kv_table.ts";
+import type { ModelCore } from "./model_core.ts";
+import { quantise, type Scheme, schemeBits } from "./quantise.ts";
+
+/** A checked quantiser; `"as is"` leaves values alone. */
+type Checked = KvFormat | Scheme | KvFunction | "as is";
+
+const schemeFields = [
+  ...["bits", "axis", "group", "symmetric", "levels", "scale", "outliers", "rotate"],
+  ...["beforeRope", "sinks"],
+];
+
+/** A simulation, checked and laid out over the heads of a model. */
+export class SimulationTable {
+  readonly #shape: KvTableShape;
+  /** [layers][heads][key, value]. */
+  readonly #quantisers: readonly Checked[];
+
+  /** `what` names the simulation in errors. */
+  constructor(given: KvSimulation, shape: KvTableShape, what: string) {
+    const checked = checkRuled<Checked>(given, what, checkQuantiser);
+    const { key = "as is", value = "as is" } = checked;
+    this.#shape = shape;
+    this.#quantisers = layOut({ ...checked, key, value }, shape, what);
+    for (const [i, quantiser] of this.#quantisers.entries()) {
+      if (typeof quantiser !== "object") continue;
+      const length = i % 2 === 0 ? shape.keyLength : shape.valueLength;
+      if (quantiser.rotate && (length & (length - 1)) !== 0) {
+        throw new RangeError(
+          `Expected heads of a power of two of values to rotate in ${what}, but found ${length}`,
+        );
+      }
+      if (i % 2 === 1 && quantiser.beforeRope) {
+        throw new RangeError(
+          `Expected keys to quantise before their rotation in ${what}, but found values`,
+        );
+      }
+    }
+  }
+
+  /** Mean bits of a value; NaN where a function decides. */
+  bits(which: "key" | "value"): number {
+    const own = this.#quantisers.filter((_, i) => i % 2 === (which === "key" ? 0 : 1));
+    return own.reduce((sum, quantiser) => sum + bitsOf(quantiser), 0) / own.length;
+  }
+
+  /** The functions that do it, by names of hook points. */
+  hooks(core: ModelCore): Map<string, Hook[]> {
+    const hooks = new Map<string, Hook[]>();
+    const { layers, heads } = this.#shape;
+    for (let layer = 0; layer < layers; layer++) {
+      for (const [point, which, early] of points) {
+        const own = Array.from({ length: heads }, (_, head): Checked => {
+          const at = 2 * (layer * heads + head) + (which === "key" ? 0 : 1);
+          const quantiser = this.#quantisers[at] as Checked;
+          const before = typeof quantiser === "object" && quantiser.beforeRope;
+          return before === early ? quantiser : "as is";
+        });
+        if (own.every((quantiser) => quantiser === "as is")) continue;
+        hooks.set(`blocks.${layer}.${point}`, [
+          (activation) => apply(core, own, which, activation),
+        ]);
+      }
+    }
+    return hooks;
+  }
+}
+
+/** Where keys and values pass by; and whether that is before the rotation. */
+const points = [["k_pre", "key", true], ["k", "key", false], ["v", "value", false]] as const;
+
+function bitsOf(quantiser: Checked): number {
+  if (quantiser === "as is") return 32;
+  if (typeof quantiser === "string") return kvBits(quantiser);
+  return typeof quantiser === "function" ? NaN : schemeBits(quantiser);
+}
+
+function checkQuantiser(given: unknown, what: string): Checked | undefined {
+  if (typeof given === "function") return given as KvFunction;
+  if (typeof given !== "object" || given === null) return checkChoice(given, kvFormats, what);
+  return checkScheme(given, what);
+}
+
+/** A scheme with its defaults. */
+export function checkScheme(given: unknown, what: string): Scheme {
+  checkFields(given, schemeFields, what);
+  const scheme = given as Partial<KvScheme>;
+  const symmetric = checkBoolean(scheme.symmetric, `${what}.symmetric`) ?? false;
+  const bits = checkInteger(scheme.bits, symmetric ? 2 : 1, 8, `${what}.bits`);
+  const whole = (value: unknown, low: number, name: string) =>
+    value === undefined ? undefined : checkInteger(value, low, 1 << 20, `${what}.${name}`);
+  const { levels, outliers } = scheme;
+  if (levels !== undefined) checkLevels(levels, bits, `${what}.levels`);
+  return {
+    bits,
+    symmetric,
+    axis: checkChoice(scheme.axis, ["token", "channel"], `${what}.axis`) ?? "token",
+    group: whole(scheme.group, 1, "group") ?? 32,
+    ...(levels && { levels: [...levels] }),
+    scale: checkChoice(scheme.scale, ["f16", "f32"], `${what}.scale`) ?? "f16",
+    outliers: outliers === undefined
+      ? 0
+      : checkNumber(outliers, (x) => x >= 0 && x <= 0.5, "from 0 to 0.5", `${what}.outliers`),
+    rotate: checkBoolean(scheme.rotate, `${what}.rotate`) ?? false,
+    beforeRope: checkBoolean(scheme.beforeRope, `${what}.beforeRope`) ?? false,
+    sinks: whole(scheme.sinks, 0, "sinks") ?? 0,
+  };
+}
+
+function checkLevels(levels: unknown, bits: number, what: string): void {
+  if (!Array.isArray(levels) || levels.length === 0 || levels.length > 2 ** bits) {
+    throw new TypeError(
+      `Expected ${what} to be up to ${2 ** bits} numbers, but found ${found(levels)}`,
+    );
+  }
+  for (const level of levels) checkNumber(level, (x) => Math.abs(x) <= 1, "from -1 to 1", what);
+}
+
+/** Replaces the rows of all heads of a layer. */
+function apply(
+  core: ModelCore,
+  quantisers: readonly Checked[],
+  which: "key" | "value",
+  activation: Activation,
+): void {
+  const { values, rows, width, position, layer } = activation;
+  const length = width / quantisers.length;
+  for (const [head, quantiser] of quantisers.entries()) {
+    if (quantiser === "as is") continue;
+    const own = new Float32Array(rows * length);
+    for (let row = 0; row < rows; row++) {
+      const from = row * width + head * length;
+      own.set(values.subarray(from, from + length), row * length);
+    }
+    const block = { which, layer: layer as number, head, position, rows, length };
+    const left = leave(core, own, quantiser, block);
+    for (let row = 0; row < rows; row++) {
+      values.set(left.subarray(row * length, (row + 1) * length), row * width + head * length);
+    }
+  }
+}
+
+/** What the quantiser leaves of the values of one head. */
+function leave(
+  core: ModelCore,
+  values: Float32Array<ArrayBuffer>,
+  quantiser: KvFormat | Scheme | KvFunction,
+  block: KvBlock,
+): Float32Array {
+  if (typeof quantiser === "string") {
+    const { vitrine_kv_round } = core.library.calls;
+    const [format, side] = [CacheFormatId[quantiser], KvSideId[block.which]];
+    const count = values.length;
+    check(
+      core.library,
+      vitrine_kv_round(core.handle, format, side, values, count, block.length),
+      core.handle,
+    );
+    return values;
+  }
+  if (typeof quantiser === "object") {
+    quantise(values, block, quantiser);
+    return values;
+  }
+  const returned: unknown = quantiser(values, block);
+  if (returned === undefined) return values;
+  if (returned instanceof Float32Array && returned.length === values.length) return returned;
+  const size = returned instanceof Float32Array ? `${returned.length} values` : found(returned);
+  throw new TypeError(
+    `Expected the quantiser of layer ${block.layer} to return ${values.length} values, but found ${size}`,
+  );
+}

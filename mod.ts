@@ -4,6 +4,12 @@
  * @module
  */
 export type { Activation, Hook } from "./src/activation.ts";
+export type { AttentionOptions, AttentionRows } from "./src/attention_rows.ts";
+export {
+  type AttentionStatistics,
+  attentionStatistics,
+  type AttentionStatisticsOptions,
+} from "./src/attention_statistics.ts";
 export type { ChatMessage } from "./src/chat_message.ts";
 export type { ChatTemplateOptions } from "./src/chat_template_options.ts";
 export {

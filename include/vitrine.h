@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xfcd255d7)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x6dc99f90)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xc614b8ad)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xb08747f9)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -356,6 +356,16 @@ typedef struct {
     uint32_t from; /* at 24 */
     uint32_t to; /* at 28 */
 } vitrine_kv_part_t; /* 32 bytes */
+
+typedef struct {
+    uint32_t size; /* at 0 */
+    uint32_t version; /* at 4 */
+    uint32_t layer; /* at 8 */
+    uint32_t position; /* at 12 */
+    uint32_t rows; /* at 16 */
+    uint32_t head; /* at 20 */
+    uint32_t count; /* at 24 */
+} vitrine_kv_queries_t; /* 28 bytes */
 
 typedef struct {
     uint32_t waiting; /* at 0 */
@@ -695,6 +705,17 @@ int32_t vitrine_kv_info(uint32_t session, vitrine_kv_info_t *out, uint32_t lengt
 int32_t vitrine_kv_read(uint32_t session, const vitrine_kv_part_t *part, uint32_t part_length, void *values, uint32_t values_length);
 
 /*
+ * How much attention queries pay to each position: [rows][heads][position + rows], softmax over the last.
+ *   session: An idle session.
+ *   queries: Read during the call only.
+ *   queries_length: In bytes.
+ *   values: Rotated queries: [rows][heads][values of a key].
+ *   weights: The caller's; filled.
+ *   weights_count: All of them.
+ */
+int32_t vitrine_kv_attention(uint32_t session, const vitrine_kv_queries_t *queries, uint32_t queries_length, const float *values, float *weights, uint32_t weights_count);
+
+/*
  * Rounds keys or values as a cache of a format would keep them: [rows][values of a head], in place.
  *   model: A loaded model.
  *   format: `CacheFormatId`.
@@ -703,7 +724,7 @@ int32_t vitrine_kv_read(uint32_t session, const vitrine_kv_part_t *part, uint32_
  *   count: Rows times `length`.
  *   length: Values of a head.
  */
-int32_t vitrine_kv_round(uint32_t model, uint32_t format, uint32_t side, float *values, uint32_t count, uint32_t length);
+int32_t vitrine_model_kv_round(uint32_t model, uint32_t format, uint32_t side, float *values, uint32_t count, uint32_t length);
 
 /*
  * Chooses the points at which the engine waits during the following requests, until

@@ -1,5 +1,8 @@
+import type { Activation } from "./activation.ts";
+import type { AttentionOptions, AttentionRows } from "./attention_rows.ts";
 import { KvInfoLayout } from "./ffi/symbols.gen.ts";
 import { checkFields, checkInteger, checkSide } from "./internal/check.ts";
+import { kvAttention } from "./internal/kv_attention.ts";
 import { kvLedger } from "./internal/kv_ledger.ts";
 import { kvStatistics } from "./internal/kv_statistics.ts";
 import { readKv } from "./internal/read_kv.ts";
@@ -147,5 +150,32 @@ export class KvCache {
    */
   statistics(options: KvStatisticsOptions): KvStatistics {
     return kvStatistics(this.#core, options);
+  }
+
+  /**
+   * How much attention queries pay to each position: softmax over what the cache holds, as attention
+   * computes it but for its rounding of queries when keys are integers. Attention itself stays fused and
+   * keeps no weights; the queries are recorded, which takes little, and any of them can be asked for later.
+   *
+   * @param queries What a hook or a recording at `blocks.N.q` shows, of positions that are still in the cache.
+   * @param options Which of them.
+   * @throws {TypeError} When these are no queries.
+   * @throws {RangeError} When they are of positions that the cache doesn't have, or of another model.
+   *
+   * @example
+   * ```ts
+   * import { loadModel } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 128 });
+   * using recording = session.record(["blocks.1.q"]);
+   * await session.prefill("The lighthouse at the end of the world");
+   * const queries = recording.get("blocks.1.q");
+   * const { positions, weights } = session.kv.attention(queries, { head: 0, from: session.position - 1 });
+   * console.log(positions === weights.length, weights); // one row: the last token's
+   * ```
+   */
+  attention(queries: Activation, options: AttentionOptions = {}): AttentionRows {
+    return kvAttention(this.#core, queries, options);
   }
 }

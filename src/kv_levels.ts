@@ -12,8 +12,9 @@ export interface KvSample {
 }
 
 /**
- * Finds levels for a scheme: those to which the given values, each taken as a share of its group's
- * range, are nearest (k-means in one dimension: Lloyd 1982, "Least squares quantization in PCM").
+ * Finds levels for a scheme: those with which the given values have the least square error, each taken
+ * as a share of its group's range (k-means in one dimension: Lloyd 1982, "Least squares quantization in
+ * PCM").
  *
  * @param samples Keys or values like those that will be quantised.
  * @param scheme The scheme that the levels are for.
@@ -43,9 +44,13 @@ export function kvLevels(samples: readonly KvSample[], scheme: KvScheme): number
     checkInteger(length, 1, 1 << 20, `samples[${i}].length`);
     return normalised(values, { position: 0, rows: values.length / length, length }, checked);
   });
-  const sorted = Float64Array.from(all).sort();
-  const sums = new Float64Array(sorted.length + 1);
-  for (const [i, value] of sorted.entries()) sums[i + 1] = (sums[i] as number) + value;
+  all.sort((a, b) => a.share - b.share);
+  const sorted = Float64Array.from(all, ({ share }) => share);
+  const [sums, masses] = [new Float64Array(all.length + 1), new Float64Array(all.length + 1)];
+  for (const [i, { share, weight }] of all.entries()) {
+    sums[i + 1] = (sums[i] as number) + weight * share;
+    masses[i + 1] = (masses[i] as number) + weight;
+  }
   const count = 2 ** checked.bits;
   let levels = Array.from({ length: count }, (_, i) => -1 + 2 * i / Math.max(1, count - 1));
   for (let turn = 0; turn < turns; turn++) {
@@ -54,10 +59,10 @@ export function kvLevels(samples: readonly KvSample[], scheme: KvScheme): number
       // Values up to half the way to the next level are nearest to this one.
       const border = i + 1 < count ? (level + (levels[i + 1] as number)) / 2 : Infinity;
       const to = firstAbove(sorted, border);
-      const mean = ((sums[to] as number) - (sums[from] as number)) / (to - from);
-      const empty = to === from;
+      const mass = (masses[to] as number) - (masses[from] as number);
+      const sum = (sums[to] as number) - (sums[from] as number);
       from = to;
-      return empty ? level : mean;
+      return mass > 0 ? sum / mass : level;
     });
   }
   return levels;

@@ -68,7 +68,7 @@ function request(
 /** Every function but those that take only what they are given: with a handle as first argument. */
 const onModel = Object.keys(functions).filter((name) => /^vitrine_model_(?!load)/.test(name));
 const onSession = Object.keys(functions).filter((name) =>
-  /^vitrine_(session_(?!create)|kv_)/.test(name)
+  /^vitrine_(session_(?!create)|kv_|hooks_)/.test(name)
 );
 
 /** Calls a function with a handle, and big, empty or null buffers. */

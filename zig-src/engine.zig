@@ -17,6 +17,7 @@ pub const TakeResult = @import("engine/session.zig").TakeResult;
 pub const record = @import("engine/record.zig");
 
 pub const kv_view = @import("engine/kv_view.zig");
+pub const kv_attention = @import("engine/kv_attention.zig");
 
 pub const unembed = @import("engine/unembed.zig");
 
@@ -30,6 +31,7 @@ test {
     _ = @import("engine/golden_test.zig");
     _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/kv_view_test.zig");
+    _ = @import("engine/kv_attention_test.zig");
     _ = @import("engine/head_formats_test.zig");
     _ = @import("engine/hooks_test.zig");
     _ = @import("engine/loader.zig");

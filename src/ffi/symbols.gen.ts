@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xfcd255d7, 0x6dc99f90];
+export const abiHash: readonly [number, number] = [0xc614b8ad, 0xb08747f9];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -49,7 +49,8 @@ export const functions = {
   vitrine_session_logits: ["u32", "u32", "buffer", "u32"],
   vitrine_kv_info: ["u32", "buffer", "u32"],
   vitrine_kv_read: ["u32", "buffer", "u32", "buffer", "u32"],
-  vitrine_kv_round: ["u32", "u32", "u32", "buffer", "u32", "u32"],
+  vitrine_kv_attention: ["u32", "buffer", "u32", "buffer", "buffer", "u32"],
+  vitrine_model_kv_round: ["u32", "u32", "u32", "buffer", "u32", "u32"],
   vitrine_hooks_set: ["u32", "buffer", "u32"],
   vitrine_hooks_current: ["u32", "buffer", "u32"],
   vitrine_hooks_read: ["u32", "buffer", "u32"],
@@ -376,6 +377,17 @@ export interface Calls {
    */
   vitrine_kv_read(session: number, part: Bytes, part_length: number, values: Bytes, values_length: number): number;
   /**
+   * How much attention queries pay to each position: [rows][heads][position + rows], softmax over the last.
+   *
+   * @param session An idle session.
+   * @param queries Read during the call only.
+   * @param queries_length In bytes.
+   * @param values Rotated queries: [rows][heads][values of a key].
+   * @param weights The caller's; filled.
+   * @param weights_count All of them.
+   */
+  vitrine_kv_attention(session: number, queries: Bytes, queries_length: number, values: Bytes, weights: Bytes, weights_count: number): number;
+  /**
    * Rounds keys or values as a cache of a format would keep them: [rows][values of a head], in place.
    *
    * @param model A loaded model.
@@ -385,7 +397,7 @@ export interface Calls {
    * @param count Rows times `length`.
    * @param length Values of a head.
    */
-  vitrine_kv_round(model: number, format: number, side: number, values: Bytes, count: number, length: number): number;
+  vitrine_model_kv_round(model: number, format: number, side: number, values: Bytes, count: number, length: number): number;
   /**
    * Chooses the points at which the engine waits during the following requests, until
    * vitrine_hooks_proceed is called or the request is cancelled. Whoever waits is woken at each
@@ -824,6 +836,18 @@ export const KvPartLayout = {
   head: 20,
   from: 24,
   to: 28,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const KvQueriesLayout = {
+  bytes: 28,
+  size: 0,
+  version: 4,
+  layer: 8,
+  position: 12,
+  rows: 16,
+  head: 20,
+  count: 24,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

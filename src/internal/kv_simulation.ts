@@ -167,12 +167,12 @@ function leave(
   block: KvBlock,
 ): Float32Array {
   if (typeof quantiser === "string") {
-    const { vitrine_kv_round } = core.library.calls;
+    const { vitrine_model_kv_round } = core.library.calls;
     const [format, side] = [CacheFormatId[quantiser], KvSideId[block.which]];
     const count = values.length;
     check(
       core.library,
-      vitrine_kv_round(core.handle, format, side, values, count, block.length),
+      vitrine_model_kv_round(core.handle, format, side, values, count, block.length),
       core.handle,
     );
     return values;

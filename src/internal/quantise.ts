@@ -42,8 +42,14 @@ export function quantise(values: Float32Array, extent: Extent, scheme: Scheme): 
   if (scheme.rotate) hadamard(part, length);
 }
 
-/** Each value as a share of its group's range, from -1 to 1: what levels are fitted to. */
-export function normalised(values: Float32Array, extent: Extent, scheme: Scheme): number[] {
+/** A value as a share of its group's range, from -1 to 1, and what its square error counts. */
+export interface Share {
+  readonly share: number;
+  readonly weight: number;
+}
+
+/** What levels are fitted to. */
+export function normalised(values: Float32Array, extent: Extent, scheme: Scheme): Share[] {
   const part = values.slice();
   if (scheme.rotate) hadamard(part, extent.length);
   const inner = new Uint8Array(part.length).fill(1);
@@ -52,7 +58,7 @@ export function normalised(values: Float32Array, extent: Extent, scheme: Scheme)
   return groups.flatMap((group) => {
     const { middle, half } = rangeOf(part, group, inner, scheme.symmetric);
     return places(group).filter((at) => inner[at] === 1 && half > 0)
-      .map((at) => ((part[at] as number) - middle) / half);
+      .map((at) => ({ share: ((part[at] as number) - middle) / half, weight: half ** 2 }));
   });
 }
 

@@ -42,7 +42,20 @@ pub const functions = .{
         },
     },
     .{
-        .name = "vitrine_kv_round",
+        .name = "vitrine_kv_attention",
+        .function = "attention",
+        .doc = "How much attention queries pay to each position: [rows][heads][position + rows], softmax over the last.",
+        .params = .{
+            .{ "session", "An idle session." },
+            .{ "queries", "Read during the call only.", "KvQueries" },
+            .{ "queries_length", "In bytes." },
+            .{ "values", "Rotated queries: [rows][heads][values of a key]." },
+            .{ "weights", "The caller's; filled." },
+            .{ "weights_count", "All of them." },
+        },
+    },
+    .{
+        .name = "vitrine_model_kv_round",
         .function = "round",
         .doc = "Rounds keys or values as a cache of a format would keep them: [rows][values of a head], in place.",
         .params = .{
@@ -102,6 +115,37 @@ fn copyPart(self: *SessionObject, bytes: ?[*]const u8, length: u32, values: ?[*]
     defer table.gpa.free(aligned);
     try engine.kv_view.read(self.session.?, part, aligned, diag);
     @memcpy(out, aligned);
+}
+
+pub fn attention(
+    handle: u32,
+    queries: ?[*]const u8,
+    queries_length: u32,
+    values: ?[*]align(1) const f32,
+    weights: ?[*]align(1) f32,
+    weights_count: u32,
+) callconv(.c) i32 {
+    return withSession(handle, .{ queries, queries_length, values, weights, weights_count }, fillWeights);
+}
+
+fn fillWeights(
+    self: *SessionObject,
+    bytes: ?[*]const u8,
+    length: u32,
+    values: ?[*]align(1) const f32,
+    weights: ?[*]align(1) f32,
+    weights_count: u32,
+) errors.Error!void {
+    const diag = &self.object.diag;
+    const given = try buffers.options(abi.KvQueries, bytes, length, "queries", diag);
+    const out = try buffers.required(weights, "the weights", diag);
+    try engine.kv_attention.weights(self.session.?, .{
+        .layer = given.layer,
+        .position = given.position,
+        .rows = given.rows,
+        .head = if (given.head == abi.none) null else given.head,
+        .values = try buffers.slice(f32, values, given.count, "the queries", diag),
+    }, out[0..weights_count], diag);
 }
 
 pub fn round(handle: u32, format: u32, side: u32, values: ?[*]align(1) f32, count: u32, length: u32) callconv(.c) i32 {

@@ -155,6 +155,7 @@ pub const structs = .{
     .{ "TokenLogprob", TokenLogprob },
     .{ "KvInfo", KvInfo },
     .{ "KvPart", KvPart },
+    .{ "KvQueries", KvQueries },
     .{ "HookOffer", HookOffer },
     .{ "WakeStats", WakeStats },
     .{ "Limits", Limits },
@@ -378,6 +379,20 @@ pub const KvPart = extern struct {
     /// Positions: from inclusive, to exclusive.
     from: u32 = 0,
     to: u32 = 0,
+};
+
+/// Queries of a layer, for positions that follow each other.
+pub const KvQueries = extern struct {
+    size: u32 = @sizeOf(KvQueries),
+    version: u32 = version,
+    layer: u32 = 0,
+    /// Of the first one.
+    position: u32 = 0,
+    rows: u32 = 0,
+    /// Query head; 0xffffffff: all.
+    head: u32 = none,
+    /// Of their values, all together.
+    count: u32 = 0,
 };
 
 /// Activations that the engine shows while it waits.

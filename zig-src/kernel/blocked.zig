@@ -1,6 +1,7 @@
 //! Integer products for many tokens. Tokens pass in blocks whose activations stay in the second cache
-//! for all panels. A part of a panel is unpacked, a chunk of units at a time, into a buffer that stays
-//! in the first cache, and all tokens of the block are multiplied with it, `layout.act_width` together.
+//! for all panels. A part of a panel is taken a chunk of units at a time, which stays in the first
+//! cache, and all tokens of the block are multiplied with it, `layout.act_width` together. Integers are
+//! unpacked once, into a buffer, or for each tile of tokens anew, whichever costs less.
 //!
 //! The order of loops follows Goto and van de Geijn, "Anatomy of High-Performance Matrix
 //! Multiplication", 2008.
@@ -27,12 +28,23 @@ pub const tokens_max = (255 / layout.act_width + 1) * layout.act_width;
 
 /// Tokens that keep their sums in registers together, most first.
 pub const tiles = switch (layout.act_width) {
-    12 => .{ 12, 4, 2, 1 },
+    12 => .{ 12, 8, 4, 2, 1 },
     8 => .{ 8, 4, 2, 1 },
     else => .{ 4, 2, 1 },
 };
 /// Tokens whose products are under way at the same time.
 const abreast = 4;
+
+const Unpacking = enum { once, by_tile };
+
+/// An unpacked unit is eight bytes of the first cache for one that is read; integers of 4 or 8 bits take
+/// fewer instructions than that. Terms of two levels take many, which only pays while tiles are few and
+/// the unpacking would otherwise wait for memory.
+inline fn unpackingOf(comptime class: Class, tokens: usize) Unpacking {
+    if (lanes != 16 or class.bits == 5 or class.bits == 6) return .once;
+    if (class.scale != .two_level) return .by_tile;
+    return if (tokens <= 4 * layout.act_width) .by_tile else .once;
+}
 
 /// One unit of the rows of one part, unpacked.
 fn Unit(comptime class: Class) type {
@@ -42,14 +54,68 @@ fn Unit(comptime class: Class) type {
     };
 }
 
+/// The rows of one part of a panel.
+fn Rows(comptime class: Class, comptime unpacking: Unpacking) type {
+    return struct {
+        const zero = switch (unpacking) {
+            .once => dot.zeroOfMany(class.zero),
+            .by_tile => if (dot.wantsSigned(class.bits)) 0 else class.zero,
+        };
+
+        data: [*]const u8,
+        scales: [*]const u8,
+        part: usize,
+        /// The first of them.
+        first: usize,
+
+        fn of(args: *const table.MatmulArgs, panel: usize, part: usize) @This() {
+            const data = args.panels + panel * class.panelBytes(args.cols);
+            return .{
+                .data = data,
+                .scales = data + args.cols / layout.unit * comptime class.dataBytes(),
+                .part = part,
+                .first = panel * layout.panel_rows + part * lanes,
+            };
+        }
+
+        inline fn unit(rows: @This(), index: usize) [*]const u8 {
+            return rows.data + index * comptime class.dataBytes();
+        }
+
+        inline fn record(rows: @This(), index: usize) [*]const u8 {
+            return rows.scales + index / @as(usize, comptime class.span()) * comptime class.scaleBytes();
+        }
+
+        inline fn prefetch(rows: @This(), index: usize) void {
+            integer.prefetch(rows.unit(index) + integer.ahead, comptime class.dataBytes());
+        }
+    };
+}
+
+/// Consecutive units.
+fn Chunk(comptime class: Class, comptime unpacking: Unpacking) type {
+    return struct {
+        from: usize,
+        len: usize,
+        begins: bool,
+        ends: bool,
+        unpacked: switch (unpacking) {
+            .once => []const Unit(class),
+            .by_tile => void,
+        },
+    };
+}
+
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
     const step = tokensOf(layout.valueBytes(.int8, args.cols), args.token_to - args.token_from);
     var token = args.token_from;
     while (token < args.token_to) : (token += step) {
         const tokens = @min(step, args.token_to - token);
-        for (args.panel_from..args.panel_to) |panel| for (0..integer.parts) |part| {
-            rows(class, args, panel, part, token, tokens);
-        };
+        switch (unpackingOf(class, tokens)) {
+            inline else => |unpacking| for (args.panel_from..args.panel_to) |panel| for (0..integer.parts) |part| {
+                multiplyRows(class, unpacking, args, .of(args, panel, part), token, tokens);
+            },
+        }
     }
 }
 
@@ -62,40 +128,59 @@ pub fn tokensOf(bytes: usize, n_tokens: usize) usize {
 }
 
 /// The rows of one part for one block of tokens.
-fn rows(comptime class: Class, args: *const table.MatmulArgs, panel: usize, part: usize, token: usize, tokens: usize) void {
+fn multiplyRows(
+    comptime class: Class,
+    comptime unpacking: Unpacking,
+    args: *const table.MatmulArgs,
+    rows: Rows(class, unpacking),
+    token: usize,
+    tokens: usize,
+) void {
     const units = args.cols / layout.unit;
-    var buffer: [chunk_units]Unit(class) align(64) = undefined;
+    var buffer: [if (unpacking == .once) chunk_units else 0]Unit(class) align(64) = undefined;
     var sums: [tokens_max]Vf = undefined;
     var from: usize = 0;
     while (from < units) : (from += chunk_units) {
-        const chunk = buffer[0..@min(chunk_units, units - from)];
-        unpack(class, args, panel, part, from, chunk);
-        multiply(class, args, chunk, from, token, sums[0..tokens]);
-    }
-    for (sums[0..tokens], token..) |sum, t| integer.store(args, sum, panel * layout.panel_rows + part * lanes, t);
-}
-
-fn unpack(comptime class: Class, args: *const table.MatmulArgs, panel_index: usize, part: usize, from: usize, chunk: []Unit(class)) void {
-    const panel = args.panels + panel_index * class.panelBytes(args.cols);
-    const scales = panel + args.cols / layout.unit * comptime class.dataBytes();
-    const span = comptime class.span();
-    for (chunk, from..) |*unit, index| {
-        const record = scales + index / span * comptime class.scaleBytes();
-        const data = panel + index * comptime class.dataBytes();
-        unit.terms = integer.readTerms(class, record, index % span, part);
-        unit.weights = dot.split(class.bits, integer.unpack(class, data, part, comptime dot.zeroOfMany(class.zero)));
+        const len = @min(chunk_units, units - from);
+        if (unpacking == .once) for (buffer[0..len], from..) |*unit, index| {
+            if (rows.part == 0) rows.prefetch(index);
+            unit.terms = integer.readTerms(class, rows.record(index), index % comptime class.span(), rows.part);
+            unit.weights = dot.split(class.bits, integer.unpack(class, rows.unit(index), rows.part, @TypeOf(rows).zero));
+        };
+        multiplyChunk(class, unpacking, args, rows, .{
+            .from = from,
+            .len = len,
+            .begins = from == 0,
+            .ends = from + len == units,
+            .unpacked = if (unpacking == .once) buffer[0..len] else {},
+        }, token, sums[0..tokens]);
     }
 }
 
-fn multiply(comptime class: Class, args: *const table.MatmulArgs, chunk: []const Unit(class), from: usize, token: usize, sums: []Vf) void {
+fn multiplyChunk(
+    comptime class: Class,
+    comptime unpacking: Unpacking,
+    args: *const table.MatmulArgs,
+    rows: Rows(class, unpacking),
+    chunk: Chunk(class, unpacking),
+    token: usize,
+    sums: []Vf,
+) void {
     var base: usize = 0;
     while (base < sums.len) : (base += layout.act_width) {
         const row: layout.ActRow = .of(token + base, args.n_tokens, args.act_stride);
-        const acts: [*]const Act = @ptrCast(@alignCast(args.acts + row.unitAt(from)));
+        const acts: [*]const Act = @ptrCast(@alignCast(args.acts + row.unitAt(chunk.from)));
         var lane: usize = 0;
         inline for (tiles) |n_tokens| {
             while (row.width - lane >= n_tokens) : (lane += n_tokens) {
-                tile(class, n_tokens, chunk, acts + lane, row.width, from == 0, sums[base + lane ..][0..n_tokens]);
+                const at = base + lane;
+                // The lines that results will be stored to are under way while the products are.
+                if (chunk.ends) inline for (0..n_tokens) |t| {
+                    @prefetch(args.out + (token + at + t) * args.out_stride + rows.first, .{ .rw = .write });
+                };
+                const result = sums[at..][0..n_tokens];
+                tile(class, unpacking, n_tokens, rows, chunk, acts + lane, row.width, result);
+                if (chunk.ends) inline for (result, 0..) |sum, t| integer.store(args, sum, rows.first, token + at + t);
             }
         }
     }
@@ -104,23 +189,37 @@ fn multiply(comptime class: Class, args: *const table.MatmulArgs, chunk: []const
 /// Adds a chunk to sums that were begun, or begins them.
 fn tile(
     comptime class: Class,
+    comptime unpacking: Unpacking,
     comptime n_tokens: usize,
-    chunk: []const Unit(class),
+    rows: Rows(class, unpacking),
+    chunk: Chunk(class, unpacking),
     acts: [*]const Act,
     width: usize,
-    begin: bool,
     result: *[n_tokens]Vf,
 ) void {
-    const zero = comptime dot.zeroOfMany(class.zero);
-    const set = @min(abreast, n_tokens);
-    comptime std.debug.assert(n_tokens % set == 0);
-    var sums: [n_tokens]Vf = if (begin) @splat(@splat(0)) else result.*;
+    const zero = @TypeOf(rows).zero;
+    var sums: [n_tokens]Vf = if (chunk.begins) @splat(@splat(0)) else result.*;
     var of_unit = acts;
-    for (chunk) |*unit| {
-        inline for (0..n_tokens / set) |s| {
-            integer.step(class, zero, set, &unit.weights, &unit.terms, of_unit + s * set, sums[s * set ..][0..set]);
-        }
-        of_unit += width;
+    switch (unpacking) {
+        .once => for (chunk.unpacked) |*unit| {
+            const set = comptime @min(abreast, n_tokens);
+            comptime std.debug.assert(n_tokens % set == 0);
+            inline for (0..n_tokens / set) |s| {
+                integer.step(class, zero, set, &unit.weights, &unit.terms, of_unit + s * set, sums[s * set ..][0..set]);
+            }
+            of_unit += width;
+        },
+        .by_tile => {
+            const span = comptime class.span();
+            var index = chunk.from;
+            while (index < chunk.from + chunk.len) : (index += span) for (0..span) |i| {
+                rows.prefetch(index + i);
+                const weights = dot.split(class.bits, integer.unpack(class, rows.unit(index + i), rows.part, zero));
+                const terms = integer.readTerms(class, rows.record(index), i, rows.part);
+                integer.step(class, zero, n_tokens, &weights, &terms, of_unit, &sums);
+                of_unit += width;
+            };
+        },
     }
     result.* = sums;
 }

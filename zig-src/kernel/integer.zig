@@ -11,8 +11,8 @@
 //! scale * magic: the last term is exact where the scale is an f16 times a small integer, so that the
 //! one rounding is that of the product.
 //!
-//! A few tokens unpack in registers and read each panel once. Many tokens (`blocked.zig`) share what
-//! was unpacked once. Both do the same operations in the same order, to the bit.
+//! A few tokens unpack in registers and read each panel once. Many tokens (`blocked.zig`) pass in blocks
+//! and share what was read, or unpacked. Both do the same operations in the same order, to the bit.
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -33,7 +33,9 @@ pub const parts = panel_rows / lanes;
 
 /// Tokens that unpack in registers together, most first. Weights of a unit take 8 registers and each
 /// token one; what is unpacked for one token alone is used once.
-const tiles = if (lanes == 16 or builtin.cpu.arch == .aarch64) .{ 8, 4, 2, 1 } else if (lanes == 8) .{ 4, 2, 1 } else .{1};
+const tiles = if (lanes == 16)
+    .{ 12, 8, 4, 2, 1 }
+else if (builtin.cpu.arch == .aarch64) .{ 8, 4, 2, 1 } else if (lanes == 8) .{ 4, 2, 1 } else .{1};
 
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
     if (args.n_tokens > layout.act_width) return blocked.matmul(class, args);
@@ -97,7 +99,7 @@ fn tile(
 /// harmless.
 pub const ahead = 4096;
 
-inline fn prefetch(from: [*]const u8, comptime bytes: usize) void {
+pub inline fn prefetch(from: [*]const u8, comptime bytes: usize) void {
     inline for (0..(bytes + 63) / 64) |line| @prefetch(from + line * 64, .{});
 }
 

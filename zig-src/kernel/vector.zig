@@ -69,7 +69,7 @@ pub fn toBf16(comptime n: usize, x: @Vector(n, f32)) @Vector(n, u16) {
     return @truncate(@select(u32, x == x, rounded, quiet));
 }
 
-/// Reads n values of a cache or weight format at any address; of q8_0 the integers.
+/// Reads n values of a cache or weight format at any address; of q8_0 and int8 the integers.
 pub fn load(comptime format: @import("table.zig").KvFormat, comptime n: usize, at: [*]const u8) @Vector(n, f32) {
     if (comptime format.scaled()) return @floatFromInt(read(i8, n, at));
     return switch (format) {

@@ -19,9 +19,22 @@ export {
   type KvComparison,
   type KvMeasure,
 } from "./src/compare_kv.ts";
+export { dynamicTemperature } from "./src/dynamic_temperature.ts";
+export {
+  compareSamplers,
+  type CompareSamplersOptions,
+  type SampledText,
+  type SamplerChain,
+  type SamplerComparison,
+  type SamplerFigure,
+  type SamplerRow,
+} from "./src/compare_samplers.ts";
 export { engineInfo } from "./src/engine_info.ts";
 export { EngineError, type EngineErrorCode } from "./src/engine_error.ts";
+export { epsilonCutoff } from "./src/epsilon_cutoff.ts";
+export { etaCutoff } from "./src/eta_cutoff.ts";
 export { estimate, type EstimateOptions, type MemoryEstimate } from "./src/estimate.ts";
+export { formatSampler } from "./src/format_sampler.ts";
 export type { GenerateOptions } from "./src/generate_options.ts";
 export { Generation } from "./src/generation.ts";
 export { greedy } from "./src/greedy.ts";
@@ -45,15 +58,49 @@ export type { LoadOptions } from "./src/load_options.ts";
 export type { LoadProgress } from "./src/load_progress.ts";
 export type { MachineLimits } from "./src/machine_limits.ts";
 export { measureLimits } from "./src/measure_limits.ts";
+export { type MemoryAccess, MemoryMeter } from "./src/memory_meter.ts";
+export {
+  type BootstrapInterval,
+  bootstrapInterval,
+  type BootstrapOptions,
+} from "./src/measures/bootstrap_interval.ts";
+export {
+  type Coherence,
+  coherence,
+  type CoherenceOptions,
+  type ScoredSentence,
+} from "./src/measures/coherence.ts";
+export { distinctN } from "./src/measures/distinct_n.ts";
+export { entropy } from "./src/measures/entropy.ts";
+export {
+  type FrontierArea,
+  frontierArea,
+  type FrontierAreaOptions,
+} from "./src/measures/frontier_area.ts";
+export { type Perplexity, perplexity, type PerplexityOptions } from "./src/measures/perplexity.ts";
+export { type RepetitionLoop, repetitionLoop } from "./src/measures/repetition_loop.ts";
+export { repetitionRate } from "./src/measures/repetition_rate.ts";
+export { selfBleu, type SelfBleuOptions } from "./src/measures/self_bleu.ts";
+export { seqRep } from "./src/measures/seq_rep.ts";
+export { tokenHistogram } from "./src/measures/token_histogram.ts";
+export type { TokenSequence } from "./src/measures/token_sequence.ts";
+export { vocabularyCoverage } from "./src/measures/vocabulary_coverage.ts";
+export { zipfCoefficient } from "./src/measures/zipf_coefficient.ts";
 export type { MetadataArray } from "./src/metadata_array.ts";
 export type { MetadataValue } from "./src/metadata_value.ts";
+export { minK } from "./src/min_k.ts";
 export { minP } from "./src/min_p.ts";
 export { Model } from "./src/model.ts";
 export type { ModelInfo } from "./src/model_info.ts";
+export { pLess } from "./src/p_less.ts";
 export type { PackedState } from "./src/packed_state.ts";
+export { parseSampler } from "./src/parse_sampler.ts";
+export { philox } from "./src/philox.ts";
 export type { Precision } from "./src/precision.ts";
 export type { PrefillOptions } from "./src/prefill_options.ts";
 export { Recording } from "./src/recording.ts";
+export type { SampleManyOptions } from "./src/sample_many_options.ts";
+export { type Sample, type SampledStep, Samples } from "./src/samples.ts";
 export { sampleLogits } from "./src/sample_logits.ts";
 export type { SamplerStage } from "./src/sampler_stage.ts";
 export { type PullProgress, resolveModel, type ResolveOptions } from "./src/store.ts";
@@ -61,12 +108,30 @@ export { type KvPoint, type KvSearch, searchKv, type SearchKvOptions } from "./s
 export { Session } from "./src/session.ts";
 export type { SessionOptions } from "./src/session_options.ts";
 export type { SessionStats } from "./src/session_stats.ts";
+export {
+  readSnapshot,
+  type Snapshot,
+  type SnapshotPart,
+  type SnapshotSequence,
+} from "./src/snapshot.ts";
+export type {
+  RestoreOptions,
+  SaveOptions,
+  SessionRestoreOptions,
+  SnapshotProgress,
+} from "./src/snapshot_options.ts";
 export type { Step } from "./src/step.ts";
 export type { StepOptions } from "./src/step_options.ts";
 export type { StopReason } from "./src/stop_reason.ts";
+export { tailFree } from "./src/tail_free.ts";
 export { temperature } from "./src/temperature.ts";
 export type { TensorInfo } from "./src/tensor_info.ts";
 export type { TokenLogprob } from "./src/token_logprob.ts";
 export type { TokenizeOptions } from "./src/tokenize_options.ts";
+export { topA } from "./src/top_a.ts";
 export { topK } from "./src/top_k.ts";
+export { topNSigma } from "./src/top_n_sigma.ts";
 export { topP } from "./src/top_p.ts";
+export { typical } from "./src/typical.ts";
+export { uniform, type UniformKey } from "./src/uniform.ts";
+export { xtc } from "./src/xtc.ts";

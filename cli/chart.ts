@@ -55,10 +55,60 @@ export function scatter({ title, x, y, sets }: Scatter): string {
   body.push(
     `<g transform="translate(18 ${middle}) rotate(-90)">${text(0, 0, y, "middle")}</g>`,
   );
+  return page(title, height, body);
+}
+
+/** Figures with their intervals, one below the other. */
+export interface Intervals {
+  readonly title: string;
+  readonly x: string;
+  /** A figure that isn't finite is left out, and ends that aren't are not drawn. */
+  readonly rows: readonly {
+    readonly name: string;
+    readonly mean: number;
+    readonly low: number;
+    readonly high: number;
+  }[];
+}
+
+/** Points with whiskers over a linear axis that begins at 0 or below all of them. */
+export function intervals({ title, x, rows }: Intervals): string {
+  const [begin, rowHeight] = [230, 28];
+  const tall = top + rows.length * rowHeight + bottom;
+  const all = rows.flatMap(({ mean, low, high }) => [mean, low, high]).filter(Number.isFinite);
+  const [least, most] = [Math.min(0, ...all), Math.max(0, ...all)];
+  const power = 10 ** Math.floor(Math.log10(most - least || 1));
+  const step = [0.1, 0.2, 0.5, 1, 2].map((part) => part * power)
+    .find((size) => (most - least) / size <= 6) as number;
+  const [first, last] = [Math.floor(least / step), Math.max(1, Math.ceil(most / step))];
+  const atX = (value: number) =>
+    begin + (width - right - begin) * (value / step - first) / (last - first);
+  const body: string[] = [];
+  for (let tick = first; tick <= last; tick++) {
+    const at = atX(tick * step);
+    body.push(line(at, top, at, tall - bottom));
+    body.push(text(at, tall - bottom + 18, String(Number((tick * step).toPrecision(6))), "middle"));
+  }
+  for (const [i, { name, mean, low, high }] of rows.entries()) {
+    const y = top + (i + 0.5) * rowHeight;
+    body.push(text(begin - 10, y + 4, name, "end"));
+    if (!Number.isFinite(mean)) continue;
+    const colour = colours[1] as string;
+    if (Number.isFinite(low) && Number.isFinite(high)) {
+      body.push(line(atX(low), y, atX(high), y, colour, 2));
+    }
+    body.push(dot(atX(mean), y, 4, colour));
+  }
+  body.push(text((begin + width - right) / 2, tall - 12, x, "middle"));
+  return page(title, tall, body);
+}
+
+/** The whole picture. */
+function page(title: string, tall: number, body: readonly string[]): string {
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
-    `viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12" fill="${ink}">`,
-    `<rect width="${width}" height="${height}" fill="white"/>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${tall}" ` +
+    `viewBox="0 0 ${width} ${tall}" font-family="sans-serif" font-size="12" fill="${ink}">`,
+    `<rect width="${width}" height="${tall}" fill="white"/>`,
     text(16, 26, title, "start", 16),
     ...body,
     "</svg>",
@@ -66,9 +116,17 @@ export function scatter({ title, x, y, sets }: Scatter): string {
   ].join("\n");
 }
 
-function line(x1: number, y1: number, x2: number, y2: number): string {
+function line(
+  x1: number,
+  y1: number,
+  x2: number,
+  y2: number,
+  colour = "#e2e5e9",
+  stroke = 1,
+): string {
   const [a, b, c, d] = [x1, y1, x2, y2].map((value) => value.toFixed(1));
-  return `<line x1="${a}" y1="${b}" x2="${c}" y2="${d}" stroke="#e2e5e9"/>`;
+  const thick = stroke === 1 ? "" : ` stroke-width="${stroke}"`;
+  return `<line x1="${a}" y1="${b}" x2="${c}" y2="${d}" stroke="${colour}"${thick}/>`;
 }
 
 function dot(x: number, y: number, radius: number, colour: string): string {

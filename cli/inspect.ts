@@ -64,6 +64,7 @@ const pairs: readonly (readonly [KvFormat, KvFormat])[] = [
   ["bf16", "bf16"],
   ["q8_0", "q8_0"],
   ["f8_e4m3", "f8_e4m3"],
+  ["q4_0", "q4_0"],
   ["f32", "f16"],
   ["f16", "f32"],
   ["q8_0", "f16"],

@@ -26,6 +26,8 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   inspect: async () => (await import("./inspect.ts")).inspect,
   perplexity: async () => (await import("./perplexity.ts")).perplexity,
   kv: async () => (await import("./kv.ts")).kv,
+  sample: async () => (await import("./sample.ts")).sample,
+  samplers: async () => (await import("./samplers.ts")).samplers,
   pull: async () => (await import("./pull.ts")).pull,
   bench: async () => (await import("./bench.ts")).bench,
 };

@@ -15,6 +15,7 @@ import {
   type Precision,
   type PullProgress,
   resolveModel,
+  type Session,
   type SessionOptions,
 } from "../mod.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
@@ -84,6 +85,12 @@ export async function openModel(
 
 /** The session that the options ask for. */
 export function sessionSettings(given: Arguments): SessionOptions {
+  for (const name of ["key-format", "value-format", "kv-policy"]) {
+    if (!given.has("restore") || !given.has(name)) continue;
+    throw new UsageError(
+      `Expected a cache that is stored as the file of --restore says, but found --${name}`,
+    );
+  }
   const policy = given.text("kv-policy");
   const key = given.choice("key-format", kvFormats);
   const value = given.choice("value-format", kvFormats);
@@ -96,6 +103,17 @@ export function sessionSettings(given: Arguments): SessionOptions {
     context: given.integer("ctx", 1, 1 << 20),
     kv: policy === undefined ? { key, value } : readPolicy(policy),
   };
+}
+
+/** The session that the options ask for: a new one, or that of a file. */
+export async function openSession(
+  model: Model,
+  given: Arguments,
+  signal: AbortSignal,
+): Promise<Session> {
+  const file = given.text("restore");
+  if (file === undefined) return model.session(sessionSettings(given));
+  return await model.restore(file, { context: given.integer("ctx", 1, 1 << 20), signal });
 }
 
 /** The policy of a file; `Model.session` checks it. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { EngineError, type Model, type Session } from "../mod.ts";
+import { perplexity as measure } from "../mod.ts";
 import { UsageError } from "./arguments.ts";
 import { type Command, commonOptions } from "./command.ts";
 import {
@@ -46,86 +46,35 @@ export const perplexity: Command = {
     const context = given.integer("ctx", 2, 1 << 20) ?? contextDefault;
     const signal = interruptSignal();
     using model = await openModel(given.positionals[0] as string, given, { signal });
-    const chunks = chunksOf(model, text, most, context);
-    if (chunks.length === 0) {
-      throw new UsageError(`Expected a text of at least two tokens in ${file}, but found fewer`);
-    }
-    using session = model.session({ ...sessionSettings(given), context });
+    const tokens = model.tokenize(text, { parseSpecial: false }).slice(0, most);
+    const bar = new ProgressBar((value) => `${value} tokens`);
     const begun = performance.now();
-    const { nll, tokens } = await measure(session, chunks, signal);
-    const rate = perSecond(tokens, performance.now() - begun);
+    let found;
+    try {
+      const { kv } = sessionSettings(given);
+      const onProgress = ({ done, total }: { done: number; total: number }) =>
+        bar.show("reading", done, total);
+      found = await measure(model, tokens, { context, kv, signal, onProgress });
+    } finally {
+      bar.end();
+    }
+    const rate = perSecond(found.tokens, performance.now() - begun);
     if (given.has("json")) {
       printJson({
-        nll,
-        perplexity: Math.exp(nll),
-        tokens,
-        chunks: chunks.length,
+        nll: found.nll,
+        perplexity: found.perplexity,
+        tokens: found.tokens,
+        chunks: found.chunks,
         ctx: context,
         tok_s: rate,
       });
     } else {
       print(
-        `perplexity ${Math.exp(nll).toFixed(4)}  nll ${nll.toFixed(6)} nats  ${tokens} tokens\n`,
+        `perplexity ${found.perplexity.toFixed(4)}  nll ${found.nll.toFixed(6)} nats  ` +
+          `${found.tokens} tokens\n`,
       );
-      note(`${chunks.length} chunks of ${context} tokens, ${figure(rate)} tok/s\n`);
+      note(`${found.chunks} chunks of ${context} tokens, ${figure(rate)} tok/s\n`);
     }
     return 0;
   },
 };
-
-/** Splits the text's tokens; where the model begins texts with a token, each chunk gets it. */
-function chunksOf(
-  model: Model,
-  text: string,
-  most: number | undefined,
-  context: number,
-): Uint32Array[] {
-  const whole = model.tokenize(text, { parseSpecial: false });
-  const { bos } = model.info;
-  const begins = bos !== undefined && model.tokenize("")[0] === bos && whole[0] === bos;
-  const tokens = whole.subarray(0, most);
-  const chunks: Uint32Array[] = [];
-  let at = begins ? 1 : 0;
-  const width = begins ? context - 1 : context;
-  for (; at < tokens.length; at += width) {
-    const piece = tokens.subarray(at, at + width);
-    const chunk = begins ? Uint32Array.of(bos as number, ...piece) : piece.slice();
-    if (chunk.length >= 2) chunks.push(chunk);
-  }
-  return chunks;
-}
-
-/** The mean of the negative log-likelihood over all predicted tokens of all chunks. */
-async function measure(
-  session: Session,
-  chunks: readonly Uint32Array[],
-  signal: AbortSignal,
-): Promise<{ nll: number; tokens: number }> {
-  const bar = new ProgressBar((value) => `${value} tokens`);
-  const total = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-  let done = 0;
-  let sum = 0;
-  let tokens = 0;
-  try {
-    for (const chunk of chunks) {
-      session.truncate(0);
-      const scores = await session.score(chunk, {
-        signal,
-        onPrefill: (progress) => bar.show("reading", done + progress.done, total),
-      });
-      // The first token of a chunk is predicted by nothing.
-      for (const score of scores.subarray(1)) {
-        sum -= score;
-        tokens++;
-      }
-      done += chunk.length;
-      bar.show("reading", done, total);
-    }
-  } finally {
-    bar.end();
-  }
-  if (!Number.isFinite(sum)) {
-    throw new EngineError("numeric", `Expected finite log-likelihoods, but their sum is ${sum}`);
-  }
-  return { nll: sum / tokens, tokens };
-}

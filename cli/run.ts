@@ -12,6 +12,7 @@ import {
   interruptSignal,
   loadOptions,
   openModel,
+  openSession,
   sessionOptions,
   sessionSettings,
 } from "./model.ts";
@@ -40,6 +41,8 @@ export const run: Command = {
       help: `generate at most N tokens; default: ${tokensDefault}`,
     },
     ...samplingOptions,
+    save: { value: "FILE", help: "keep the session, its KV cache included, behind the answer" },
+    restore: { value: "FILE", help: "go on from a session that was kept: PROMPT follows on it" },
     raw: { help: "continue PROMPT as it is, without the chat template" },
     ...loadOptions,
     ...sessionOptions,
@@ -57,15 +60,18 @@ export const run: Command = {
       topLogprobs: given.integer("logprobs", 0, 64) ?? 0,
       signal: interruptSignal(),
     };
-    const settings = sessionSettings(given);
+    // What is wrong with them is said before the model is loaded.
+    sessionSettings(given);
     using model = await openModel(ref, given, { signal: request.signal });
     const prompt = given.has("raw") ? text : promptOf(model, text);
-    using session = model.session(settings);
+    using session = await openSession(model, given, request.signal);
     const generation = session.generate(prompt, request);
     if (!given.has("json")) {
       note(`sampler: ${chainText(request.sampler)}; seed ${generation.seed}\n`);
     }
     const steps = await read(generation, given);
+    const file = given.text("save");
+    if (file !== undefined) await session.save(file);
     if (given.has("json")) printJson(resultOf(model, session, generation, steps, given));
     else note(summaryOf(model, session, generation, steps.length));
     return 0;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { greedy, minP, type SamplerStage, temperature, topK, topP } from "../mod.ts";
+import { greedy, minP, parseSampler, type SamplerStage, temperature, topK, topP } from "../mod.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { CommandOption } from "./command.ts";
 
@@ -28,6 +28,10 @@ export const samplingOptions = {
     value: "P",
     help: "sampler stage: keep tokens with at least P of the best one's probability",
   },
+  sampler: {
+    value: "CHAIN",
+    help: "all stages in one, as temp=0.8,top-n-sigma=1; no other stage beside it",
+  },
   greedy: { help: "take the most probable token; no other stage beside it" },
   seed: { value: "S", help: "seed of the random numbers; default: drawn, and printed" },
 } as const satisfies Record<string, CommandOption>;
@@ -39,12 +43,22 @@ export const defaultChain: readonly SamplerStage[] = [temperature(0.7), topK(40)
 export function samplerOf(given: Arguments): readonly SamplerStage[] {
   const named = given.order.filter((name) => name in stages);
   if (given.has("greedy")) {
+    if (given.has("sampler")) named.push("sampler");
     if (named.length > 0) {
       throw new UsageError(
         `Expected --greedy without other sampler stages, but found --${named.join(", --")}`,
       );
     }
     return [greedy()];
+  }
+  const chain = given.text("sampler");
+  if (chain !== undefined) {
+    if (named.length > 0) {
+      throw new UsageError(
+        `Expected --sampler without other sampler stages, but found --${named.join(", --")}`,
+      );
+    }
+    return parseSampler(chain);
   }
   if (named.length === 0) return defaultChain;
   return named.map((name) =>

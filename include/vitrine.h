@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xc614b8ad)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xb08747f9)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xd3943c50)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xb3b6b258)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -43,6 +43,7 @@ enum {
     VITRINE_STATUS_INPUT_OUTPUT = -13,
     VITRINE_STATUS_NUMERIC = -14,
     VITRINE_STATUS_NO_LOGITS = -15,
+    VITRINE_STATUS_FOREIGN = -16,
     VITRINE_STATUS_INTERNAL = -99,
 };
 
@@ -60,6 +61,14 @@ enum {
     VITRINE_LIMITS_PHASE_RUNNING = 1,
     VITRINE_LIMITS_PHASE_READY = 2,
     VITRINE_LIMITS_PHASE_FAILED = 3,
+};
+
+typedef uint32_t vitrine_snapshot_phase_t;
+enum {
+    VITRINE_SNAPSHOT_PHASE_RUNNING = 0,
+    VITRINE_SNAPSHOT_PHASE_READY = 1,
+    VITRINE_SNAPSHOT_PHASE_FAILED = 2,
+    VITRINE_SNAPSHOT_PHASE_CANCELLED = 3,
 };
 
 typedef uint32_t vitrine_model_flags_t;
@@ -117,8 +126,14 @@ enum {
     VITRINE_CACHE_FORMAT_ID_F16 = 1,
     VITRINE_CACHE_FORMAT_ID_BF16 = 30,
     VITRINE_CACHE_FORMAT_ID_Q8_0 = 8,
+    VITRINE_CACHE_FORMAT_ID_INT8 = 1002,
     VITRINE_CACHE_FORMAT_ID_F8_E4M3 = 1000,
     VITRINE_CACHE_FORMAT_ID_F8_E5M2 = 1001,
+    VITRINE_CACHE_FORMAT_ID_Q5_1 = 7,
+    VITRINE_CACHE_FORMAT_ID_Q5_0 = 6,
+    VITRINE_CACHE_FORMAT_ID_Q4_1 = 3,
+    VITRINE_CACHE_FORMAT_ID_Q4_0 = 2,
+    VITRINE_CACHE_FORMAT_ID_IQ4_NL = 20,
 };
 
 typedef uint32_t vitrine_kv_side_id_t;
@@ -133,6 +148,7 @@ enum {
     VITRINE_KV_VIEW_ID_UNROTATED = 1,
     VITRINE_KV_VIEW_ID_CODES = 2,
     VITRINE_KV_VIEW_ID_SCALES = 3,
+    VITRINE_KV_VIEW_ID_MINIMUMS = 4,
 };
 
 typedef uint32_t vitrine_hook_point_t;
@@ -192,6 +208,16 @@ enum {
     VITRINE_STAGE_TOP_K = 3, /* k */
     VITRINE_STAGE_TOP_P = 4, /* p */
     VITRINE_STAGE_MIN_P = 5, /* p */
+    VITRINE_STAGE_TYPICAL = 6, /* p */
+    VITRINE_STAGE_TOP_N_SIGMA = 7, /* n */
+    VITRINE_STAGE_EPSILON_CUTOFF = 8, /* epsilon */
+    VITRINE_STAGE_ETA_CUTOFF = 9, /* epsilon */
+    VITRINE_STAGE_TAIL_FREE = 10, /* z */
+    VITRINE_STAGE_TOP_A = 11, /* a */
+    VITRINE_STAGE_DYNAMIC_TEMPERATURE = 12, /* low, high, exponent */
+    VITRINE_STAGE_P_LESS = 13, /* norm */
+    VITRINE_STAGE_MIN_K = 14, /* tau */
+    VITRINE_STAGE_XTC = 15, /* probability, threshold */
 };
 
 typedef struct {
@@ -290,6 +316,15 @@ typedef struct {
     double first_token_ms; /* at 32 */
     double shifts; /* at 40 */
 } vitrine_session_stats_t; /* 48 bytes */
+
+typedef struct {
+    uint32_t phase; /* at 0 */
+    int32_t status; /* at 4 */
+    double done; /* at 8 */
+    double total; /* at 16 */
+    uint32_t sessions; /* at 24 */
+    uint32_t reserved; /* at 28 */
+} vitrine_snapshot_state_t; /* 32 bytes */
 
 typedef struct {
     uint32_t size; /* at 0 */
@@ -436,7 +471,7 @@ int32_t vitrine_limits_text(void *buffer, uint32_t length, uint32_t *out_length)
  * Copies the text of the last failed call on a handle, without a final zero. Any thread may
  * call it. A creation that fails gives a handle too: it carries the text, and is destroyed
  * like any other. An empty text means that there was no error.
- *   handle: A model or a session.
+ *   handle: A model, a session or a snapshot.
  *   buffer: The caller's; filled with UTF-8.
  *   length: Of the buffer, in bytes.
  *   out_length: Gets the length of the text, also when the buffer is too small.
@@ -677,6 +712,14 @@ int32_t vitrine_session_tokens(uint32_t session, uint32_t *tokens, uint32_t *cou
 int32_t vitrine_session_truncate(uint32_t session, uint32_t length);
 
 /*
+ * Lets two sessions change places: each goes on from where the other one stood. Options and hooks
+ * stay; what the last requests left is dropped.
+ *   session: An idle session.
+ *   other: Another one, of the same model, context and cache policy.
+ */
+int32_t vitrine_session_exchange(uint32_t session, uint32_t other);
+
+/*
  * Copies one row of logits.
  *   session: An idle session.
  *   row: Of the last request with `all_logits`; 0xffffffff: behind the last evaluated token.
@@ -684,6 +727,75 @@ int32_t vitrine_session_truncate(uint32_t session, uint32_t length);
  *   count: `logits` of the model's info, exactly.
  */
 int32_t vitrine_session_logits(uint32_t session, uint32_t row, float *values, uint32_t count);
+
+/*
+ * Begins to save sessions into one file and returns at once; vitrine_snapshot_state says when it is
+ * done. What is saved is what they are now: they may go on meanwhile. The file gets its name when it
+ * is whole. The handle is the caller's, also after an error, and is given back with
+ * vitrine_snapshot_destroy.
+ *   sessions: Idle sessions of one model and one cache policy; read during the call only.
+ *   session_count: How many, from 1.
+ *   path: UTF-8; read during the call only.
+ *   path_length: In bytes.
+ *   out_snapshot: Gets the handle; 0 when there is none.
+ */
+int32_t vitrine_snapshot_save(const uint32_t *sessions, uint32_t session_count, const void *path, uint32_t path_length, uint32_t *out_snapshot);
+
+/*
+ * Begins to make sessions of a file and returns at once; vitrine_snapshot_state says when it is done.
+ * A file that is damaged, or of another model, is refused. The handle is the caller's, also after an
+ * error, and is given back with vitrine_snapshot_destroy.
+ *   model: A loaded model; it stays alive as long as the sessions.
+ *   path: UTF-8; read during the call only.
+ *   path_length: In bytes.
+ *   context: Tokens that the sessions can hold; 0: as many as when they were saved.
+ *   out_snapshot: Gets the handle; 0 when there is none.
+ */
+int32_t vitrine_snapshot_restore(uint32_t model, const void *path, uint32_t path_length, uint32_t context, uint32_t *out_snapshot);
+
+/*
+ * How far it has come. Never blocks.
+ *   snapshot: The save or restore.
+ *   out: The caller's; filled as far as it reaches.
+ *   length: Of `out`, in bytes.
+ */
+int32_t vitrine_snapshot_state(uint32_t snapshot, vitrine_snapshot_state_t *out, uint32_t length);
+
+/*
+ * Blocks until it is done, or has failed, and returns its status.
+ *   snapshot: The save or restore.
+ */
+int32_t vitrine_snapshot_wait(uint32_t snapshot);
+
+/*
+ * The JSON of the file that was restored: options, policy and positions of its sessions.
+ *   snapshot: A restore that is done.
+ *   buffer: The caller's; filled with UTF-8.
+ *   length: Of the buffer, in bytes.
+ *   out_length: Gets the length of the text, also when the buffer is too small.
+ */
+int32_t vitrine_snapshot_header(uint32_t snapshot, void *buffer, uint32_t length, uint32_t *out_length);
+
+/*
+ * Hands the restored sessions over, in the order in which they were saved: all or none, and once. The
+ * handles are given back one by one with vitrine_session_destroy.
+ *   snapshot: A restore that is done.
+ *   out_sessions: Gets the handles; 0 after an error.
+ *   count: How many there are, exactly: `sessions` of the state.
+ */
+int32_t vitrine_snapshot_sessions(uint32_t snapshot, uint32_t *out_sessions, uint32_t count);
+
+/*
+ * Asks it to stop. Returns at once; harmless when it is done.
+ *   snapshot: The save or restore.
+ */
+int32_t vitrine_snapshot_cancel(uint32_t snapshot);
+
+/*
+ * Cancels what runs, and ends the handle; again is harmless. Sessions that were not handed over go.
+ *   snapshot: The save or restore.
+ */
+int32_t vitrine_snapshot_destroy(uint32_t snapshot);
 
 /*
  * What the cache is made of, and what it takes.
@@ -725,6 +837,26 @@ int32_t vitrine_kv_attention(uint32_t session, const vitrine_kv_queries_t *queri
  *   length: Values of a head.
  */
 int32_t vitrine_model_kv_round(uint32_t model, uint32_t format, uint32_t side, float *values, uint32_t count, uint32_t length);
+
+/*
+ * Keeps, from now on, what each pass that the session takes part in reads and computes, layer by
+ * layer. What was kept before is forgotten.
+ *   session: An idle session.
+ *   passes: How many to keep, the youngest; 0: no longer, which costs nothing.
+ */
+int32_t vitrine_session_meter(uint32_t session, uint32_t passes);
+
+/*
+ * Takes the oldest passes that are kept out, as many as fit: [passes][4 + (layers + 1) * 5]. First
+ * come the pass's number, its rows, the session's own rows and the position of their first. Then, for
+ * each layer, and last for embeddings and output head: bytes of weights, keys and values, floating-point
+ * operations, seconds.
+ *   session: An idle session with a meter.
+ *   values: The caller's; filled.
+ *   count: Of them; 0 only counts passes.
+ *   out_passes: Gets how many were taken; with a `count` of 0, how many there are.
+ */
+int32_t vitrine_session_metered(uint32_t session, double *values, uint32_t count, uint32_t *out_passes);
 
 /*
  * Chooses the points at which the engine waits during the following requests, until

@@ -28,6 +28,7 @@ export type EngineErrorCode =
   | "input-output"
   | "numeric"
   | "no-logits"
+  | "foreign"
   | "disposed"
   | "library-not-found"
   | "library-mismatch"

@@ -20,13 +20,13 @@ export interface KvLedger extends KvBytes {
 export interface KvBytes {
   /** All of them: what is set aside. */
   readonly bytes: number;
-  /** Keys of the tokens that are there, without scales. */
+  /** Keys of the tokens that are there, without scales and minimums. */
   readonly keyPayload: number;
-  /** Scales of those keys. */
+  /** Scales and minimums of those keys. */
   readonly keyScales: number;
-  /** Values of the tokens that are there, without scales. */
+  /** Values of the tokens that are there, without scales and minimums. */
   readonly valuePayload: number;
-  /** Scales of those values. */
+  /** Scales and minimums of those values. */
   readonly valueScales: number;
   /** Room for further tokens in pages that are in use. */
   readonly pageSlack: number;

@@ -22,13 +22,21 @@ export type KvView = "decoded" | "unrotated" | "raw";
 export interface KvRaw {
   /**
    * [heads][positions][values of a head]: the bits of f16, bf16 and 8-bit floats, the integers of
-   * `q8_0`, the numbers of `f32`.
+   * `q8_0` and `int8`, the numbers of `f32`. Codes of 4 and 5 bits come one a byte: those of `q4_0` and `q5_0` mean
+   * their number less 8 and 16, those of `q4_1` and `q5_1` their number, those of `iq4_nl` the level
+   * -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89 or 113. A value is that times
+   * its scale, plus its minimum.
    */
   readonly codes:
     | Float32Array<ArrayBuffer>
     | Uint16Array<ArrayBuffer>
     | Uint8Array<ArrayBuffer>
     | Int8Array<ArrayBuffer>;
-  /** The bits of the f16 scales: [heads][positions][values of a head / 32]; empty without scales. */
+  /**
+   * The bits of the f16 scales: [heads][positions][values of a head / 32], of `int8` one a position;
+   * empty without scales.
+   */
   readonly scales: Uint16Array<ArrayBuffer>;
+  /** The bits of the f16 minimums of `q4_1` and `q5_1`, as many as scales; otherwise empty. */
+  readonly minimums: Uint16Array<ArrayBuffer>;
 }

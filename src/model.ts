@@ -9,8 +9,9 @@ import type { ModelCore } from "./internal/model_core.ts";
 import { template } from "./internal/template.ts";
 import type { MetadataValue } from "./metadata_value.ts";
 import type { ModelInfo } from "./model_info.ts";
-import { createSession, type Session } from "./session.ts";
+import { createSession, restoredSessions, type Session } from "./session.ts";
 import type { SessionOptions } from "./session_options.ts";
+import type { RestoreOptions } from "./snapshot_options.ts";
 import type { TensorInfo } from "./tensor_info.ts";
 import type { TokenizeOptions } from "./tokenize_options.ts";
 
@@ -123,6 +124,63 @@ export class Model {
    */
   session(options: SessionOptions = {}): Session {
     return createSession(this.#alive(), options);
+  }
+
+  /**
+   * Makes a session of a file that `Session.save` wrote: with its options, its tokens, and logits of the
+   * same bits. `readSnapshot` looks into such a file without a model.
+   *
+   * @param path Of the file.
+   * @param options A larger context, progress and cancellation.
+   * @returns The session; dispose of it when done (`using`).
+   * @throws {EngineError} `"invalid-file"` when the file is damaged or something else, `"foreign"` when it
+   *   is of another model or precision. The message says what was expected.
+   * @throws {RangeError} When the file has several sessions.
+   */
+  async restore(path: string, options: RestoreOptions = {}): Promise<Session> {
+    const sessions = await restoredSessions(this.#alive(), path, options);
+    if (sessions.length === 1) return sessions[0]!;
+    for (const session of sessions) session.dispose();
+    throw new RangeError(
+      `Expected a file with one session, but found ${sessions.length}; restoreAll takes them all`,
+    );
+  }
+
+  /**
+   * Makes all sessions of a file, in the order in which they were saved. Pages of the cache that they
+   * shared, as forks do, are shared again.
+   *
+   * @param path Of the file.
+   * @param options As in `restore`.
+   * @returns The sessions; disposing of the array disposes of them all.
+   *
+   * @example
+   * ```ts
+   * import { loadModel } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 256 });
+   * await session.prefill("The best thing about the sea is");
+   * {
+   *   using branches = session.fork(3);
+   *   for (const [seed, branch] of branches.entries()) {
+   *     await branch.generate("", { maxTokens: 8, seed }).text();
+   *   }
+   *   await session.save("sea.session", { with: branches });
+   * }
+   * using all = await model.restoreAll("sea.session");
+   * for (const branch of all) console.log(model.detokenize(branch.tokens));
+   * ```
+   */
+  async restoreAll(
+    path: string,
+    options: RestoreOptions = {},
+  ): Promise<Session[] & Disposable> {
+    const sessions = await restoredSessions(this.#alive(), path, options);
+    const dispose = () => {
+      for (const session of sessions) session.dispose();
+    };
+    return Object.assign(sessions, { [Symbol.dispose]: dispose });
   }
 
   /**

@@ -106,6 +106,9 @@ export async function searchKv(
   const formats = checkFormats(options.formats, model);
   const widest = formats[0] as KvFormat;
   const units = unitsOf(shape.layers);
+  const { keyLength, valueLength } = model.info;
+  const bitsOf = ({ which }: KvUnit, format: KvFormat) =>
+    kvBits(format, which === "key" ? keyLength : valueLength);
   const asPolicy = (chosen: readonly KvFormat[]) => policyOf(units, chosen, shape);
 
   let [done, total] = [0, units.length * (formats.length - 1) + formats.length];
@@ -140,7 +143,7 @@ export async function searchKv(
     ),
   );
   const sensitivity = trials.map((trial, i) => ({ ...trial, kl: (narrowed[i] as KvPoint).kl }));
-  const path = narrowing(units, widest, base, sensitivity);
+  const path = narrowing(units, widest, base, sensitivity, bitsOf);
   points.push(...await followPath(path.map(asPolicy), budget, measure));
   return {
     best: bestOf(points, budget) as KvPoint,
@@ -182,9 +185,10 @@ function checkFormats(given: readonly KvFormat[] | undefined, { info }: Model): 
       }`,
     );
   }
-  const formats = [...new Set(list as KvFormat[])].sort((a, b) => kvBits(b) - kvBits(a));
+  const bits = (format: KvFormat) => kvBits(format, info.keyLength);
+  const formats = [...new Set(list as KvFormat[])].sort((a, b) => bits(b) - bits(a));
   const [first, last] = [formats[0], formats.at(-1)];
-  if (first === undefined || last === undefined || kvBits(first) === kvBits(last)) {
+  if (first === undefined || last === undefined || bits(first) === bits(last)) {
     throw new RangeError(
       `Expected formats of at least two widths, but found ${formats.join(", ") || "none"}`,
     );

@@ -12,6 +12,7 @@ import {
   found,
 } from "./internal/check.ts";
 import {
+  generateFields,
   generationSettings,
   prefillRequest,
   promptTokens,
@@ -21,11 +22,16 @@ import type { ModelCore } from "./internal/model_core.ts";
 import { SimulationTable } from "./internal/kv_simulation.ts";
 import { cacheShapeOf, KvTable } from "./internal/kv_table.ts";
 import { SessionCore } from "./internal/session_core.ts";
+import { checkPath, restoreSessions, saveSessions } from "./internal/snapshot_core.ts";
 import { KvCache } from "./kv_cache.ts";
 import type { KvSimulation } from "./kv_simulation.ts";
+import { MemoryMeter } from "./memory_meter.ts";
 import { Recording } from "./recording.ts";
+import type { SampleManyOptions } from "./sample_many_options.ts";
+import { Samples } from "./samples.ts";
 import type { PrefillOptions } from "./prefill_options.ts";
 import type { SessionOptions } from "./session_options.ts";
+import type { RestoreOptions, SaveOptions, SessionRestoreOptions } from "./snapshot_options.ts";
 import type { SessionStats } from "./session_stats.ts";
 import type { Step } from "./step.ts";
 import type { StepOptions } from "./step_options.ts";
@@ -94,13 +100,49 @@ export class Session {
   }
 
   /**
+   * Generates several continuations of a prompt at once. The prompt is read once, and the weights once
+   * for each step of all of them. The session itself stays as it is; its hooks are not theirs, as with
+   * `fork`.
+   *
+   * @param prompt Text or tokens; may be empty when the session isn't.
+   * @param options How many, and sampler, seed, limits and cancellation as in `generate`.
+   * @returns The steps of all of them as they come, as an async iterator. Each continuation is the one
+   *   that `generate` gives alone with its seed.
+   *
+   * @example
+   * ```ts
+   * import { loadModel, temperature, topP } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 128 });
+   * const samples = await session.sampleMany("The best thing about the sea is", {
+   *   n: 8,
+   *   sampler: [temperature(0.9), topP(0.95)],
+   *   seed: 1,
+   *   maxTokens: 12,
+   * }).collect();
+   * for (const { seed, text } of samples) console.log(seed, text);
+   * ```
+   */
+  sampleMany(prompt: Prompt, options: SampleManyOptions): Samples {
+    generationSettings(options, [...generateFields, "n"], "sampleMany");
+    const core = this.#idle();
+    const tokens = promptTokens(core.model, prompt, options, core.position === 0);
+    return new Samples(this, tokens, options);
+  }
+
+  /**
    * Generates one token.
    *
    * @param options Sampler, seed and how many probable tokens are reported.
    * @returns The token.
    */
   async step(options: StepOptions = {}): Promise<Step> {
-    const settings = generationSettings(options, ["sampler", "seed", "topLogprobs", "signal"]);
+    const settings = generationSettings(
+      options,
+      ["sampler", "seed", "topLogprobs", "signal"],
+      "step",
+    );
     const request = { ...settings.request, maxTokens: 1, flags: RequestFlags.ignore_end };
     const generation = new Generation(this.#idle(), new Uint32Array(0), { ...settings, request });
     let result: Step | undefined;
@@ -202,6 +244,63 @@ export class Session {
   }
 
   /**
+   * Writes the session to a file: tokens, keys and values as they are stored, logits, and what they are
+   * of. It is saved as it is now and may go on meanwhile. The file appears under its name when it is whole;
+   * a saved session that was there before is replaced, anything else is not. docs/snapshot.md describes it.
+   *
+   * @param path Of the file.
+   * @param options Other sessions for the same file, progress and cancellation.
+   * @throws {EngineError} `"busy"` while a request runs, `"input-output"` when the file can't be written,
+   *   `"foreign"` when sessions are of two models or two cache policies.
+   *
+   * @example
+   * ```ts
+   * import { loadModel } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 256 });
+   * await session.prefill("The lighthouse at the end of the world");
+   * await session.save("lighthouse.session");
+   * await session.prefill(" was dark");
+   * await session.restore("lighthouse.session"); // back to where it was, to the bit
+   *
+   * using other = await model.restore("lighthouse.session"); // in another process, too
+   * console.log(other.position === session.position);
+   * ```
+   */
+  async save(path: string, options: SaveOptions = {}): Promise<void> {
+    checkFields(options, ["with", "signal", "onProgress"], "save");
+    const others: unknown = options.with ?? [];
+    if (!Array.isArray(others) || !others.every((other) => other instanceof Session)) {
+      throw new TypeError(`Expected with to be an array of sessions, but found ${found(others)}`);
+    }
+    const sessions: Session[] = [this, ...others];
+    await saveSessions(sessions.map((session) => session.#idle()), checkPath(path), options);
+  }
+
+  /**
+   * Puts the session where a saved one was: its next logits have the same bits. Its options and hooks stay
+   * its own. A file that is damaged, or of another model, context or cache policy, is refused, and the
+   * session stays as it is; `Model.restore` makes a session with the options of the file.
+   *
+   * @param path A file that `save` wrote.
+   * @param options Which sequence of the file, progress and cancellation.
+   * @throws {EngineError} `"invalid-file"` when the file is damaged or something else, `"foreign"` when it
+   *   is of another model or cache policy, `"context-full"` when it has more tokens than the session can hold.
+   */
+  async restore(path: string, options: SessionRestoreOptions = {}): Promise<void> {
+    checkFields(options, ["sequence", "signal", "onProgress"], "restore");
+    const core = this.#idle();
+    const cores = await restoreSessions(core.model, checkPath(path), core.context, options);
+    try {
+      const sequence = checkInteger(options.sequence ?? 0, 0, cores.length - 1, "sequence");
+      core.exchange(cores[sequence]!);
+    } finally {
+      for (const other of cores) other.dispose();
+    }
+  }
+
+  /**
    * Shows activations to functions, which may change them, until what is returned is disposed of. A
    * `*` in a name stands for every layer or point; `Model.hookPoints` has all names. The engine waits
    * for each function, so hooks cost time; without them nothing.
@@ -277,6 +376,21 @@ export class Session {
     const calls = new Map(all.map((name) => [name, [keep]]));
     const remove = this.#core.hooks.add({ calls, writes: false });
     return recording;
+  }
+
+  /**
+   * Counts what each pass reads from memory and computes, layer by layer, until what is returned is
+   * disposed of. A session has one meter at a time.
+   *
+   * @param options How many passes are kept until they are read, the youngest; 4096 unless it is said.
+   * @throws {EngineError} While a request runs.
+   */
+  meter(options: { readonly passes?: number | undefined } = {}): MemoryMeter {
+    checkFields(options, ["passes"], "meter");
+    return new MemoryMeter(
+      this.#core,
+      options.passes === undefined ? 4096 : checkInteger(options.passes, 1, 1 << 16, "passes"),
+    );
   }
 
   /**
@@ -365,6 +479,19 @@ export class Session {
 }
 
 const prefillFields = ["allLogits", "signal", "addSpecial", "parseSpecial", "onPrefill"];
+
+/** Makes sessions of a file; `Model.restore` calls it. */
+export async function restoredSessions(
+  model: ModelCore,
+  path: string,
+  options: RestoreOptions,
+): Promise<Session[]> {
+  checkFields(options, ["context", "signal", "onProgress"], "restore");
+  const { context } = options;
+  if (context !== undefined) checkInteger(context, 1, 1 << 20, "context");
+  const cores = await restoreSessions(model, checkPath(path), context, options);
+  return cores.map((core) => new Session(core));
+}
 
 /** Checks the options and makes a session; `Model.session` calls it. */
 export function createSession(model: ModelCore, options: SessionOptions): Session {

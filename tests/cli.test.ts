@@ -53,7 +53,20 @@ cli.after((context) => rmSync(context.folder, { recursive: true, force: true }))
 cli("each command has a help, and the overview names it", () => {
   const overview = vitrine(["--help"]);
   assert.is(overview.status, 0);
-  for (const name of ["run", "chat", "tokenize", "inspect", "perplexity", "kv", "pull", "bench"]) {
+  for (
+    const name of [
+      "run",
+      "chat",
+      "tokenize",
+      "inspect",
+      "perplexity",
+      "kv",
+      "sample",
+      "samplers",
+      "pull",
+      "bench",
+    ]
+  ) {
     assert.match(overview.stdout, new RegExp(`^  ${name} `, "m"));
     const help = vitrine([name, "--help"]);
     assert.is(help.status, 0);
@@ -78,12 +91,20 @@ cli("what doesn't fit is refused by name, with exit status 2", () => {
       ["run", "--greedy", "--top-k", "4", "x"],
       /--greedy without other sampler stages, but found --top-k/,
     ],
+    [
+      ["run", "--sampler", "temp=1", "--top-k", "4", "x"],
+      /--sampler without other sampler stages, but found --top-k/,
+    ],
+    [["run", "--sampler", "temp=1", "--greedy", "x"], /--greedy without .* found --sampler/],
+    [["run", "--sampler", "top-q=1", "x"], /a sampler stage \(greedy, .* but found "top-q=1"/],
+    [["run", "--sampler", "top-p=1.5", "x"], /p of topP to be from 0 to 1, but found 1.5/],
     [["run", "--temperature", "-1", "x"], /temperature .* but found -1/],
     [["run", "--temperature", "hot", "x"], /a number after --temperature, but found "hot"/],
     [
       ["run", "--key-format", "f61", "x"],
-      /f32 or f16 or bf16 or q8_0 or f8_e4m3 or f8_e5m2 after --key-format, but found "f61"/,
+      /f32 or f16 or bf16 or q8_0 or int8 or f8_e4m3 or f8_e5m2 or q5_1 or .* or iq4_nl after --key-format, but found "f61"/,
     ],
+    [["run", "--restore", "f", "--kv-policy", "p", "x"], /as the file .* but found --kv-policy/],
     [["run", "--logprobs", "65", "x"], /from 0 to 64 after --logprobs/],
     [["run", "--raw=yes", "x"], /no value for --raw/],
     [["tokenize", "smollm2"], /Expected a text or --file, but found neither/],
@@ -104,6 +125,20 @@ cli("a failure has exit status 1 and, with --json, an object with a code", () =>
   assert.match(run.stderr, /^vitrine inspect: Expected /);
   assert.match(JSON.parse(run.stdout).error.code, /^(file|model)-not-found$/);
   assert.is(vitrine(["inspect", main]).status, 1);
+});
+
+cli("run keeps a session, and goes on from it", ({ folder, model }) => {
+  const file = join(folder, "kept.session");
+  const options = ["--raw", "--greedy", "-n"];
+  const both = json(["run", model, "The capital of France is", ...options, "12"]);
+  const first = json(["run", model, "The capital of France is", ...options, "5", "--save", file]);
+  const second = json(["run", model, "", ...options, "7", "--restore", file]);
+  assert.equal([...first.tokens, ...second.tokens], both.tokens);
+  assert.equal(second.prompt_tokens, []);
+  writeFileSync(file, readFileSync(file).subarray(100));
+  const damaged = vitrine(["run", model, "x", "--restore", file]);
+  assert.is(damaged.status, 1);
+  assert.match(damaged.stderr, /kept\.session: expected a saved session, found another kind/);
 });
 
 cli("run gives the JSON that programs read, the same as the library", async ({ model }) => {
@@ -169,6 +204,8 @@ cli(
     assert.equal(one.tokens, two.tokens);
     assert.equal(one.steps, two.steps);
     assert.equal(one.sampler.map((s: { name: string }) => s.name), ["top_p", "temperature"]);
+    const chain = [...args.slice(0, 7), "--sampler", "top-p=0.9,temp=0.8"];
+    assert.equal(json(chain).tokens, one.tokens);
     const people = vitrine(args);
     assert.is(people.stdout, `${one.text}\n`);
     assert.match(people.stderr, /sampler: top_p 0.9, temperature 0.8; seed 7/);
@@ -294,6 +331,61 @@ cli("perplexity is the mean over the predicted tokens of all chunks", async ({ m
     }
   }
   assert.ok(Math.abs(sum / 37 - result.nll) < 1e-4, `${sum / 37} and ${result.nll}`);
+});
+
+cli("sample: each continuation is the one that run gives with its seed", ({ model }) => {
+  const options = ["-n", "6", "--sampler", "temp=1.1,top-p=0.9", "--threads", "2"];
+  const seed = ["--seed", "18446744073709551614"];
+  const many = json(["sample", model, "The sea was", "--many", "3", ...options, ...seed]);
+  const seeds = many.samples.map((row: { seed: number | string }) => row.seed);
+  assert.equal(seeds, ["18446744073709551614", "18446744073709551615", 0]);
+  for (const row of many.samples) {
+    const own = ["run", model, "The sea was", "--raw", ...options, "--seed", String(row.seed)];
+    const alone = json(own);
+    assert.equal([row.tokens, row.text, row.stop_reason], [
+      alone.tokens,
+      alone.text,
+      alone.stop_reason,
+    ]);
+  }
+  const people = vitrine(["sample", model, "The sea was", "--many", "2", ...options, ...seed]);
+  assert.match(people.stderr, /seed 18446744073709551615, 6 tokens, length/);
+  assert.ok(people.stdout.startsWith(many.samples[0].text));
+});
+
+cli("samplers: a comparison as table, JSON and chart", ({ model, folder }) => {
+  const file = join(folder, "prompts.txt");
+  const chart = join(folder, "samplers.svg");
+  writeFileSync(file, "The sea was\n\nNobody knew why\n");
+  const few = ["-f", file, "--trials", "2", "-n", "8"];
+  const chains = ["--samplers", "greedy;temp=0.8,top-p=0.9;"];
+  const command = ["samplers", model, "compare", ...few, ...chains, "--svg", chart];
+  const result = json(command);
+  assert.equal([result.prompts, result.trials, result.max_tokens], [2, 2, 8]);
+  const [greedy, nucleus, none] = result.samplers;
+  assert.is(nucleus.sampler, "temperature=0.8,top-p=0.9");
+  assert.is(none.sampler, "");
+  assert.ok(Math.abs(greedy.measures.self_bleu4.mean - 1) < 1e-9);
+  assert.ok(greedy.measures.perplexity.mean < none.measures.perplexity.mean);
+  assert.is(nucleus.measures.length.corpus, 8);
+  const svg = readFileSync(chart, "utf8");
+  assert.is(svg.match(/<circle/g)?.length, 3);
+  assert.match(svg, /temperature=0\.8,top-p=0\.9/);
+  const people = vitrine(command);
+  assert.match(people.stdout, /^sampler +perplexity .*\ngreedy +\d/);
+  assert.is(people.stdout.trim().split("\n").length, 4);
+  const wrong: [string[], RegExp][] = [
+    [["samplers", model, "compar", ...few], /did you mean compare/],
+    [["samplers", model, "compare"], /Expected --file/],
+    [["samplers", model, "compare", ...few, "--measure", "zip"], /did you mean zipf/],
+    [["samplers", model, "compare", ...few, "--samplers", "temp=1;temp=1"], /found .* twice/],
+    [["samplers", model, "compare", ...few, "--samplers", "tempp=1"], /found "tempp=1"/],
+  ];
+  for (const [args, words] of wrong) {
+    const run = vitrine(args);
+    assert.is(run.status, 2);
+    assert.match(run.stderr, words);
+  }
 });
 
 cli("kv: the ledger adds up, and formats are compared", ({ model, folder }) => {

@@ -31,10 +31,14 @@ function examplesOf(text: string, file: string): Example[] {
   return found;
 }
 
-const sources = readdirSync(join(root, "src")).filter((name) => name.endsWith(".ts")).sort();
+/** The files with public symbols, by their paths in `src`. */
+const sources = ["", "measures/"].flatMap((folder) =>
+  readdirSync(join(root, "src", folder)).filter((name) => name.endsWith(".ts")).sort()
+    .map((name) => folder + name)
+);
 const examples = [
   ...sources.map((name) => `src/${name}`),
-  ...["README.md"].filter((name) => existsSync(join(root, name))),
+  ...["README.md", "docs/snapshot.md"].filter((name) => existsSync(join(root, name))),
 ].flatMap((file) => examplesOf(readFileSync(join(root, file), "utf8"), file));
 
 const docs = suite("documentation");
@@ -85,6 +89,8 @@ docs("every example runs", () => {
       const run = spawnSync(process.execPath, commands, {
         encoding: "utf8",
         timeout: 120_000,
+        // What an example writes goes with the folder.
+        cwd: folder,
         env: { ...process.env, ...env, NO_COLOR: "1" },
       });
       assert.is(run.status, 0, `${place} failed:\n${run.stdout}${run.stderr}`);

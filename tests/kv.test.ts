@@ -1,22 +1,32 @@
 /** Reading the KV cache: decoded, before the rotation, as stored; and what can't be read. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type KvFormat, kvFormats, type KvRaw, loadModel } from "../mod.ts";
-import { tinyModel } from "./support/tiny_model.ts";
+import { estimate, type KvFormat, kvFormats, type KvRaw, loadModel, readSnapshot } from "../mod.ts";
+import { temporaryPath, tinyModel } from "./support/tiny_model.ts";
 
 /** Two layers, two KV heads of 32 values. */
 const path = tinyModel({ embedding: 128 });
 const load = () => loadModel(path, { threads: 1 });
 const tokens = Array.from({ length: 100 }, (_, i) => 3 + (i * 37) % 256);
 
+const levels = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
 /** What the codes of each format mean, written down a second time. */
-const decoders: Readonly<Record<KvFormat, (code: number, scale: number) => number>> = {
+const decoders: Readonly<
+  Record<KvFormat, (code: number, scale: number, minimum: number) => number>
+> = {
   f32: (code) => code,
   f16: f16,
   bf16: (code) => new Float32Array(Uint32Array.of(code << 16).buffer)[0]!,
   q8_0: (code, scale) => code * scale,
+  int8: (code, scale) => code * scale,
   f8_e4m3: (code) => small(code, 4, 3),
   f8_e5m2: (code) => small(code, 5, 2),
+  q5_1: (code, scale, minimum) => Math.fround(code * scale) + minimum,
+  q5_0: (code, scale) => (code - 16) * scale,
+  q4_1: (code, scale, minimum) => Math.fround(code * scale) + minimum,
+  q4_0: (code, scale) => (code - 8) * scale,
+  iq4_nl: (code, scale) => levels[code]! * scale,
 };
 
 function f16(bits: number): number {
@@ -33,10 +43,12 @@ function small(code: number, exponents: number, fractions: number, bits = code):
   return sign * (exponent === 0 ? fraction : fraction + (1 << fractions)) * scale;
 }
 
-function decodedOf(format: KvFormat, { codes, scales }: KvRaw): Float32Array {
+function decodedOf(format: KvFormat, { codes, scales, minimums }: KvRaw): Float32Array {
+  // Heads have 32 values: one scale a head is as many.
   return Float32Array.from(codes, (code, i) => {
     const scale = scales.length === 0 ? 1 : f16(scales[Math.floor(i / 32)]!);
-    return decoders[format](code, scale);
+    const minimum = minimums.length === 0 ? 0 : f16(minimums[Math.floor(i / 32)]!);
+    return decoders[format](code, scale, minimum);
   });
 }
 
@@ -57,6 +69,39 @@ for (const format of kvFormats) {
     }
   });
 }
+
+kv("int8 has one scale for a head, in the cache, simulated, estimated and saved", async () => {
+  const wide = tinyModel({ embedding: 256 });
+  using model = await loadModel(wide, { threads: 1, precision: "float" });
+  const policy = { key: "int8", value: "int8" } as const;
+  using session = model.session({ context: 128, kv: policy });
+  await session.prefill(tokens);
+  using simulated = model.session({ context: 128, kv: { key: "f32", value: "f32" } });
+  using _simulation = simulated.simulateKv(policy);
+  await simulated.prefill(tokens);
+  const file = temporaryPath("int8.session");
+  await session.save(file);
+  using snapshot = readSnapshot(file);
+  for (const which of ["key", "value"] as const) {
+    const place = { which, layer: 0 };
+    const { codes, scales, minimums } = session.kv.read({ ...place, view: "raw" });
+    assert.equal([codes.length, scales.length, minimums.length], [2 * 100 * 64, 2 * 100, 0]);
+    for (const [row, scale] of scales.entries()) {
+      const own = Array.from(codes.subarray(row * 64, row * 64 + 64), Math.abs);
+      assert.ok(scale > 0 && Math.max(...own) === 127);
+    }
+    const whole = session.kv.read(place);
+    assert.equal(Float32Array.from(codes, (code, i) => code * f16(scales[i >> 6]!)), whole);
+    assert.equal(simulated.kv.read(place), whole);
+    assert.equal(snapshot.read(place), whole);
+    assert.equal(snapshot.read({ ...place, view: "raw" }).scales, scales);
+  }
+  const ledger = session.kv.ledger();
+  assert.equal([ledger.keyBits, ledger.valueBits], [8.25, 8.25]);
+  assert.is(ledger.keyScales, 2 * 2 * 100 * 2);
+  const expected = await estimate(wide, { context: 128, kv: policy });
+  assert.equal([expected.kvBytes, expected.keyBits], [session.kv.bytes, 8.25]);
+});
 
 kv("keys before their rotation are those of position 0", async () => {
   using model = await load();

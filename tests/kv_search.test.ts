@@ -19,8 +19,8 @@ search("the way gives up what costs least for its bits first", () => {
   const costs = Object.entries(kls).flatMap(([format, list]) =>
     units.map((unit, i) => ({ ...unit, format: format as KvFormat, kl: list[i] as number }))
   );
-  const path = narrowing(units, "f16", 0, costs);
-  const bits = path.map((formats) => formats.reduce((sum, format) => sum + kvBits(format), 0));
+  const path = narrowing(units, "f16", 0, costs, (_, format) => kvBits(format, 32));
+  const bits = path.map((formats) => formats.reduce((sum, format) => sum + kvBits(format, 32), 0));
   assert.ok(bits.every((sum, i) => i === 0 || sum < bits[i - 1]!));
   assert.equal(path[0], ["f16", "f16", "f16", "f16"]);
   // 1 / 7.5 bits; 2 / 7.5; 4 / 7.5; 5 / 8 is less than 8 / 7.5 and 1 / 0.5 …

@@ -74,7 +74,13 @@ study("bits per value with scales", async () => {
   assert.is(await bits("f32"), 32);
   assert.is(await bits("f16"), 16);
   assert.is(await bits("q8_0"), 8.5);
+  assert.is(await bits("int8"), 8.5); // heads of 32 values
   assert.is(await bits("f8_e4m3"), 8);
+  assert.is(await bits("q5_1"), 6);
+  assert.is(await bits("q5_0"), 5.5);
+  assert.is(await bits("q4_1"), 5);
+  assert.is(await bits("q4_0"), 4.5);
+  assert.is(await bits("iq4_nl"), 4.5);
 });
 
 study("an estimate refuses what a session would refuse", async () => {

@@ -47,8 +47,10 @@ FORMATS = {
     "tq1_0": (34, 256, 54, [53]), "tq2_0": (35, 256, 66, [65]),
     "mxfp4": (39, 32, 17, []), "nvfp4": (40, 64, 36, []),
 }
-ENCODED = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"]
-EXACT = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"]
+ENCODED = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"]
+EXACT = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl"]
+# Encoded without a search for better codes, as ggml's own cache is.
+PLAIN = ["iq4_nl"]
 
 
 def splitmix(seed: int, count: int) -> np.ndarray:
@@ -126,10 +128,15 @@ def inputs() -> dict[str, np.ndarray]:
 def encoded(lib: ctypes.CDLL, name: str, values: np.ndarray) -> dict:
     id_, block_len, size, _ = FORMATS[name]
     data = np.zeros(values.size // block_len * size, np.uint8)
-    lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p,
-                                        ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
-    lib.ggml_quantize_chunk.restype = ctypes.c_size_t
-    lib.ggml_quantize_chunk(id_, values.ctypes.data, data.ctypes.data, 0, values.size // 256, 256, None)
+    if name in PLAIN:
+        encode = getattr(lib, f"quantize_row_{name}_ref")
+        encode.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+        encode(values.ctypes.data, data.ctypes.data, values.size)
+    else:
+        lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p,
+                                            ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+        lib.ggml_quantize_chunk.restype = ctypes.c_size_t
+        lib.ggml_quantize_chunk(id_, values.ctypes.data, data.ctypes.data, 0, values.size // 256, 256, None)
     back = dequantize(data, GGMLQuantizationType(id_)).ravel()
     error = back.astype(np.float64) - values
     found = {"rmse": float(np.sqrt(np.mean(error * error)))}

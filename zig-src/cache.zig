@@ -15,6 +15,9 @@ const kernel = @import("kernel.zig");
 const pool_file = @import("cache/core/pool.zig");
 const sequence_file = @import("cache/core/sequence.zig");
 
+/// Keys and values as rows of GGUF's tensor types.
+pub const rows = @import("cache/core/rows.zig");
+
 pub const Error = pool_file.Error;
 pub const Page = pool_file.Page;
 pub const Pool = pool_file.Pool;
@@ -27,8 +30,14 @@ pub const formats = .{
     @import("cache/f16.zig"),
     @import("cache/bf16.zig"),
     @import("cache/q8_0.zig"),
+    @import("cache/int8.zig"),
     @import("cache/f8_e4m3.zig"),
     @import("cache/f8_e5m2.zig"),
+    @import("cache/q5_1.zig"),
+    @import("cache/q5_0.zig"),
+    @import("cache/q4_1.zig"),
+    @import("cache/q4_0.zig"),
+    @import("cache/iq4_nl.zig"),
 };
 
 /// Derived from the registry: tag and wire id of each format.
@@ -55,7 +64,7 @@ pub fn formatFromName(name: []const u8) ?Format {
     return null;
 }
 
-/// Bytes that `count` values take, scales included.
+/// Bytes that a head of `count` values takes at one position, scales included.
 pub fn formatBytes(format: Format, count: u64) u64 {
     return switch (format) {
         inline else => |tag| blk: {
@@ -67,7 +76,7 @@ pub fn formatBytes(format: Format, count: u64) u64 {
     };
 }
 
-/// Values of a head that share a scale: head sizes are multiples of it.
+/// Head sizes are multiples of it: values that share a scale, or are multiplied together.
 pub fn formatUnit(format: Format) u32 {
     return switch (format) {
         inline else => |tag| blk: {
@@ -112,7 +121,7 @@ pub const Layout = struct {
 
     /// One side of one head in a page.
     pub fn headBytes(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize) u64 {
-        return formatBytes(layout.format(side, layer, kv_head), @as(u64, page_len) * layout.headDim(side));
+        return page_len * formatBytes(layout.format(side, layer, kv_head), layout.headDim(side));
     }
 
     pub fn pageBytes(layout: Layout) u64 {
@@ -175,5 +184,6 @@ test "every format file is registered" {
 
 test {
     _ = pool_file;
+    _ = rows;
     _ = sequence_file;
 }

@@ -16,7 +16,9 @@ pub const files = .{
     @import("capi/model.zig"),
     @import("capi/tokenizer.zig"),
     @import("capi/session.zig"),
+    @import("capi/snapshot.zig"),
     @import("capi/kv.zig"),
+    @import("capi/meter.zig"),
     @import("capi/probe.zig"),
     @import("capi/sampler.zig"),
     @import("capi/draw.zig"),
@@ -43,4 +45,5 @@ test {
     _ = @import("capi/core/table.zig");
     _ = @import("capi/core/model_object.zig");
     _ = @import("capi/core/session_object.zig");
+    _ = @import("capi/core/snapshot_object.zig");
 }

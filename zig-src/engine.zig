@@ -18,6 +18,15 @@ pub const record = @import("engine/record.zig");
 
 pub const kv_view = @import("engine/kv_view.zig");
 pub const kv_attention = @import("engine/kv_attention.zig");
+pub const meter = @import("engine/meter.zig");
+
+/// Saved sessions.
+pub const Save = @import("engine/snapshot_save.zig").Save;
+pub const SaveError = @import("engine/snapshot_save.zig").Error;
+pub const Restored = @import("engine/snapshot_restore.zig").Restored;
+pub const RestoreError = @import("engine/snapshot_restore.zig").Error;
+pub const RestoreOptions = @import("engine/snapshot_restore.zig").Options;
+pub const restore = @import("engine/snapshot_restore.zig").restore;
 
 pub const unembed = @import("engine/unembed.zig");
 
@@ -35,6 +44,7 @@ test {
     _ = @import("engine/head_formats_test.zig");
     _ = @import("engine/hooks_test.zig");
     _ = @import("engine/loader.zig");
+    _ = @import("engine/meter_test.zig");
     _ = @import("engine/packed_file.zig");
     _ = @import("engine/packed_file_test.zig");
     _ = @import("engine/packing.zig");
@@ -43,6 +53,10 @@ test {
     _ = @import("engine/scheduler.zig");
     _ = @import("engine/session_test.zig");
     _ = @import("engine/fork_test.zig");
+    _ = @import("engine/identity.zig");
+    _ = @import("engine/snapshot.zig");
+    _ = @import("engine/snapshot_test.zig");
+    _ = @import("engine/snapshot_damage_test.zig");
     _ = @import("engine/team.zig");
     _ = @import("engine/weight.zig");
     _ = Model;
@@ -50,4 +64,5 @@ test {
     _ = record;
     _ = wake;
     _ = limits;
+    _ = meter;
 }

@@ -72,6 +72,7 @@ pub const Format = derived: {
 
 /// The member's file, as a namespace.
 pub fn Member(comptime format: Format) type {
+    @setEvalBranchQuota(10_000);
     for (formats) |M| {
         if (M.id == @backingInt(format)) return M;
     }

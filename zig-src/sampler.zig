@@ -20,6 +20,16 @@ pub const stages = .{
     @import("sampler/top_k.zig"),
     @import("sampler/top_p.zig"),
     @import("sampler/min_p.zig"),
+    @import("sampler/typical.zig"),
+    @import("sampler/top_n_sigma.zig"),
+    @import("sampler/epsilon_cutoff.zig"),
+    @import("sampler/eta_cutoff.zig"),
+    @import("sampler/tail_free.zig"),
+    @import("sampler/top_a.zig"),
+    @import("sampler/dynamic_temperature.zig"),
+    @import("sampler/p_less.zig"),
+    @import("sampler/min_k.zig"),
+    @import("sampler/xtc.zig"),
 };
 
 pub const Chain = chain_file.ChainType(stages);
@@ -60,7 +70,9 @@ test {
     _ = chain_file;
     _ = philox;
     _ = top;
+    _ = @import("sampler/core/closest.zig");
     _ = @import("sampler/core/draw.zig");
+    _ = @import("sampler/core/head.zig");
     _ = @import("sampler/core/reference.zig");
     _ = @import("sampler/core/select.zig");
     _ = @import("sampler/core/sweep.zig");

@@ -108,7 +108,7 @@ export function pageOf(study: Study, charts: readonly Chart[]): string {
     "each table one thing changes.",
     "",
     "It is repeated by `bun run bench/kv_study.ts --page docs/kv_study.md --json",
-    "bench/results/kv_study.json`, or with `deno run -A`, in some minutes, and gives the same figures on",
+    "bench/results/kv_study.json`, or with `deno run -A`, in half an hour, and gives the same figures on",
     "the same level of processor. The text is `bench/texts/lighthouse.txt`, its first quarter apart.",
     "Attention without sink tokens in the cache (StreamingLLM) and windows of recent tokens in full",
     "precision are not part of it.",

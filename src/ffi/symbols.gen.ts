@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xc614b8ad, 0xb08747f9];
+export const abiHash: readonly [number, number] = [0xd3943c50, 0xb3b6b258];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -46,11 +46,22 @@ export const functions = {
   vitrine_session_stats: ["u32", "buffer", "u32"],
   vitrine_session_tokens: ["u32", "buffer", "buffer"],
   vitrine_session_truncate: ["u32", "u32"],
+  vitrine_session_exchange: ["u32", "u32"],
   vitrine_session_logits: ["u32", "u32", "buffer", "u32"],
+  vitrine_snapshot_save: ["buffer", "u32", "buffer", "u32", "buffer"],
+  vitrine_snapshot_restore: ["u32", "buffer", "u32", "u32", "buffer"],
+  vitrine_snapshot_state: ["u32", "buffer", "u32"],
+  vitrine_snapshot_wait: ["u32"],
+  vitrine_snapshot_header: ["u32", "buffer", "u32", "buffer"],
+  vitrine_snapshot_sessions: ["u32", "buffer", "u32"],
+  vitrine_snapshot_cancel: ["u32"],
+  vitrine_snapshot_destroy: ["u32"],
   vitrine_kv_info: ["u32", "buffer", "u32"],
   vitrine_kv_read: ["u32", "buffer", "u32", "buffer", "u32"],
   vitrine_kv_attention: ["u32", "buffer", "u32", "buffer", "buffer", "u32"],
   vitrine_model_kv_round: ["u32", "u32", "u32", "buffer", "u32", "u32"],
+  vitrine_session_meter: ["u32", "u32"],
+  vitrine_session_metered: ["u32", "buffer", "u32", "buffer"],
   vitrine_hooks_set: ["u32", "buffer", "u32"],
   vitrine_hooks_current: ["u32", "buffer", "u32"],
   vitrine_hooks_read: ["u32", "buffer", "u32"],
@@ -109,7 +120,7 @@ export interface Calls {
    * call it. A creation that fails gives a handle too: it carries the text, and is destroyed
    * like any other. An empty text means that there was no error.
    *
-   * @param handle A model or a session.
+   * @param handle A model, a session or a snapshot.
    * @param buffer The caller's; filled with UTF-8.
    * @param length Of the buffer, in bytes.
    * @param out_length Gets the length of the text, also when the buffer is too small.
@@ -349,6 +360,14 @@ export interface Calls {
    */
   vitrine_session_truncate(session: number, length: number): number;
   /**
+   * Lets two sessions change places: each goes on from where the other one stood. Options and hooks
+   * stay; what the last requests left is dropped.
+   *
+   * @param session An idle session.
+   * @param other Another one, of the same model, context and cache policy.
+   */
+  vitrine_session_exchange(session: number, other: number): number;
+  /**
    * Copies one row of logits.
    *
    * @param session An idle session.
@@ -357,6 +376,75 @@ export interface Calls {
    * @param count `logits` of the model's info, exactly.
    */
   vitrine_session_logits(session: number, row: number, values: Bytes, count: number): number;
+  /**
+   * Begins to save sessions into one file and returns at once; vitrine_snapshot_state says when it is
+   * done. What is saved is what they are now: they may go on meanwhile. The file gets its name when it
+   * is whole. The handle is the caller's, also after an error, and is given back with
+   * vitrine_snapshot_destroy.
+   *
+   * @param sessions Idle sessions of one model and one cache policy; read during the call only.
+   * @param session_count How many, from 1.
+   * @param path UTF-8; read during the call only.
+   * @param path_length In bytes.
+   * @param out_snapshot Gets the handle; 0 when there is none.
+   */
+  vitrine_snapshot_save(sessions: Bytes, session_count: number, path: Bytes, path_length: number, out_snapshot: Bytes): number;
+  /**
+   * Begins to make sessions of a file and returns at once; vitrine_snapshot_state says when it is done.
+   * A file that is damaged, or of another model, is refused. The handle is the caller's, also after an
+   * error, and is given back with vitrine_snapshot_destroy.
+   *
+   * @param model A loaded model; it stays alive as long as the sessions.
+   * @param path UTF-8; read during the call only.
+   * @param path_length In bytes.
+   * @param context Tokens that the sessions can hold; 0: as many as when they were saved.
+   * @param out_snapshot Gets the handle; 0 when there is none.
+   */
+  vitrine_snapshot_restore(model: number, path: Bytes, path_length: number, context: number, out_snapshot: Bytes): number;
+  /**
+   * How far it has come. Never blocks.
+   *
+   * @param snapshot The save or restore.
+   * @param out The caller's; filled as far as it reaches.
+   * @param length Of `out`, in bytes.
+   */
+  vitrine_snapshot_state(snapshot: number, out: Bytes, length: number): number;
+  /**
+   * Blocks until it is done, or has failed, and returns its status.
+   *
+   * @param snapshot The save or restore.
+   */
+  vitrine_snapshot_wait(snapshot: number): number;
+  /**
+   * The JSON of the file that was restored: options, policy and positions of its sessions.
+   *
+   * @param snapshot A restore that is done.
+   * @param buffer The caller's; filled with UTF-8.
+   * @param length Of the buffer, in bytes.
+   * @param out_length Gets the length of the text, also when the buffer is too small.
+   */
+  vitrine_snapshot_header(snapshot: number, buffer: Bytes, length: number, out_length: Bytes): number;
+  /**
+   * Hands the restored sessions over, in the order in which they were saved: all or none, and once. The
+   * handles are given back one by one with vitrine_session_destroy.
+   *
+   * @param snapshot A restore that is done.
+   * @param out_sessions Gets the handles; 0 after an error.
+   * @param count How many there are, exactly: `sessions` of the state.
+   */
+  vitrine_snapshot_sessions(snapshot: number, out_sessions: Bytes, count: number): number;
+  /**
+   * Asks it to stop. Returns at once; harmless when it is done.
+   *
+   * @param snapshot The save or restore.
+   */
+  vitrine_snapshot_cancel(snapshot: number): number;
+  /**
+   * Cancels what runs, and ends the handle; again is harmless. Sessions that were not handed over go.
+   *
+   * @param snapshot The save or restore.
+   */
+  vitrine_snapshot_destroy(snapshot: number): number;
   /**
    * What the cache is made of, and what it takes.
    *
@@ -398,6 +486,26 @@ export interface Calls {
    * @param length Values of a head.
    */
   vitrine_model_kv_round(model: number, format: number, side: number, values: Bytes, count: number, length: number): number;
+  /**
+   * Keeps, from now on, what each pass that the session takes part in reads and computes, layer by
+   * layer. What was kept before is forgotten.
+   *
+   * @param session An idle session.
+   * @param passes How many to keep, the youngest; 0: no longer, which costs nothing.
+   */
+  vitrine_session_meter(session: number, passes: number): number;
+  /**
+   * Takes the oldest passes that are kept out, as many as fit: [passes][4 + (layers + 1) * 5]. First
+   * come the pass's number, its rows, the session's own rows and the position of their first. Then, for
+   * each layer, and last for embeddings and output head: bytes of weights, keys and values, floating-point
+   * operations, seconds.
+   *
+   * @param session An idle session with a meter.
+   * @param values The caller's; filled.
+   * @param count Of them; 0 only counts passes.
+   * @param out_passes Gets how many were taken; with a `count` of 0, how many there are.
+   */
+  vitrine_session_metered(session: number, values: Bytes, count: number, out_passes: Bytes): number;
   /**
    * Chooses the points at which the engine waits during the following requests, until
    * vitrine_hooks_proceed is called or the request is cancelled. Whoever waits is woken at each
@@ -518,6 +626,7 @@ export const Status = {
   input_output: -13,
   numeric: -14,
   no_logits: -15,
+  foreign: -16,
   internal: -99,
 } as const;
 
@@ -533,6 +642,13 @@ export const LimitsPhase = {
   running: 1,
   ready: 2,
   failed: 3,
+} as const;
+
+export const SnapshotPhase = {
+  running: 0,
+  ready: 1,
+  failed: 2,
+  cancelled: 3,
 } as const;
 
 export const ModelFlags = {
@@ -581,8 +697,14 @@ export const CacheFormatId = {
   f16: 1,
   bf16: 30,
   q8_0: 8,
+  int8: 1002,
   f8_e4m3: 1000,
   f8_e5m2: 1001,
+  q5_1: 7,
+  q5_0: 6,
+  q4_1: 3,
+  q4_0: 2,
+  iq4_nl: 20,
 } as const;
 
 export const KvSideId = {
@@ -595,6 +717,7 @@ export const KvViewId = {
   unrotated: 1,
   codes: 2,
   scales: 3,
+  minimums: 4,
 } as const;
 
 export const HookPoint = {
@@ -759,6 +882,17 @@ export const SessionStatsLayout = {
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
+export const SnapshotStateLayout = {
+  bytes: 32,
+  phase: 0,
+  status: 4,
+  done: 8,
+  total: 16,
+  sessions: 24,
+  reserved: 28,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
 export const RequestLayout = {
   bytes: 32,
   size: 0,
@@ -891,4 +1025,14 @@ export const SamplerStages = {
   top_k: { id: 3, params: ["k"] },
   top_p: { id: 4, params: ["p"] },
   min_p: { id: 5, params: ["p"] },
+  typical: { id: 6, params: ["p"] },
+  top_n_sigma: { id: 7, params: ["n"] },
+  epsilon_cutoff: { id: 8, params: ["epsilon"] },
+  eta_cutoff: { id: 9, params: ["epsilon"] },
+  tail_free: { id: 10, params: ["z"] },
+  top_a: { id: 11, params: ["a"] },
+  dynamic_temperature: { id: 12, params: ["low", "high", "exponent"] },
+  p_less: { id: 13, params: ["norm"] },
+  min_k: { id: 14, params: ["tau"] },
+  xtc: { id: 15, params: ["probability", "threshold"] },
 } as const;

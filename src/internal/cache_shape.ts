@@ -70,6 +70,7 @@ export function cacheBytes(
   value: KvFormat,
   context: number,
 ): number {
-  const bits = shape.keyValues * kvBits(key) + shape.valueValues * kvBits(value);
+  const bits = shape.keyValues * kvBits(key, shape.keyLength) +
+    shape.valueValues * kvBits(value, shape.valueLength);
   return bits / 8 * Math.ceil(context / pageLength) * pageLength;
 }

@@ -31,7 +31,8 @@ export interface GenerationSettings {
   readonly onPrefill: ((progress: { done: number; total: number }) => void) | undefined;
 }
 
-const generateFields = [
+/** The fields of the options of `generate`. */
+export const generateFields = [
   "sampler",
   "seed",
   "maxTokens",
@@ -47,8 +48,9 @@ const generateFields = [
 export function generationSettings(
   options: GenerateOptions,
   known = generateFields,
+  what = "generate",
 ): GenerationSettings {
-  checkFields(options, known, known === generateFields ? "generate" : "step");
+  checkFields(options, known, what);
   checkFunction(options.onPrefill, "onPrefill");
   const { maxTokens, topLogprobs } = options;
   return {

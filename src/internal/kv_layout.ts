@@ -10,26 +10,46 @@ export const pageLength = 64;
 
 /** How a format stores the values of a head. */
 export interface KvFormatLayout {
-  /** Bytes of one value without its scale. */
-  readonly codeBytes: number;
-  /** Values that share a scale: heads are multiples of it; 1 without scales. */
+  /** Bits of one value without its scale. */
+  readonly codeBits: number;
+  /** Heads are multiples of it: values that share a scale; 1 without scales. */
   readonly unit: number;
-  /** Bytes of the scale of one unit. */
+  /** Whether all values of a head share one scale instead. */
+  readonly perHead: boolean;
+  /** Bytes of one scale. */
   readonly scaleBytes: number;
+  /** Bytes of the minimum beside it. */
+  readonly minimumBytes: number;
 }
+
+const none = { perHead: false, minimumBytes: 0 };
+const floats = (codeBits: number) => ({ ...none, codeBits, unit: 1, scaleBytes: 0 });
+const scaled = (codeBits: number) => ({ ...none, codeBits, unit: 32, scaleBytes: 2 });
+const lifted = (codeBits: number) => ({ ...scaled(codeBits), minimumBytes: 2 });
 
 /** The layout of each format. */
 export const kvLayouts: Readonly<Record<KvFormat, KvFormatLayout>> = {
-  f32: { codeBytes: 4, unit: 1, scaleBytes: 0 },
-  f16: { codeBytes: 2, unit: 1, scaleBytes: 0 },
-  bf16: { codeBytes: 2, unit: 1, scaleBytes: 0 },
-  q8_0: { codeBytes: 1, unit: 32, scaleBytes: 2 },
-  f8_e4m3: { codeBytes: 1, unit: 1, scaleBytes: 0 },
-  f8_e5m2: { codeBytes: 1, unit: 1, scaleBytes: 0 },
+  f32: floats(32),
+  f16: floats(16),
+  bf16: floats(16),
+  q8_0: scaled(8),
+  int8: { ...scaled(8), perHead: true },
+  f8_e4m3: floats(8),
+  f8_e5m2: floats(8),
+  q5_1: lifted(5),
+  q5_0: scaled(5),
+  q4_1: lifted(4),
+  q4_0: scaled(4),
+  iq4_nl: scaled(4),
 };
 
-/** Bits of one value, its part of the scale included. */
-export function kvBits(format: KvFormat): number {
-  const { codeBytes, unit, scaleBytes } = kvLayouts[format];
-  return 8 * (codeBytes + scaleBytes / unit);
+/** Bytes of scales and minimums of a head of so many values. */
+export function kvTermBytes(format: KvFormat, length: number): number {
+  const { unit, perHead, scaleBytes, minimumBytes } = kvLayouts[format];
+  return (perHead ? 1 : length / unit) * (scaleBytes + minimumBytes);
+}
+
+/** Bits of one value of such a head, its part of the scale and the minimum included. */
+export function kvBits(format: KvFormat, length: number): number {
+  return kvLayouts[format].codeBits + 8 * kvTermBytes(format, length) / length;
 }

@@ -6,7 +6,7 @@
 import { KvInfoLayout } from "../ffi/symbols.gen.ts";
 import type { KvFormat } from "../kv_format.ts";
 import type { KvBytes, KvLedger } from "../kv_ledger.ts";
-import { kvLayouts } from "./kv_layout.ts";
+import { kvLayouts, kvTermBytes } from "./kv_layout.ts";
 import type { SessionCore } from "./session_core.ts";
 
 /** The ledger of the cache as it is now. */
@@ -55,9 +55,8 @@ function sizes(
 ): { readonly payload: number; readonly scales: number } {
   let [payload, scales] = [0, 0];
   for (const format of formats) {
-    const { codeBytes, unit, scaleBytes } = kvLayouts[format];
-    payload += length * codeBytes;
-    scales += length / unit * scaleBytes;
+    payload += length * kvLayouts[format].codeBits / 8;
+    scales += kvTermBytes(format, length);
   }
   return { payload, scales };
 }

@@ -7,7 +7,6 @@
 import type { KvFormat } from "../kv_format.ts";
 import type { KvPolicy, KvRule, KvShape } from "../kv_policy.ts";
 import type { KvCost, KvUnit } from "../search_kv.ts";
-import { kvBits } from "./kv_layout.ts";
 
 /** All units, layer by layer. */
 export function unitsOf(layers: number): KvUnit[] {
@@ -20,12 +19,14 @@ export function unitsOf(layers: number): KvUnit[] {
 /**
  * The formats of all units, step by step. Each step is the move that costs the least KL for a bit
  * saved, by what the moves cost alone: the greedy way along the hull of a sum of separate costs.
+ * `bitsOf` says what a value takes.
  */
 export function narrowing(
   units: readonly KvUnit[],
   widest: KvFormat,
   base: number,
   costs: readonly KvCost[],
+  bitsOf: (unit: KvUnit, format: KvFormat) => number,
 ): KvFormat[][] {
   const costOf = (unit: KvUnit, format: KvFormat) =>
     costs.find((cost) =>
@@ -39,7 +40,7 @@ export function narrowing(
     for (const [at, unit] of units.entries()) {
       const own = now[at] as KvFormat;
       for (const format of formats) {
-        const saved = kvBits(own) - kvBits(format);
+        const saved = bitsOf(unit, own) - bitsOf(unit, format);
         if (saved <= 0) continue;
         const rate = (costOf(unit, format) - costOf(unit, own)) / saved;
         // Of equal ones the larger step, then the first: the order is the same in every run.

@@ -60,7 +60,8 @@ export class SimulationTable {
   /** Mean bits of a value; NaN where a function decides. */
   bits(which: "key" | "value"): number {
     const own = this.#quantisers.filter((_, i) => i % 2 === (which === "key" ? 0 : 1));
-    return own.reduce((sum, quantiser) => sum + bitsOf(quantiser), 0) / own.length;
+    const length = which === "key" ? this.#shape.keyLength : this.#shape.valueLength;
+    return own.reduce((sum, quantiser) => sum + bitsOf(quantiser, length), 0) / own.length;
   }
 
   /** The functions that do it, by names of hook points. */
@@ -88,9 +89,10 @@ export class SimulationTable {
 /** Where keys and values pass by; and whether that is before the rotation. */
 const points = [["k_pre", "key", true], ["k", "key", false], ["v", "value", false]] as const;
 
-function bitsOf(quantiser: Checked): number {
+/** Of a value, in heads of so many. */
+function bitsOf(quantiser: Checked, length: number): number {
   if (quantiser === "as is") return 32;
-  if (typeof quantiser === "string") return kvBits(quantiser);
+  if (typeof quantiser === "string") return kvBits(quantiser, length);
   return typeof quantiser === "function" ? NaN : schemeBits(quantiser);
 }
 

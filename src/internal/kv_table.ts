@@ -103,14 +103,18 @@ export class KvTable {
   /** Bits of a stored number, scales included: the mean over all heads. */
   bits(which: Which): number {
     const all = this.formats(which);
-    return all.reduce((sum, format) => sum + kvBits(format), 0) / all.length;
+    const length = which === "key" ? this.shape.keyLength : this.shape.valueLength;
+    return all.reduce((sum, format) => sum + kvBits(format, length), 0) / all.length;
   }
 
   /** Bytes that one token takes in one layer. */
   tokenBytes(layer: number): number {
     const { keyLength, valueLength } = this.shape;
     const bytes = (which: Which, length: number) =>
-      this.formats(which, layer).reduce((sum, format) => sum + length * kvBits(format) / 8, 0);
+      this.formats(which, layer).reduce(
+        (sum, format) => sum + length * kvBits(format, length) / 8,
+        0,
+      );
     return bytes("key", keyLength) + bytes("value", valueLength);
   }
 

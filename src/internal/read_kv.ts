@@ -20,8 +20,14 @@ const codeArrays: Readonly<
   f16: (values) => new Uint16Array(values),
   bf16: (values) => new Uint16Array(values),
   q8_0: (values) => new Int8Array(values),
+  int8: (values) => new Int8Array(values),
   f8_e4m3: (values) => new Uint8Array(values),
   f8_e5m2: (values) => new Uint8Array(values),
+  q5_1: (values) => new Uint8Array(values),
+  q5_0: (values) => new Uint8Array(values),
+  q4_1: (values) => new Uint8Array(values),
+  q4_0: (values) => new Uint8Array(values),
+  iq4_nl: (values) => new Uint8Array(values),
 };
 
 /** Checks the part and copies it. */
@@ -67,7 +73,14 @@ export function readKv(
   // Where heads differ, the engine refuses to copy them all.
   const format = core.settings.kv.format(which, layer, head === allHeads ? 0 : head);
   const codes = copy(KvViewId.codes, codeArrays[format](rows * length));
-  const { unit, scaleBytes } = kvLayouts[format];
-  const scales = new Uint16Array(rows * length / unit * scaleBytes / 2);
-  return { codes, scales: scales.length === 0 ? scales : copy(KvViewId.scales, scales) };
+  const { unit, perHead, scaleBytes, minimumBytes } = kvLayouts[format];
+  const terms = (id: number, bytes: number) => {
+    const into = new Uint16Array(rows * (perHead ? 1 : length / unit) * bytes / 2);
+    return into.length === 0 ? into : copy(id, into);
+  };
+  return {
+    codes,
+    scales: terms(KvViewId.scales, scaleBytes),
+    minimums: terms(KvViewId.minimums, minimumBytes),
+  };
 }

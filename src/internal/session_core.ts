@@ -46,6 +46,7 @@ export class SessionCore {
   readonly hooks: HookTable;
   #handle: number;
   #busy = false;
+  #meter: "off" | "on" | "ending" = "off";
 
   /** Makes a native session. */
   static create(model: ModelCore, settings: SessionSettings): SessionCore {
@@ -70,7 +71,11 @@ export class SessionCore {
     return new SessionCore(model, settings, handle);
   }
 
-  /** Takes over a native session. */
+  /** Takes over a native session that was made with these settings. */
+  static adopt(model: ModelCore, settings: SessionSettings, handle: number): SessionCore {
+    return new SessionCore(model, settings, handle);
+  }
+
   private constructor(model: ModelCore, settings: SessionSettings, handle: number) {
     this.model = model;
     this.settings = settings;
@@ -89,6 +94,12 @@ export class SessionCore {
     const out = new Uint32Array(count);
     this.check(this.model.library.calls.vitrine_session_fork(this.handle, count, out));
     return Array.from(out, (handle) => new SessionCore(this.model, this.settings, handle));
+  }
+
+  /** Lets two sessions of one shape change places. */
+  exchange(other: SessionCore): void {
+    this.requireIdle();
+    this.check(this.model.library.calls.vitrine_session_exchange(this.handle, other.handle));
   }
 
   /** What the cache is made of, and how much of it is in use. */
@@ -180,6 +191,7 @@ export class SessionCore {
     this.requireIdle();
     const { calls, driver } = this.model.library;
     this.hooks.apply();
+    this.#endMeter();
     const packed = packRequest(request);
     const stages = request.stages;
     this.check(
@@ -271,6 +283,28 @@ export class SessionCore {
       this.#taken = new Uint8Array(next);
     }
     return this.#result.getUint32(TakeResultLayout.bytes_taken, true);
+  }
+
+  /** Keeps what passes read and compute, the youngest `passes` of them. */
+  startMeter(passes: number): void {
+    this.requireIdle();
+    if (this.#meter === "on") {
+      throw new RangeError("Expected a session without a meter, but found one that still runs");
+    }
+    this.check(this.model.library.calls.vitrine_session_meter(this.handle, passes));
+    this.#meter = "on";
+  }
+
+  /** Ends it, at the next request if one is running. */
+  endMeter(): void {
+    this.#meter = "ending";
+    if (!this.#busy && !this.disposed) this.#endMeter();
+  }
+
+  #endMeter(): void {
+    if (this.#meter !== "ending") return;
+    this.check(this.model.library.calls.vitrine_session_meter(this.handle, 0));
+    this.#meter = "off";
   }
 
   /** The error that ended the last request. */

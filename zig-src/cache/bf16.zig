@@ -6,7 +6,7 @@ pub const id = 30;
 /// Values of a head that share a scale.
 pub const unit = 1;
 
-/// Bytes of `count` values.
+/// Bytes of a head of `count` values.
 pub fn bytes(count: u64) u64 {
     return 2 * count;
 }

@@ -8,7 +8,7 @@ pub const id = 1001;
 /// Values of a head that share a scale.
 pub const unit = 1;
 
-/// Bytes of `count` values.
+/// Bytes of a head of `count` values.
 pub fn bytes(count: u64) u64 {
     return count;
 }

@@ -7,7 +7,7 @@ pub const id = 8;
 /// Values of a head that share a scale.
 pub const unit = 32;
 
-/// Bytes of `count` values.
+/// Bytes of a head of `count` values.
 pub fn bytes(count: u64) u64 {
     return count / unit * (unit + 2);
 }

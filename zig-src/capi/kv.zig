@@ -173,7 +173,7 @@ fn roundValues(
         return error.InvalidArgument;
     }
     const given = (try buffers.required(values, "the values", diag))[0..count];
-    const page = try table.gpa.alignedAlloc(u8, .@"64", cache.formatBytes(format, @as(u64, cache.page_len) * length));
+    const page = try table.gpa.alignedAlloc(u8, .@"64", cache.page_len * cache.formatBytes(format, length));
     defer table.gpa.free(page);
     const row = try table.gpa.alignedAlloc(f32, .@"64", length);
     defer table.gpa.free(row);

@@ -135,6 +135,18 @@ pub const functions = .{
         },
     },
     .{
+        .name = "vitrine_session_exchange",
+        .function = "exchange",
+        .doc =
+        \\Lets two sessions change places: each goes on from where the other one stood. Options and hooks
+        \\stay; what the last requests left is dropped.
+        ,
+        .params = .{
+            .{ "session", "An idle session." },
+            .{ "other", "Another one, of the same model, context and cache policy." },
+        },
+    },
+    .{
         .name = "vitrine_session_logits",
         .function = "logits",
         .doc = "Copies one row of logits.",
@@ -420,6 +432,24 @@ pub fn truncate(handle: u32, length: u32) callconv(.c) i32 {
 
 fn truncateTo(self: *SessionObject, length: u32) Error!void {
     try self.session.?.truncate(length, &self.object.diag);
+}
+
+pub fn exchange(handle: u32, other: u32) callconv(.c) i32 {
+    const object = table.pin(other, .session) orelse return errors.code(error.InvalidHandle);
+    defer table.unpin(object);
+    return withSession(handle, .{SessionObject.of(object)}, exchangeWith);
+}
+
+fn exchangeWith(self: *SessionObject, other: *SessionObject) Error!void {
+    if (self == other) return;
+    // Whoever holds the one never waits for the other, so two calls that meet can't wait for each other.
+    if (!other.object.mutex.tryLock()) {
+        self.object.diag.set("expected an idle session, found one in another call", .{});
+        return error.Busy;
+    }
+    defer other.object.unlock();
+    const session = other.session orelse return error.NotReady;
+    try self.session.?.exchange(session, &self.object.diag);
 }
 
 pub fn logits(handle: u32, row: u32, values: ?[*]align(1) f32, count: u32) callconv(.c) i32 {

@@ -18,7 +18,7 @@ pub const functions = .{
         \\like any other. An empty text means that there was no error.
         ,
         .params = .{
-            .{ "handle", "A model or a session." },
+            .{ "handle", "A model, a session or a snapshot." },
             .{ "buffer", "The caller's; filled with UTF-8." },
             .{ "length", "Of the buffer, in bytes." },
             .{ "out_length", "Gets the length of the text, also when the buffer is too small." },

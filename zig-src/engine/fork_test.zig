@@ -87,7 +87,7 @@ test "forks in one batch have the bits of sessions by themselves" {
         .{ .layers = 2, .heads = 4, .kv_heads = 4, .head_dim = 32, .context = 1024 },
         // Layers with a window that reaches back into the parts that all have, and layers without.
         .{ .architecture = "gemma3", .layers = 7, .window = 400, .context = 1024, .head_dim = 32 },
-    }) |shape| for ([_]cache.Format{ .f16, .q8_0 }) |format| {
+    }) |shape| for ([_]cache.Format{ .f16, .q8_0, .q4_1 }) |format| {
         const options: session_module.Options = .{ .context = 640, .key_format = format, .value_format = format };
         for ([_]u32{ 1, 3 }) |threads| {
             var fixture = try Fixture.init(shape, .{ .threads = threads });

@@ -89,7 +89,7 @@ test "a fork of a mixed cache copies whole pages, and the bytes add up" {
     const session = try filled(&fixture, .{ .context = 128, .head_formats = &mixed }, &tokens);
     defer session.destroy();
     var bytes: u64 = 0;
-    for (mixed) |pair| bytes += cache.formatBytes(pair.key, 128 * dim) + cache.formatBytes(pair.value, 128 * dim);
+    for (mixed) |pair| bytes += 128 * (cache.formatBytes(pair.key, dim) + cache.formatBytes(pair.value, dim));
     try std.testing.expectEqual(bytes, session.kvBytes());
 
     var diag: Diagnostic = .{};

@@ -12,10 +12,12 @@ pub const View = enum(u32) {
     decoded = 0,
     /// Keys before the rotary embedding, in f32; the rotation is taken back from what is stored.
     unrotated = 1,
-    /// What is stored, without scales: a float, or an integer, of the format.
+    /// What is stored, without scales: a float, or an integer, of the format; one of 4 or 5 bits as a byte.
     codes = 2,
     /// The scales that belong to the codes, in f16.
     scales = 3,
+    /// The minimums that belong to the codes, in f16.
+    minimums = 4,
 };
 
 /// One head, or all heads one after the other, at positions [from, to).
@@ -84,6 +86,11 @@ fn check(session: *const Session, part: Part, diag: *Diagnostic) Error!void {
         diag.set("expected a format with scales, found {t}", .{format});
         return error.BadOption;
     }
+    const stored: kernel.KvFormat = @fromBackingInt(@backingInt(format));
+    if (part.view == .minimums and !stored.hasMinimum()) {
+        diag.set("expected a format with minimums, found {t}", .{format});
+        return error.BadOption;
+    }
 }
 
 /// Bytes that one position of one head becomes; the same for all heads of the part.
@@ -93,8 +100,8 @@ fn rowBytes(layout: cache.Layout, part: Part) usize {
     const stored: kernel.KvFormat = @fromBackingInt(@backingInt(format));
     return switch (part.view) {
         .decoded, .unrotated => dim * @sizeOf(f32),
-        .codes => dim * stored.bytes(),
-        .scales => dim / cache.formatUnit(format) * 2,
+        .codes => dim * kernel.page.codeBytes(stored),
+        .scales, .minimums => kernel.page.scaleCount(stored, dim) * 2,
     };
 }
 
@@ -119,7 +126,8 @@ fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes
                 @ptrCast(@alignCast(to)),
             ),
             .codes => kernel.page.readCodes(format, part.side, page, dim, first, first + count, to),
-            .scales => kernel.page.readScales(part.side, page, dim, first, first + count, to),
+            .scales => kernel.page.readTerms(.scale, format, part.side, page, dim, first, first + count, to),
+            .minimums => kernel.page.readTerms(.minimum, format, part.side, page, dim, first, first + count, to),
         }
         position += count;
     }

@@ -51,28 +51,61 @@ test "a view holds what is stored" {
     }
 }
 
-test "codes and scales make up what is decoded" {
+test "codes, scales and minimums make up what is decoded" {
     const tokens = session_test.someTokens(70);
     var fixture = try Fixture.init(.{ .head_dim = dim }, .{ .threads = 1 });
     defer fixture.deinit();
-    const session = try filled(&fixture, .q8_0, &tokens);
-    defer session.destroy();
-    var diag: Diagnostic = .{};
-    for (std.enums.values(kernel.KvSide)) |side| {
-        var decoded: [70 * dim]f32 = undefined;
-        var codes: [70 * dim]i8 = undefined;
-        var scales: [70]f16 = undefined;
-        var part: kv_view.Part = .{ .side = side, .view = .decoded, .layer = 0, .head = 1, .from = 0, .to = 70 };
-        try kv_view.read(session, part, std.mem.sliceAsBytes(&decoded), &diag);
-        part.view = .codes;
-        try kv_view.read(session, part, std.mem.sliceAsBytes(&codes), &diag);
-        part.view = .scales;
-        try kv_view.read(session, part, std.mem.sliceAsBytes(&scales), &diag);
-        for (decoded, codes, 0..) |value, code, i| {
-            try std.testing.expectEqual(value, @as(f32, @floatFromInt(code)) * @as(f32, scales[i / dim]));
+    for (meanings) |meaning| {
+        const format = meaning.format;
+        const session = try filled(&fixture, format, &tokens);
+        defer session.destroy();
+        var diag: Diagnostic = .{};
+        for (std.enums.values(kernel.KvSide)) |side| {
+            var decoded: [70 * dim]f32 = undefined;
+            var codes: [70 * dim]u8 = undefined;
+            var scales: [70]f16 = undefined;
+            var minimums: [70]f16 = @splat(0);
+            var part: kv_view.Part = .{ .side = side, .view = .decoded, .layer = 0, .head = 1, .from = 0, .to = 70 };
+            try kv_view.read(session, part, std.mem.sliceAsBytes(&decoded), &diag);
+            part.view = .codes;
+            try kv_view.read(session, part, &codes, &diag);
+            part.view = .scales;
+            try kv_view.read(session, part, std.mem.sliceAsBytes(&scales), &diag);
+            part.view = .minimums;
+            if (meaning.minimums) {
+                try kv_view.read(session, part, std.mem.sliceAsBytes(&minimums), &diag);
+            } else try std.testing.expectError(error.BadOption, kv_view.read(session, part, std.mem.sliceAsBytes(&minimums), &diag));
+            for (decoded, codes, 0..) |value, code, i| {
+                const scaled = meaning.number(code) * @as(f32, scales[i / dim]);
+                try std.testing.expectEqual(value, if (meaning.minimums) scaled + @as(f32, minimums[i / dim]) else scaled);
+            }
         }
     }
 }
+
+/// What a code means before its scale, by the description of the format.
+const Meaning = struct {
+    format: cache.Format,
+    zero: f32 = 0,
+    signed: bool = false,
+    levels: ?[16]f32 = null,
+    minimums: bool = false,
+
+    fn number(meaning: Meaning, code: u8) f32 {
+        if (meaning.levels) |levels| return levels[code];
+        if (meaning.signed) return @floatFromInt(@as(i8, @bitCast(code)));
+        return @as(f32, @floatFromInt(code)) - meaning.zero;
+    }
+};
+
+const meanings = [_]Meaning{
+    .{ .format = .q8_0, .signed = true },
+    .{ .format = .q5_1, .minimums = true },
+    .{ .format = .q5_0, .zero = 16 },
+    .{ .format = .q4_1, .minimums = true },
+    .{ .format = .q4_0, .zero = 8 },
+    .{ .format = .iq4_nl, .levels = .{ -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 } },
+};
 
 test "keys without their rotation don't depend on the position" {
     // One token again and again: the first layer sees the same embedding at each position.

@@ -11,6 +11,7 @@ const arch = @import("../arch.zig");
 const hyper = @import("../arch/block/hyper.zig");
 const Model = @import("model.zig").Model;
 const deal = @import("deal.zig");
+const meter = @import("meter.zig");
 const Team = @import("team.zig").Team;
 const weight_module = @import("weight.zig");
 const Weight = weight_module.Weight;
@@ -56,12 +57,15 @@ pub const Batch = struct {
     abandoned: bool = false,
     /// Of the batch's only sequence.
     observer: ?probe.Observer = null,
+    /// Whether a session keeps what the pass reads and computes.
+    metered: bool = false,
 
     pub fn clear(batch: *Batch) void {
         batch.len = 0;
         batch.segments_len = 0;
         batch.abandoned = false;
         batch.observer = null;
+        batch.metered = false;
     }
 
     /// Gives the whole batch up as soon as one segment is cancelled: a cancelled caller should be
@@ -176,6 +180,10 @@ pub const Run = struct {
     member: u32,
     members: u32,
     board: *const deal.Board,
+    /// Null where nobody wants to know.
+    counters: ?*meter.Counters,
+    /// Where the pass is: a layer, or behind the last one for embeddings and the output head.
+    place: usize,
     /// Steps whose pieces have been dealt so far.
     step: usize = 0,
 
@@ -188,6 +196,19 @@ pub const Run = struct {
 
     pub fn layers(run: *const Run) []const arch.Layer {
         return run.model.layers;
+    }
+
+    /// The pass comes to a layer.
+    pub fn enter(run: *Run, place: usize) void {
+        run.place = place;
+        const counters = run.counters orelse return;
+        if (run.member == 0) counters.enter(place, meter.now());
+    }
+
+    /// Adds what this member read and computed, in the place where the pass is.
+    pub fn count(run: *const Run, counts: meter.Counts) void {
+        const counters = run.counters orelse return;
+        counters.of(run.member, run.place).add(counts);
     }
 
     /// This member's part of `total` equal tasks.
@@ -331,6 +352,7 @@ pub const Run = struct {
         std.debug.assert(out.len >= @as(usize, blocks.rows) * weight.rows);
         const acts = run.buffers.acts[@backingInt(place)];
         const share = blocks.share(piece.round);
+        if (run.counters != null) run.count(.ofProducts(run.model, weight, piece, share));
         run.model.kernels.matmul(&.{
             .format = @backingInt(weight.format),
             .precision = @backingInt(run.model.precision),

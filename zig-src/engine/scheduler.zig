@@ -10,6 +10,7 @@ const cache = @import("../cache.zig");
 const sampler = @import("../sampler.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Board = @import("deal.zig").Board;
+const meter = @import("meter.zig");
 const Model = @import("model.zig").Model;
 const record = @import("record.zig");
 const run_module = @import("run.zig");
@@ -41,6 +42,7 @@ pub const Scheduler = struct {
     buffers: run_module.Buffers,
     batch: run_module.Batch,
     board: Board,
+    counters: meter.Counters,
     /// Which session each segment of the batch belongs to.
     owners: []*Session,
     /// Rows whose logits are wanted.
@@ -62,6 +64,7 @@ pub const Scheduler = struct {
                 .segments = try arena.alloc(run_module.Segment, rows),
             },
             .board = .init(try arena.alloc(Board.Counter, Board.counters(model.threads)), model.threads),
+            .counters = try .init(arena, model.threads, model.hyper.layers),
             .owners = try arena.alloc(*Session, rows),
             .wanted = try arena.alloc(u32, rows),
         };
@@ -128,7 +131,9 @@ pub const Scheduler = struct {
         while (scheduler.gather()) {
             const began = now();
             scheduler.board.clear();
+            if (scheduler.batch.metered) scheduler.counters.begin(meter.now());
             scheduler.model.team.run(scheduler.model.threads, scheduler, forward);
+            if (scheduler.batch.metered) scheduler.counters.leave(meter.now());
             // Members may have left something out since the last layer's poll.
             scheduler.batch.poll();
             if (scheduler.batch.abandoned) continue;
@@ -254,6 +259,7 @@ pub const Scheduler = struct {
         scheduler.owners[batch.segments_len] = session;
         batch.segments_len += 1;
         batch.observer = session.observer;
+        if (session.meter != null) batch.metered = true;
     }
 
     fn forward(scheduler: *Scheduler, member: u32) void {
@@ -275,6 +281,8 @@ pub const Scheduler = struct {
             .member = member,
             .members = scheduler.model.threads,
             .board = &scheduler.board,
+            .counters = if (scheduler.batch.metered) &scheduler.counters else null,
+            .place = scheduler.model.hyper.layers,
         };
     }
 
@@ -306,6 +314,7 @@ pub const Scheduler = struct {
             scheduler.model.team.run(scheduler.model.threads, scheduler, headOf);
             for (scheduler.head_rows, 0..) |row, i| scheduler.deliverRow(row, i);
         }
+        if (batch.metered) scheduler.keepCounts();
         for (batch.segments[0..batch.segments_len], scheduler.owners[0..batch.segments_len]) |segment, session| {
             const job = &session.job;
             const len = session.sequence.len;
@@ -322,6 +331,15 @@ pub const Scheduler = struct {
             if (reason) |r| scheduler.finish(session, r);
         }
         wake.signal();
+    }
+
+    /// Before any session is told that the pass is over.
+    fn keepCounts(scheduler: *Scheduler) void {
+        scheduler.counters.leave(meter.now());
+        const batch = &scheduler.batch;
+        for (batch.segments[0..batch.segments_len], scheduler.owners[0..batch.segments_len]) |segment, session| {
+            if (session.meter) |*kept| kept.append(&scheduler.counters, batch.len, segment.len, session.sequence.len);
+        }
     }
 
     /// Whether all `rows` belong to sessions that have been cancelled: many rows of logits of a large

@@ -8,10 +8,12 @@
 
 const std = @import("std");
 const cache = @import("../cache.zig");
+const kernel = @import("../kernel.zig");
 const probe = @import("../probe.zig");
 const sampler = @import("../sampler.zig");
 const tokenizer = @import("../tokenizer.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+const Meter = @import("meter.zig").Meter;
 const Model = @import("model.zig").Model;
 const Ring = @import("ring.zig").Ring;
 const Scheduler = @import("scheduler.zig").Scheduler;
@@ -72,6 +74,7 @@ pub const Error = cache.Error || sampler.Error || error{
     BufferTooSmall,
     VocabularyOnly,
     OutOfRange,
+    Foreign,
 };
 
 /// Of the last request.
@@ -129,6 +132,15 @@ pub const Settings = struct {
     shift_keep: ?u32,
 };
 
+/// What a session holds beside keys and values. Read during the call only.
+pub const State = struct {
+    /// Those with keys and values.
+    tokens: []const u32,
+    carry: ?u32,
+    /// Behind the last evaluated token: [vocab].
+    logits: ?[]const f32,
+};
+
 pub const Session = struct {
     gpa: std.mem.Allocator,
     model: *Model,
@@ -147,6 +159,8 @@ pub const Session = struct {
     text: []u8,
     ring: Ring,
     observer: ?probe.Observer = null,
+    /// What its passes read and compute, while somebody wants to know.
+    meter: ?Meter = null,
     /// Where the engine waits for another thread to look.
     gate: probe.Gate,
     running: std.atomic.Value(bool) = .init(false),
@@ -209,12 +223,69 @@ pub const Session = struct {
     fn forkOne(session: *const Session, diag: *Diagnostic) Error!*Session {
         var sequence = try session.sequence.fork(diag);
         errdefer sequence.deinit();
-        const other = try make(session.model, session.settings, sequence, diag);
-        @memcpy(other.tokens[0..sequence.len], session.tokens[0..sequence.len]);
-        other.carry = session.carry;
-        other.logits_valid = session.logits_valid;
-        if (session.logits_valid) @memcpy(other.logits, session.logits);
-        return other;
+        return try open(session.model, session.settings, sequence, session.state(), diag);
+    }
+
+    /// Valid as long as the session stays as it is.
+    pub fn state(session: *const Session) State {
+        return .{
+            .tokens = session.tokens[0..session.sequence.len],
+            .carry = session.carry,
+            .logits = if (session.logits_valid) session.logits else null,
+        };
+    }
+
+    /// A session that goes on from a state. Takes over the sequence if it succeeds.
+    pub fn open(model: *Model, settings: Settings, sequence: cache.Sequence, from: State, diag: *Diagnostic) Error!*Session {
+        const session = try make(model, settings, sequence, diag);
+        @memcpy(session.tokens[0..sequence.len], from.tokens);
+        session.carry = from.carry;
+        session.logits_valid = from.logits != null;
+        if (from.logits) |logits| @memcpy(session.logits, logits);
+        return session;
+    }
+
+    /// Two sessions of one shape change places: each goes on from where the other one stood. What their
+    /// last requests left is dropped; options and hooks stay where they are.
+    pub fn exchange(session: *Session, other: *Session, diag: *Diagnostic) Error!void {
+        for ([_]*const Session{ session, other }) |one| try one.expectIdle(diag);
+        try session.expectShape(other, diag);
+        inline for (.{ "sequence", "tokens", "carry", "logits", "logits_valid" }) |field| {
+            std.mem.swap(@FieldType(Session, field), &@field(session, field), &@field(other, field));
+        }
+        for ([_]*Session{ session, other }) |one| {
+            one.gpa.free(one.all_logits);
+            one.all_logits = &.{};
+            one.all_logits_rows = 0;
+            one.ring.read.store(one.ring.written.load(.monotonic), .monotonic);
+            one.stats = .{};
+            one.failure.len = 0;
+        }
+    }
+
+    /// Whether another session's sequence can be this one's.
+    fn expectShape(session: *const Session, other: *const Session, diag: *Diagnostic) Error!void {
+        if (session.model != other.model) {
+            diag.set("expected two sessions of one model, found them of two", .{});
+            return error.Foreign;
+        }
+        if (session.settings.context != other.settings.context) {
+            diag.set("expected a session with a context of {d}, found {d}", .{ session.settings.context, other.settings.context });
+            return error.Foreign;
+        }
+        const expected = session.sequence.pool.layout;
+        const found = other.sequence.pool.layout;
+        for (0..expected.layers) |layer| for (0..expected.kv_heads) |head| {
+            for ([_]kernel.KvSide{ .key, .value }) |side| {
+                const wanted = expected.format(side, layer, head);
+                const has = found.format(side, layer, head);
+                if (wanted == has) continue;
+                diag.set("expected a cache that is stored as this session's, where {t}s of layer {d}, KV head {d}, are {t}, found {t}", .{
+                    side, layer, head, wanted, has,
+                });
+                return error.Foreign;
+            }
+        };
     }
 
     /// Takes over the sequence if it succeeds.
@@ -255,7 +326,8 @@ pub const Session = struct {
         return session;
     }
 
-    fn checkFormats(layout: cache.Layout, diag: *Diagnostic) Error!void {
+    /// Whether heads of the layout can be stored as it says.
+    pub fn checkFormats(layout: cache.Layout, diag: *Diagnostic) Error!void {
         const heads = @as(usize, layout.layers) * layout.kv_heads;
         if (layout.formats.len == 0) {
             try expectWholeUnits("keys", layout.key_format, layout.head_dim_k, diag);
@@ -289,6 +361,7 @@ pub const Session = struct {
         const gpa = session.gpa;
         const model = session.model;
         gpa.free(session.gate.wanted);
+        if (session.meter) |*kept| kept.deinit(gpa);
         model.scheduler.discharge();
         session.sequence.deinit();
         session.ring.deinit(gpa);

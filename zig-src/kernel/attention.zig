@@ -182,10 +182,11 @@ const Rows = struct {
         const dim = rows.args.head_dim_k;
         const page = rows.args.key_pages[at / block];
         const scores = rows.scores[first..][0..n];
-        if (rows.key.scaled()) {
-            scores_file.integers(n, rows.integers[first * (dim / page_layout.unit) ..].ptr, page, dim, low, high, scores, &rows.ahead);
-        } else switch (rows.key) {
-            inline else => |key| if (comptime !key.scaled()) {
+        switch (rows.key) {
+            inline else => |key| if (comptime key.scaled()) {
+                const q = rows.integers[first * (dim / page_layout.unit) ..].ptr;
+                scores_file.integers(key, n, q, page, dim, low, high, scores, &rows.ahead);
+            } else {
                 const q = rows.floats[first * dim ..].ptr;
                 scores_file.floats(key, n, q, page, dim, low, high, scores, &rows.ahead);
             },
@@ -235,17 +236,11 @@ const Rows = struct {
         if (from >= to) return;
         const page = rows.args.value_pages[at / block];
         switch (rows.value) {
-            inline else => |value| values_file.accumulate(
-                value,
-                n,
-                page,
-                rows.args.head_dim_v,
-                rows.scores[first..][0..n],
-                from,
-                to,
-                rows.sum[first..][0..n],
-                &rows.ahead,
-            ),
+            inline else => |value| {
+                const accumulateOf = comptime if (value.narrow()) values_file.accumulateNarrow else values_file.accumulate;
+                const weights = rows.scores[first..][0..n];
+                accumulateOf(value, n, page, rows.args.head_dim_v, weights, from, to, rows.sum[first..][0..n], &rows.ahead);
+            },
         }
     }
 

@@ -9,6 +9,7 @@
 //! Callers check shapes; these functions assert them in safe builds only.
 
 const std = @import("std");
+const quant = @import("../quant.zig");
 const sampling = @import("../sampler/core/sweep.zig");
 
 /// How activations enter a product with weights.
@@ -32,23 +33,62 @@ pub const RopeStyle = enum(u32) {
 pub const KvFormat = enum(u32) {
     f32 = 0,
     f16 = 1,
+    q4_0 = 2,
+    q4_1 = 3,
+    q5_0 = 6,
+    q5_1 = 7,
     q8_0 = 8,
+    iq4_nl = 20,
     bf16 = 30,
     f8_e4m3 = 1000,
     f8_e5m2 = 1001,
+    int8 = 1002,
+
+    /// The tensor type whose blocks the values of a head make up; null for floats.
+    pub fn Blocks(comptime format: KvFormat) ?type {
+        if (!@hasField(quant.Format, @tagName(format))) return null;
+        const Member = quant.Member(@field(quant.Format, @tagName(format)));
+        return if (Member.block_len == 1) null else Member;
+    }
 
     /// Of one value, without its scale.
-    pub fn bytes(format: KvFormat) usize {
+    pub fn bits(format: KvFormat) usize {
         return switch (format) {
-            .f32 => 4,
-            .f16, .bf16 => 2,
-            else => 1,
+            .f32 => 32,
+            .f16, .bf16 => 16,
+            .f8_e4m3, .f8_e5m2, .int8 => 8,
+            inline else => |tag| bits: {
+                const Member = comptime tag.Blocks().?;
+                const terms = 1 + @as(usize, @intFromBool(Member.groups.offset));
+                break :bits comptime 8 * (Member.block_bytes - terms * @sizeOf(f16)) / Member.block_len;
+            },
         };
     }
 
-    /// Whether values are integers, 32 of which share a scale.
+    /// Of one value, without its scale, where that is whole bytes.
+    pub fn bytes(format: KvFormat) usize {
+        std.debug.assert(!format.narrow());
+        return format.bits() / 8;
+    }
+
+    /// Whether a code is less than a byte.
+    pub fn narrow(format: KvFormat) bool {
+        return format.bits() < 8;
+    }
+
+    /// Whether values are integers, 32 of which, or all of a head, share a scale.
     pub fn scaled(format: KvFormat) bool {
-        return format == .q8_0;
+        return switch (format) {
+            .int8 => true,
+            inline else => |tag| comptime tag.Blocks() != null,
+        };
+    }
+
+    /// Whether the 32 values share a minimum too, which is added to them.
+    pub fn hasMinimum(format: KvFormat) bool {
+        return switch (format) {
+            inline else => |tag| comptime if (tag.Blocks()) |Member| Member.groups.offset else false,
+        };
     }
 };
 

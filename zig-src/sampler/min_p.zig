@@ -14,9 +14,7 @@ pub const about = "Keeps the tokens at least p times as probable as the most pro
 pub const parameters = [_]stage.Parameter{.{ .name = "p", .min = 0, .max = 1 }};
 
 pub fn apply(self: *MinP, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
-    if (self.p == 0) return;
-    const distance = @log(@as(f64, self.p)) / set.beta;
-    set.keep(.{ .threshold = @floatCast(set.max + distance), .ties = set.len() });
+    set.keepFrom(self.p);
 }
 
 const reference = @import("core/reference.zig");

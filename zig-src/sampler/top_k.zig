@@ -3,7 +3,7 @@
 
 const std = @import("std");
 const candidates = @import("core/candidates.zig");
-const select = @import("core/select.zig");
+const head = @import("core/head.zig");
 const sweep = @import("core/sweep.zig");
 const stage = @import("core/stage.zig");
 const TopK = @This();
@@ -17,52 +17,8 @@ pub const about = "Keeps the k most probable tokens.";
 pub const parameters = [_]stage.Parameter{.{ .name = "k", .min = 1, .max = 1 << 24, .whole = true }};
 
 pub fn apply(self: *TopK, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
-    if (self.k >= set.len()) return;
-    const k: f64 = @floatFromInt(self.k);
-    set.keep(set.cut(.count, k, lowestOfBest(self.k, set)));
+    if (self.k < set.len()) set.keep(head.cut(set, self.k));
 }
-
-/// A value that the k-th highest is known not to fall below, or -inf.
-fn lowestOfBest(k: u32, set: *candidates.Candidates) f32 {
-    const maxima = set.maxima();
-    // As many values are at or above the k-th highest of the block maxima as there are blocks
-    // that are, so the k-th highest value is too. It saves reading all other blocks.
-    if (k <= maxima.len) return highest(k, maxima, set.probs);
-    return lowestBySample(k, set);
-}
-
-/// With more members asked for than there are blocks, the cut is guessed from a sample of regular
-/// distance, a little low; the guess holds if it is found to leave enough.
-fn lowestBySample(k: u32, set: *candidates.Candidates) f32 {
-    const distance = set.len() / sample_len;
-    if (distance < 4) return -std.math.inf(f32);
-    const sample = set.probs[0..sample_len];
-    for (sample, 0..) |*x, index| x.* = set.values[index * distance];
-    const share = @as(f64, @floatFromInt(k)) / @as(f64, @floatFromInt(set.len()));
-    const expected = share * sample_len;
-    // Four standard deviations of the number of sampled values that are above the cut.
-    const rank = @ceil(expected + 4 * @sqrt(expected) + 4);
-    if (rank > sample_len / 8) return -std.math.inf(f32);
-    const guess = highest(@intFromFloat(rank), sample, set.probs[sample_len..]);
-    return if (sweep.countFrom(set.values, guess) >= k) guess else -std.math.inf(f32);
-}
-
-/// The k-th highest of a list that is short beside the vocabulary; -inf when it is too long.
-fn highest(k: u32, values: []const f32, scratch: []f32) f32 {
-    var block_max: [blocks_max]f32 = undefined;
-    if (sweep.blockCount(values.len) > block_max.len) return -std.math.inf(f32);
-    const found = sweep.scan(values, &block_max);
-    return select.cut(.{
-        .values = values,
-        .block_max = &block_max,
-        .highest = found.max,
-        .lowest = -std.math.inf(f32),
-    }, .count, @floatFromInt(k), scratch).threshold;
-}
-
-const sample_len = 4096;
-/// Enough for a sample, and for the maxima of a million tokens.
-const blocks_max = 64;
 
 const reference = @import("core/reference.zig");
 

@@ -17,18 +17,9 @@ pub const parameters = [_]stage.Parameter{.{ .name = "p", .min = 0, .max = 1 }};
 
 pub fn apply(self: *TopP, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
     if (self.p == 1) return;
-    const total = set.mass();
-    const target = self.p * total;
+    const target = self.p * set.mass();
     const measure: select.Measure = .{ .mass = .{ .max = set.max, .beta = set.beta } };
-    set.keep(set.cut(measure, target, lowestOfNucleus(self.p, set, total)));
-}
-
-/// The tokens below this logit, were they all just below it, would not add up to 1 - p. So the
-/// nucleus ends above it. The half leaves room for rounding.
-fn lowestOfNucleus(p: f32, set: *const candidates.Candidates, total: f64) f32 {
-    const count: f64 = @floatFromInt(set.len());
-    const weight = 0.5 * (1 - @as(f64, p)) * total / count;
-    return @floatCast(set.max + @log(weight) / set.beta);
+    set.keep(set.cut(measure, target, set.lowestOfMass(self.p)));
 }
 
 const reference = @import("core/reference.zig");

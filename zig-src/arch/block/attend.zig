@@ -182,26 +182,25 @@ const Tile = struct {
 
     fn attend(tile: Tile, run: *Run, index: usize, kv_head: usize) void {
         const h = &run.model.hyper;
-        const attention = run.model.kernels.attention;
         const range: Range = .of(run, index, tile.from);
         if (tile.shared == 0) {
             var args = arguments(run, index, kv_head, tile.from, range, range.to + tile.len - 1);
             args.tokens = tile.len;
             args.window = if (h.slides(index)) h.window else 0;
-            return attention(&args);
+            return call(run, index, kv_head, tile.from, &args);
         }
         var all = arguments(run, index, kv_head, tile.from, range, tile.shared);
         all.tokens = tile.len;
         all.to = tile.shared;
         all.step = 0;
         all.sums = run.sharedSums(tile.from)[kv_head * h.group() ..].ptr;
-        attention(&all);
+        call(run, index, kv_head, tile.from, &all);
         for (tile.from..tile.from + tile.len) |r| {
             var rest: Range = .of(run, index, r);
             rest.from = tile.shared;
             var args = arguments(run, index, kv_head, r, rest, rest.to);
             args.before = run.sharedSums(r)[kv_head * h.group() ..].ptr;
-            attention(&args);
+            call(run, index, kv_head, r, &args);
         }
     }
 };
@@ -257,7 +256,7 @@ fn attendParts(run: *Run, index: usize) void {
         var args = arguments(run, index, kv_head, r, range, range.to);
         args.out = parts.values[kv_head * group * h.head_dim_v ..].ptr;
         args.sums = parts.sums[kv_head * group ..].ptr;
-        run.model.kernels.attention(&args);
+        call(run, index, kv_head, r, &args);
     };
 }
 
@@ -278,6 +277,14 @@ fn joinParts(run: *Run, index: usize) void {
             .out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[head * h.head_dim_v ..].ptr,
         });
     }
+}
+
+fn call(run: *const Run, index: usize, kv_head: usize, r: usize, args: *const kernel.AttentionArgs) void {
+    if (run.counters != null) {
+        const layout = run.batch.rows[r].sequence.pool.layout;
+        run.count(.ofAttention(args, .{ .key = layout.format(.key, index, kv_head), .value = layout.format(.value, index, kv_head) }));
+    }
+    run.model.kernels.attention(args);
 }
 
 /// The kernel's arguments for one row and KV head. Pages are those of `range` up to position `last`.

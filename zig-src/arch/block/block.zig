@@ -30,6 +30,7 @@ pub fn embed(run: *Run) void {
     for (share.from..share.to) |r| {
         const token = run.batch.rows[r];
         const x = run.row(run.buffers.x, model.hyper.embd, r);
+        run.count(.{ .weight_bytes = table.row(token.id).len });
         quant.decodeRow(table.format, table.row(token.id), x);
         if (model.hyper.embd_scale != 1) for (x) |*value| {
             value.* *= model.hyper.embd_scale;
@@ -51,6 +52,7 @@ pub fn cancelled(run: *const Run) bool {
 pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     const buffers = run.buffers;
     const h = &run.model.hyper;
+    run.enter(index);
     run.observe(.resid_pre, index, buffers.x, h.embd);
     normalise(run, layer.attn_norm, &.{ &layer.attn_q.weight, &layer.attn_k.weight, &layer.attn_v.weight });
     run.sync();

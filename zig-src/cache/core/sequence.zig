@@ -42,8 +42,17 @@ pub const Sequence = struct {
 
     /// A second sequence with the same positions, in the same pages.
     pub fn fork(sequence: *const Sequence, diag: *Diagnostic) Error!Sequence {
+        return sequence.share(sequence.table.len, diag);
+    }
+
+    /// The same for a reader, with room for these positions only: nobody writes to them before it goes.
+    pub fn hold(sequence: *const Sequence, diag: *Diagnostic) Error!Sequence {
+        return sequence.share(pagesOf(sequence.len), diag);
+    }
+
+    fn share(sequence: *const Sequence, pages: usize, diag: *Diagnostic) Error!Sequence {
         const pool = sequence.pool;
-        var result: Sequence = try .init(pool, sequence.table.len, diag);
+        var result: Sequence = try .init(pool, pages, diag);
         pool.mutex.lockUncancelable(io);
         defer pool.mutex.unlock(io);
         result.len = sequence.len;
@@ -53,6 +62,28 @@ pub const Sequence = struct {
             to.* = page;
         }
         return result;
+    }
+
+    /// Fills empty sequences of one pool with new pages: `tables` has for each its pages as indices, of
+    /// which there are `count`; one that several name becomes one that they share. The lengths follow.
+    pub fn fillShared(sequences: []Sequence, tables: []const []const u32, pages: []*Page) void {
+        if (sequences.len == 0) return;
+        const pool = sequences[0].pool;
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        for (pages) |*page| {
+            page.* = pool.take();
+            page.*.holders = 0;
+        }
+        for (sequences, tables) |*sequence, table| {
+            std.debug.assert(sequence.pool == pool and sequence.pages == 0 and table.len <= sequence.table.len);
+            for (table, 0..) |index, i| {
+                sequence.table[i] = pages[index];
+                pages[index].holders += 1;
+            }
+            sequence.pages = @intCast(table.len);
+        }
+        for (pages) |page| std.debug.assert(page.holders != 0);
     }
 
     /// Makes sure that positions from the sequence's length up to `len` (exclusive) can be written.

@@ -48,11 +48,16 @@ pub const Status = enum(i32) {
     numeric = -14,
     /// Nothing was evaluated yet that has logits.
     no_logits = -15,
+    /// The file is of another model, or of a cache that is stored in another way.
+    foreign = -16,
     /// A defect of the library.
     internal = -99,
 };
 
 pub const ModelPhase = enum(u32) { loading = 0, ready = 1, failed = 2, cancelled = 3 };
+
+/// Of `SnapshotState`.
+pub const SnapshotPhase = enum(u32) { running = 0, ready = 1, failed = 2, cancelled = 3 };
 
 /// Of `LoadOptions`.
 pub const ModelFlags = enum(u32) {
@@ -120,6 +125,7 @@ pub const enums = .{
     .{ "Status", Status },
     .{ "ModelPhase", ModelPhase },
     .{ "LimitsPhase", LimitsPhase },
+    .{ "SnapshotPhase", SnapshotPhase },
     .{ "ModelFlags", ModelFlags },
     .{ "ModelText", ModelText },
     .{ "PackedState", PackedState },
@@ -148,6 +154,7 @@ pub const structs = .{
     .{ "SessionOptions", SessionOptions },
     .{ "SessionInfo", SessionInfo },
     .{ "SessionStats", SessionStats },
+    .{ "SnapshotState", SnapshotState },
     .{ "Request", Request },
     .{ "Stage", Stage },
     .{ "TakeResult", TakeResult },
@@ -291,6 +298,19 @@ pub const SessionStats = extern struct {
     first_token_ms: f64 = 0,
     /// How often the context was shifted.
     shifts: f64 = 0,
+};
+
+pub const SnapshotState = extern struct {
+    /// `SnapshotPhase`.
+    phase: u32 = 0,
+    /// `Status`: why it failed.
+    status: i32 = 0,
+    /// Bytes of the file.
+    done: f64 = 0,
+    total: f64 = 0,
+    /// That wait to be handed over.
+    sessions: u32 = 0,
+    reserved: u32 = 0,
 };
 
 pub const Request = extern struct {

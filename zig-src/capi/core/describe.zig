@@ -49,6 +49,7 @@ pub fn cPointer(comptime T: type) []const u8 {
         u8, sampler.StageSpec => "void",
         u32 => "uint32_t",
         f32 => "float",
+        f64 => "double",
         else => @compileError("no C type for " ++ @typeName(T)),
     };
     return if (pointer.attrs.@"const") "const " ++ name ++ " *" else name ++ " *";

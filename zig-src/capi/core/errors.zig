@@ -9,7 +9,8 @@ const tokenizer = @import("../../tokenizer.zig");
 const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
 
 /// Everything that a call can fail with.
-pub const Error = engine.LoadError || engine.SessionError || tokenizer.Error || engine.wake.Error || error{
+pub const Error = engine.LoadError || engine.SessionError || tokenizer.Error || engine.wake.Error ||
+    engine.SaveError || engine.RestoreError || error{
     /// An argument was refused; the text says which.
     InvalidArgument,
     InvalidHandle,
@@ -38,11 +39,13 @@ pub fn statusOf(err: Error) abi.Status {
         error.Cancelled => .cancelled,
         error.ContextFull => .context_full,
         error.NoLogits => .no_logits,
+        error.Foreign => .foreign,
         error.NotANumber, error.NoCandidates => .numeric,
         error.FileNotFound => .file_not_found,
-        error.AccessDenied, error.NotAFile, error.CannotOpen, error.ReadFailed, error.FileChanged => .input_output,
+        error.AccessDenied, error.NotAFile, error.CannotOpen, error.ReadFailed, error.WriteFailed, error.FileChanged => .input_output,
         // The file is not what it claims to be.
         error.EmptyFile,
+        error.Damaged,
         error.FileTooLarge,
         error.BadMagic,
         error.Truncated,

@@ -3,17 +3,23 @@
 //!
 //! Keys stand sixteen positions side by side, so that a vector of scores grows value by value of
 //! the head without a sum across its lanes. Values stand position by position: an output grows
-//! position by position. q8_0 is signed integers with one f16 scale for 32 values of a head; the
-//! scales follow all integers of the page, so that both are read as vectors.
+//! position by position. Integers have one f16 scale for 32 values of a head, or for all of them (int8),
+//! and some an f16 minimum; these follow all integers of the page, so that both are read as vectors.
 //!
 //!     keys    floats           [position / 16][value][position % 16]
-//!             q8_0             [position / 16][value / 4][position % 16][value % 4], then
-//!                              scales [position / 16][value / 32][position % 16]
-//!     values  floats           [position][value]
-//!             q8_0             [position][value], then scales [value / 32][position]
+//!             q8_0, int8       [position / 16][value / 4][position % 16][value % 4]
+//!             4 and 5 bits     [position / 16][value / 32] blocks of `narrow.zig`: a lane is a
+//!                              position, a byte value % 4, a vector and its half value / 4
+//!             scales, minimums [position / 16][value / 32][position % 16]; int8 has one: value / 32 is 0
+//!     values  floats, 8 bits   [position][value]
+//!             4 and 5 bits     [value / 32][position / 16] blocks: a lane is value % 16, a half
+//!                              value / 16, a byte position % 4, a vector position / 4
+//!             scales, minimums [value / 32][position]
 
 const std = @import("std");
 const f8 = @import("../f8.zig");
+const groups = @import("../../quant/shared/groups.zig");
+const narrow = @import("narrow.zig");
 const table = @import("../table.zig");
 const vector = @import("../vector.zig");
 
@@ -25,10 +31,10 @@ const page_len = table.page_len;
 pub const group = 16;
 /// Values of a head that share a scale.
 pub const unit = 32;
-/// Values in a word of keys of q8_0.
+/// Codes in a word of keys of q8_0, and of blocks.
 pub const word = 4;
 
-/// Where a value, without its scale, begins. A word of q8_0 is contiguous.
+/// Where a value of whole bytes, without its scale, begins. A word of q8_0 is contiguous.
 pub fn valueAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) usize {
     const at = switch (side) {
         .value => position * dim + index,
@@ -42,20 +48,72 @@ pub fn valueAt(format: KvFormat, side: Side, dim: usize, position: usize, index:
     return at * format.bytes();
 }
 
-/// Where the f16 scale of value `index` begins, in q8_0.
-pub fn scaleAt(side: Side, dim: usize, position: usize, index: usize) usize {
-    const units = dim / unit;
+/// Where the block of a position and a value of 4 or 5 bits begins.
+pub fn blockAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) usize {
     const at = switch (side) {
-        .value => index / unit * page_len + position,
-        .key => (position / group * units + index / unit) * group + position % group,
+        .key => position / group * (dim / unit) + index / unit,
+        .value => index / unit * (page_len / group) + position / group,
     };
-    return page_len * dim + 2 * at;
+    return at * narrow.blockBytes(format);
 }
 
-/// Of one KV head in one page, scales included.
+/// Where the bits of a code of 4 or 5 bits are.
+pub const Place = struct {
+    byte: usize,
+    half: u1,
+    /// Of the fifth bit, if there is one.
+    fifth_byte: usize,
+    fifth_bit: u3,
+};
+
+pub fn codeAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) Place {
+    const p = position % group;
+    const i = index % unit;
+    const half = i / (unit / 2);
+    const block = blockAt(format, side, dim, position, index);
+    const fifth = block + narrow.vectors * narrow.line + p * word;
+    // Threads store different positions: no byte belongs to two of them.
+    return switch (side) {
+        .key => .{
+            .byte = block + i / word % narrow.vectors * narrow.line + p * word + i % word,
+            .half = @intCast(half),
+            .fifth_byte = fifth + i % word,
+            .fifth_bit = @intCast(i / word),
+        },
+        .value => .{
+            .byte = block + p / word * narrow.line + i % group * word + p % word,
+            .half = @intCast(half),
+            .fifth_byte = fifth + i / 8,
+            .fifth_bit = @intCast(i % 8),
+        },
+    };
+}
+
+/// How many scales a head has.
+pub fn scaleCount(format: KvFormat, dim: usize) usize {
+    return if (format == .int8) 1 else dim / unit;
+}
+
+/// Where the f16 scale of value `index` begins.
+pub fn scaleAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) usize {
+    const units = scaleCount(format, dim);
+    const u = if (units == 1) 0 else index / unit;
+    const at = switch (side) {
+        .value => u * page_len + position,
+        .key => (position / group * units + u) * group + position % group,
+    };
+    return page_len * dim * format.bits() / 8 + 2 * at;
+}
+
+/// Where the f16 minimum of value `index` begins.
+pub fn minimumAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) usize {
+    return scaleAt(format, side, dim, position, index) + page_len * scaleCount(format, dim) * 2;
+}
+
+/// Of one KV head in one page, scales and minimums included.
 pub fn bytes(format: KvFormat, dim: usize) usize {
-    const scales = if (format.scaled()) dim / unit * 2 else 0;
-    return page_len * (dim * format.bytes() + scales);
+    const terms = @as(usize, @intFromBool(format.scaled())) + @intFromBool(format.hasMinimum());
+    return page_len * (dim * format.bits() / 8 + terms * scaleCount(format, dim) * 2);
 }
 
 /// The values of one position as they were stored.
@@ -63,10 +121,12 @@ pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, ou
     const dim = out.len;
     std.debug.assert(position < page_len);
     switch (format) {
-        inline else => |tag| for (out, 0..) |*value, i| {
+        inline else => |tag| if (comptime tag.narrow()) {
+            for (0..dim / unit) |u| out[u * unit ..][0..unit].* = readUnit(tag, side, page, dim, position, u * unit);
+        } else for (out, 0..) |*value, i| {
             value.* = vector.load(tag, 1, page + valueAt(tag, side, dim, position, i))[0];
             if (!tag.scaled()) continue;
-            value.* *= vector.load(.f16, 1, page + scaleAt(side, dim, position, i))[0];
+            value.* *= halfFloat(page + scaleAt(tag, side, dim, position, i));
         },
     }
 }
@@ -75,11 +135,32 @@ pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, ou
 pub fn readRange(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) void {
     std.debug.assert(from <= to and to <= page_len);
     switch (format) {
-        inline else => |tag| switch (side) {
+        inline else => |tag| if (comptime tag.narrow()) {
+            for (from..to) |position| read(tag, side, page, position, out[(position - from) * dim ..][0..dim]);
+        } else switch (side) {
             .key => readKeys(tag, page, dim, from, to, out),
             .value => for (from..to) |position| readValue(tag, page, dim, position, out + (position - from) * dim),
         },
     }
+}
+
+/// Products and sums are rounded one after the other, as the format's own decoder does it.
+fn readUnit(comptime format: KvFormat, side: Side, page: [*]const u8, dim: usize, position: usize, index: usize) [unit]f32 {
+    var values: @Vector(unit, f32) = undefined;
+    inline for (0..unit) |i| values[i] = narrow.number(format, readCode(format, side, page, dim, position, index + i));
+    values *= @splat(halfFloat(page + scaleAt(format, side, dim, position, index)));
+    if (format.hasMinimum()) values += @splat(halfFloat(page + minimumAt(format, side, dim, position, index)));
+    return values;
+}
+
+fn readCode(format: KvFormat, side: Side, page: [*]const u8, dim: usize, position: usize, index: usize) u8 {
+    const at = codeAt(format, side, dim, position, index);
+    const low = page[at.byte] >> @as(u3, at.half) * 4 & 15;
+    return if (format.bits() == 5) low | (page[at.fifth_byte] >> at.fifth_bit & 1) << 4 else low;
+}
+
+fn halfFloat(at: [*]const u8) f32 {
+    return vector.load(.f16, 1, at)[0];
 }
 
 /// Sixteen positions at a time, as they lie.
@@ -90,7 +171,7 @@ fn readKeys(comptime format: KvFormat, page: [*]const u8, dim: usize, from: usiz
         for (0..dim) |index| {
             var values: [group]f32 = undefined;
             if (comptime format.scaled()) {
-                const scales: [group]f32 = vector.load(.f16, group, page + scaleAt(.key, dim, g * group, index));
+                const scales: [group]f32 = vector.load(.f16, group, page + scaleAt(format, .key, dim, g * group, index));
                 for (&values, scales, 0..) |*value, scale, p| {
                     value.* = vector.load(format, 1, page + valueAt(format, .key, dim, g * group + p, index))[0] * scale;
                 }
@@ -109,7 +190,7 @@ fn readValue(comptime format: KvFormat, page: [*]const u8, dim: usize, position:
         if (i + n <= dim) {
             var values = vector.load(format, n, at + i * format.bytes());
             if (comptime format.scaled()) {
-                values *= @splat(vector.load(.f16, 1, page + scaleAt(.value, dim, position, i))[0]);
+                values *= @splat(halfFloat(page + scaleAt(format, .value, dim, position, i)));
             }
             out[i..][0..n].* = values;
             i += n;
@@ -120,33 +201,65 @@ fn readValue(comptime format: KvFormat, page: [*]const u8, dim: usize, position:
     }
 }
 
-/// The codes of positions [from, to) without their scales, position by position.
+/// The codes of positions [from, to) without their scales, position by position; one of 4 or 5 bits
+/// becomes a byte.
 pub fn readCodes(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
-    const size = format.bytes();
+    const size = codeBytes(format);
     for (from..to) |position| for (0..dim) |index| {
         const to_byte = ((position - from) * dim + index) * size;
-        @memcpy(out[to_byte..][0..size], page[valueAt(format, side, dim, position, index)..][0..size]);
+        if (format.narrow()) {
+            out[to_byte] = readCode(format, side, page, dim, position, index);
+        } else @memcpy(out[to_byte..][0..size], page[valueAt(format, side, dim, position, index)..][0..size]);
     };
 }
 
-/// The f16 scales of positions [from, to), where the format has some: [to - from][dim / unit].
-pub fn readScales(side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
-    for (from..to) |position| for (0..dim / unit) |u| {
-        const at = ((position - from) * (dim / unit) + u) * 2;
-        @memcpy(out[at..][0..2], page[scaleAt(side, dim, position, u * unit)..][0..2]);
+/// Bytes of a code that `readCodes` writes.
+pub fn codeBytes(format: KvFormat) usize {
+    return if (format.narrow()) 1 else format.bytes();
+}
+
+pub const Term = enum { scale, minimum };
+
+/// The f16 scales or minimums of positions [from, to), where the format has some: [to - from][scales].
+pub fn readTerms(term: Term, format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
+    const count = scaleCount(format, dim);
+    for (from..to) |position| for (0..count) |u| {
+        const at = ((position - from) * count + u) * 2;
+        const stored = switch (term) {
+            .scale => scaleAt(format, side, dim, position, u * unit),
+            .minimum => minimumAt(format, side, dim, position, u * unit),
+        };
+        @memcpy(out[at..][0..2], page[stored..][0..2]);
     };
 }
 
 /// Rounds one position's values to the format.
 pub fn store(format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
     std.debug.assert(position < page_len);
-    if (format.scaled()) {
-        std.debug.assert(x.len % unit == 0);
-        var i: usize = 0;
-        while (i < x.len) : (i += unit) storeUnit(side, x.len, x[i..][0..unit].*, page, position, i);
-    } else switch (format) {
-        inline else => |tag| if (comptime !tag.scaled()) storeFloats(tag, side, x, page, position),
+    switch (format) {
+        inline else => |tag| if (comptime tag.scaled()) storeUnits(tag, side, x, page, position) else storeFloats(tag, side, x, page, position),
     }
+}
+
+fn storeUnits(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
+    std.debug.assert(x.len % unit == 0);
+    const of_head = if (format == .int8) largest(x) else 0;
+    var i: usize = 0;
+    while (i < x.len) : (i += unit) {
+        if (comptime !format.narrow()) {
+            const values = within(x[i..][0..unit].*);
+            const of_unit = if (format == .int8) of_head else @reduce(.Max, @abs(values));
+            storeUnit(format, side, x.len, values, of_unit, page, position, i);
+        } else storeNarrow(format, side, x.len, x[i..][0..unit], page, position, i);
+    }
+}
+
+/// The largest magnitude of a head.
+fn largest(x: []const f32) f32 {
+    var found: f32 = 0;
+    var i: usize = 0;
+    while (i < x.len) : (i += unit) found = @max(found, @reduce(.Max, @abs(within(x[i..][0..unit].*))));
+    return found;
 }
 
 fn storeFloats(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
@@ -171,14 +284,28 @@ fn storeFloats(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u
     }
 }
 
-/// The integers and the scale are those of the encoder in `quant/q8_0.zig`: NaN counts as 0, and
-/// values are limited to what an f16 can hold.
-fn storeUnit(side: Side, dim: usize, given: @Vector(unit, f32), page: [*]u8, position: usize, index: usize) void {
+/// NaN counts as 0, and values are limited to what an f16 can hold.
+fn within(given: @Vector(unit, f32)) @Vector(unit, f32) {
     const F = @Vector(unit, f32);
     const limit: F = @splat(std.math.floatMax(f16));
     const numbers = @select(f32, given == given, given, @as(F, @splat(0)));
-    const x = @min(@max(numbers, -limit), limit);
-    const d = @reduce(.Max, @abs(x)) / 127;
+    return @min(@max(numbers, -limit), limit);
+}
+
+/// The integers and the scale are those of the encoder in `quant/q8_0.zig`, where `most` is the largest
+/// magnitude of the unit; for `int8` it is that of the head.
+fn storeUnit(
+    comptime format: KvFormat,
+    side: Side,
+    dim: usize,
+    x: @Vector(unit, f32),
+    most: f32,
+    page: [*]u8,
+    position: usize,
+    index: usize,
+) void {
+    const F = @Vector(unit, f32);
+    const d = most / 127;
     const raw = 1 / d;
     const inverse: f32 = if (std.math.isFinite(raw)) raw else 0;
     // Halves are rounded away from zero; what is below a half must not become one by the addition.
@@ -187,10 +314,62 @@ fn storeUnit(side: Side, dim: usize, given: @Vector(unit, f32), page: [*]u8, pos
     const up = @select(f32, scaled - floor >= @as(F, @splat(0.5)), @as(F, @splat(1)), @as(F, @splat(0)));
     const size: @Vector(unit, i32) = @intFromFloat(@min(floor + up, @as(F, @splat(127))));
     const signed: [unit]u8 = @bitCast(@as(@Vector(unit, i8), @intCast(@select(i32, x < @as(F, @splat(0)), -size, size))));
-    const scale: *align(1) f16 = @ptrCast(page + scaleAt(side, dim, position, index));
+    const scale: *align(1) f16 = @ptrCast(page + scaleAt(format, side, dim, position, index));
     scale.* = @floatCast(d);
     var i: usize = 0;
     while (i < unit) : (i += word) {
-        page[valueAt(.q8_0, side, dim, position, index + i)..][0..word].* = signed[i..][0..word].*;
+        page[valueAt(format, side, dim, position, index + i)..][0..word].* = signed[i..][0..word].*;
+    }
+}
+
+/// Codes, scale and minimum are those of the encoder in `quant/`.
+fn storeNarrow(comptime format: KvFormat, side: Side, dim: usize, x: *const [unit]f32, page: [*]u8, position: usize, index: usize) void {
+    const Member = comptime format.Blocks().?;
+    var block: Member.Block = undefined;
+    Member.encodeBlock(x, &block);
+    writeBlock(format, side, dim, &block, page, position, index);
+}
+
+/// A unit of 4 or 5 bits, given as the block that GGUF has for it.
+pub fn writeBlock(
+    comptime format: KvFormat,
+    side: Side,
+    dim: usize,
+    block: *align(1) const format.Blocks().?.Block,
+    page: [*]u8,
+    position: usize,
+    index: usize,
+) void {
+    page[scaleAt(format, side, dim, position, index)..][0..2].* = @bitCast(block.d);
+    if (comptime format.hasMinimum()) page[minimumAt(format, side, dim, position, index)..][0..2].* = @bitCast(block.m);
+    const codes = if (comptime format.bits() == 5) groups.fives(&block.qs, &block.qh) else groups.nibbles(16, &block.qs);
+    for (codes, index..) |code, i| {
+        const at = codeAt(format, side, dim, position, i);
+        const shift = @as(u3, at.half) * 4;
+        page[at.byte] = page[at.byte] & ~(@as(u8, 15) << shift) | (code & 15) << shift;
+        if (comptime format.bits() == 5) {
+            page[at.fifth_byte] = page[at.fifth_byte] & ~(@as(u8, 1) << at.fifth_bit) | code >> 4 << at.fifth_bit;
+        }
+    }
+}
+
+/// The way back.
+pub fn readBlock(
+    comptime format: KvFormat,
+    side: Side,
+    dim: usize,
+    page: [*]const u8,
+    position: usize,
+    index: usize,
+    block: *align(1) format.Blocks().?.Block,
+) void {
+    block.d = @bitCast(page[scaleAt(format, side, dim, position, index)..][0..2].*);
+    if (comptime format.hasMinimum()) block.m = @bitCast(page[minimumAt(format, side, dim, position, index)..][0..2].*);
+    var codes: [unit]u8 = undefined;
+    for (&codes, index..) |*code, i| code.* = readCode(format, side, page, dim, position, i);
+    if (comptime format.bits() == 5) {
+        groups.packFives(&codes, &block.qs, &block.qh);
+    } else for (&block.qs, codes[0..16], codes[16..]) |*byte, low, high| {
+        byte.* = low | high << 4;
     }
 }

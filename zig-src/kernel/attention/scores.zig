@@ -1,10 +1,12 @@
 //! q · k for a tile of rows and the positions of a block. Sixteen positions stand side by side in
 //! keys, so that each score is a lane. Float keys are converted in registers and added up value by
-//! value; q8_0 is multiplied as integers with a query that was rounded to 8 bits in blocks of 32.
+//! value; integers of 4, 5 and 8 bits are multiplied as such with a query that was rounded to 8 bits in
+//! blocks of 32.
 
 const std = @import("std");
 const dot = @import("../dot.zig");
 const layout = @import("../layout.zig");
+const narrow = @import("narrow.zig");
 const page_layout = @import("page.zig");
 const table = @import("../table.zig");
 const tile = @import("tile.zig");
@@ -77,8 +79,9 @@ fn floatGroups(
     };
 }
 
-/// The same for q8_0. `q` is [rows][dim / 32].
+/// The same for integers. `q` is [rows][dim / 32].
 pub fn integers(
+    comptime key: KvFormat,
     comptime rows: usize,
     q: [*]const layout.Act,
     page: [*]const u8,
@@ -88,35 +91,58 @@ pub fn integers(
     scores: *[rows]Row,
     ahead: *tile.Ahead,
 ) void {
+    const bits = comptime if (key.narrow()) narrow.keyBits(key) else 8;
     const units = dim / unit;
     for (from * vectors..to * vectors) |v| {
-        const g = v / vectors;
-        const lane = v % vectors * lanes;
+        const position = v * lanes;
         var sums: [rows]Vf = @splat(@splat(0));
         for (0..units) |u| {
-            ahead.lines(comptime lanes * unit / 64);
-            const words = page + page_layout.valueAt(.q8_0, .key, dim, g * group + lane, u * unit);
-            var k: [layout.quads]dot.Bytes = undefined;
-            inline for (&k, 0..) |*quad, j| quad.* = keyBytes(words + j * group * page_layout.word);
-            const scale = vector.load(.f16, lanes, page + page_layout.scaleAt(.key, dim, g * group + lane, u * unit));
+            ahead.lines(comptime @max(1, lanes * unit * key.bits() / 8 / 64));
+            const k = keyBytes(key, page, dim, position, u * unit);
+            const scale = vector.load(.f16, lanes, page + page_layout.scaleAt(key, .key, dim, position, u * unit));
             var quads: [rows]*const [layout.quads]i32 = undefined;
             var starts: [rows]dot.Ints = undefined;
-            inline for (&quads, &starts, 0..) |*of, *start, r| {
+            inline for (&quads, &starts, 0..) |*of, *begin, r| {
                 of.* = &q[r * units + u].q;
-                start.* = @splat(if (comptime dot.wantsSigned(8)) layout.magic else q[r * units + u].start128);
+                begin.* = start(key, &q[r * units + u]);
             }
-            const products = dot.group(8, layout.quads, rows, &dot.split(8, k), quads, starts);
+            const products = dot.group(bits, layout.quads, rows, &dot.split(bits, k), quads, starts);
+            if (comptime key.hasMinimum()) {
+                const minimum = vector.load(.f16, lanes, page + page_layout.minimumAt(key, .key, dim, position, u * unit));
+                inline for (&sums, 0..) |*sum, r| sum.* = vector.fma(minimum, @as(Vf, @splat(q[r * units + u].sum)), sum.*);
+            }
             inline for (&sums, products, 0..) |*sum, product, r| {
                 const exact = @as(Vf, @bitCast(product)) - @as(Vf, @splat(layout.magic_value));
                 sum.* = vector.fma(exact, scale * @as(Vf, @splat(q[r * units + u].d)), sum.*);
             }
         }
-        inline for (sums, 0..) |sum, r| scores[r][v * lanes ..][0..lanes].* = sum;
+        inline for (sums, 0..) |sum, r| scores[r][position..][0..lanes].* = sum;
     }
 }
 
-/// As `dot.zig` takes weights of 8 bits: signed, or with a zero point of 128.
-fn keyBytes(at: [*]const u8) dot.Bytes {
-    const stored = vector.read(u8, 4 * lanes, at);
-    return if (comptime dot.wantsSigned(8)) stored else stored ^ @as(dot.Bytes, @splat(0x80));
+/// A unit of the positions from `position` on as `dot.zig` takes weights: without a sign, or of 8 bits
+/// with one.
+inline fn keyBytes(comptime key: KvFormat, page: [*]const u8, dim: usize, position: usize, index: usize) [layout.quads]dot.Bytes {
+    if (comptime key.narrow()) {
+        return narrow.keys(key, page + page_layout.blockAt(key, .key, dim, position, index), position % group);
+    }
+    const from = page + page_layout.valueAt(key, .key, dim, position, index);
+    var k: [layout.quads]dot.Bytes = undefined;
+    inline for (&k, 0..) |*quad, j| {
+        const stored = vector.read(u8, 4 * lanes, from + j * group * page_layout.word);
+        quad.* = if (comptime dot.wantsSigned(8)) stored else stored ^ @as(dot.Bytes, @splat(0x80));
+    }
+    return k;
+}
+
+/// What takes the zero point of the keys off their products, and makes them floats (`layout.magic`).
+inline fn start(comptime key: KvFormat, act: *const layout.Act) dot.Ints {
+    const zero = comptime if (key.narrow()) narrow.zero(key) else if (dot.wantsSigned(8)) 0 else 128;
+    return @splat(switch (zero) {
+        0 => layout.magic,
+        8 => act.start8,
+        16 => act.start8 *% 2 -% layout.magic,
+        128 => act.start128,
+        else => comptime unreachable,
+    });
 }

@@ -1,8 +1,9 @@
 //! out += weight * value for a tile of rows and the positions of a block, position by position.
-//! Values are converted in registers, once for all rows of the tile. The scales of q8_0 are
-//! multiplied into the weights, sixteen positions at a time.
+//! Values are converted in registers, once for all rows of the tile. Scales are multiplied into the
+//! weights, sixteen positions at a time; where a minimum is added, they are multiplied with the values.
 
 const std = @import("std");
+const narrow = @import("narrow.zig");
 const page_layout = @import("page.zig");
 const table = @import("../table.zig");
 const tile = @import("tile.zig");
@@ -38,7 +39,7 @@ pub fn accumulate(
     inline while (n > 0) : (n /= 2) {
         while (i + n * lanes <= dim) : (i += n * lanes) {
             if (comptime value.scaled()) {
-                if (i % unit == 0) scaleWeights(rows, @max(1, n * lanes / unit), page, dim, i, weights, from, to, &scaled);
+                if (i % unit == 0) scaleWeights(value, rows, @max(1, n * lanes / unit), page, dim, i, weights, from, to, &scaled);
                 add(value, rows, lanes, n, page, dim, i, &scaled, from, to, out, ahead);
             } else add(value, rows, lanes, n, page, dim, i, @ptrCast(weights), from, to, out, ahead);
         }
@@ -50,6 +51,7 @@ pub fn accumulate(
 
 /// Weights times the scales of `units` blocks of 32 values from value `index` on.
 fn scaleWeights(
+    comptime value: KvFormat,
     comptime rows: usize,
     comptime units: usize,
     page: [*]const u8,
@@ -62,7 +64,7 @@ fn scaleWeights(
 ) void {
     for (from / lanes..(to + lanes - 1) / lanes) |v| {
         inline for (0..units) |u| {
-            const scale = vector.load(.f16, lanes, page + page_layout.scaleAt(.value, dim, v * lanes, index + u * unit));
+            const scale = vector.load(.f16, lanes, page + page_layout.scaleAt(value, .value, dim, v * lanes, index + u * unit));
             inline for (0..rows) |r| {
                 scaled[u][r][v * lanes ..][0..lanes].* = @as(Vf, weights[r][v * lanes ..][0..lanes].*) * scale;
             }
@@ -102,5 +104,145 @@ inline fn add(
     }
     inline for (sums, 0..) |row, r| inline for (row, 0..) |sum, i| {
         out[r][index + i * n ..][0..n].* = sum;
+    };
+}
+
+/// Columns of a unit: lanes of its blocks. A vector of codes holds four positions of a column, in two
+/// halves that lie `group` values apart.
+const columns = page_layout.group / lanes;
+const quad = narrow.quad;
+
+/// The same for 4 and 5 bits. Positions are added up in their order here too, four from one vector of
+/// codes.
+pub fn accumulateNarrow(
+    comptime value: KvFormat,
+    comptime rows: usize,
+    page: [*]const u8,
+    dim: usize,
+    weights: *const [rows]Row,
+    from: usize,
+    to: usize,
+    out: *const [rows][*]f32,
+    ahead: *tile.Ahead,
+) void {
+    @setEvalBranchQuota(20_000);
+    const most = comptime width(rows) / 2;
+    // Weights times scales; or, with minimums, scales and minimums.
+    const terms = comptime if (value.hasMinimum()) 2 else rows;
+    var scaled: [@max(1, most / columns)][terms]Row align(64) = undefined;
+    const total = dim / unit * columns;
+    var column: usize = 0;
+    comptime var n = most;
+    inline while (n > 0) : (n /= 2) {
+        const units = comptime @max(1, n / columns);
+        while (column + n <= total) : (column += n) {
+            const index = column / columns * unit;
+            if (column % columns == 0) {
+                if (comptime value.hasMinimum()) {
+                    readTerms(value, units, page, dim, index, from, to, &scaled);
+                } else scaleWeights(value, rows, units, page, dim, index, weights, from, to, &scaled);
+            }
+            const part: Part(value, rows, n) = .{
+                .blocks = page + page_layout.blockAt(value, .value, dim, 0, index),
+                .lane = column % columns * lanes,
+                .weights = if (comptime value.hasMinimum()) @ptrCast(weights) else &scaled,
+                .terms = if (comptime value.hasMinimum()) &scaled else {},
+            };
+            part.add(index, from, to, out, ahead);
+        }
+    }
+}
+
+/// Scales and minimums of `units` blocks of 32 values from value `index` on.
+fn readTerms(
+    comptime value: KvFormat,
+    comptime units: usize,
+    page: [*]const u8,
+    dim: usize,
+    index: usize,
+    from: usize,
+    to: usize,
+    terms: [*][2]Row,
+) void {
+    for (from / lanes..(to + lanes - 1) / lanes) |v| inline for (0..units) |u| {
+        const at = .{ dim, v * lanes, index + u * unit };
+        const scale = page_layout.scaleAt(value, .value, at[0], at[1], at[2]);
+        const minimum = page_layout.minimumAt(value, .value, at[0], at[1], at[2]);
+        terms[u][0][v * lanes ..][0..lanes].* = vector.load(.f16, lanes, page + scale);
+        terms[u][1][v * lanes ..][0..lanes].* = vector.load(.f16, lanes, page + minimum);
+    };
+}
+
+/// `n` columns that stay in registers together.
+fn Part(comptime value: KvFormat, comptime rows: usize, comptime n: usize) type {
+    return struct {
+        /// Of the first unit.
+        blocks: [*]const u8,
+        /// The first of the first column.
+        lane: usize,
+        weights: [*]const [rows]Row,
+        terms: if (value.hasMinimum()) [*]const [2]Row else void,
+
+        const Self = @This();
+        const Sums = [rows][n][2]Vf;
+
+        inline fn add(part: Self, index: usize, from: usize, to: usize, out: *const [rows][*]f32, ahead: *tile.Ahead) void {
+            var sums: Sums = undefined;
+            inline for (&sums, out) |*row, of| inline for (row, 0..) |*both, i| inline for (both, 0..) |*sum, half| {
+                sum.* = of[part.valueAt(index, i, half)..][0..lanes].*;
+            };
+            var position = from;
+            while (position < to and position % quad != 0) : (position += 1) part.one(position, &sums);
+            while (position + quad <= to) : (position += quad) {
+                ahead.lines(comptime @max(1, n * quad * 2 * lanes * value.bits() / 8 / 64));
+                const codes = part.read(position);
+                inline for (0..quad) |k| part.step(&codes, k, position + k, &sums);
+            }
+            while (position < to) : (position += 1) part.one(position, &sums);
+            inline for (sums, out) |row, of| inline for (row, 0..) |both, i| inline for (both, 0..) |sum, half| {
+                of[part.valueAt(index, i, half)..][0..lanes].* = sum;
+            };
+        }
+
+        inline fn valueAt(part: Self, index: usize, comptime i: usize, comptime half: usize) usize {
+            return index + i / columns * unit + half * page_layout.group + part.lane + i % columns * lanes;
+        }
+
+        /// The codes of the four positions from `position` on.
+        inline fn read(part: Self, position: usize) [n][2]narrow.Words {
+            const block = part.blocks + position / page_layout.group * narrow.blockBytes(value);
+            const v = position % page_layout.group / quad;
+            var codes: [n][2]narrow.Words = undefined;
+            inline for (&codes, 0..) |*both, i| {
+                const of_unit = block + i / columns * (page_len / page_layout.group) * comptime narrow.blockBytes(value);
+                both.* = narrow.words(value, of_unit, v, part.lane + i % columns * lanes);
+            }
+            return codes;
+        }
+
+        /// A position whose neighbours are not wanted.
+        inline fn one(part: Self, position: usize, sums: *Sums) void {
+            var codes = part.read(position / quad * quad);
+            const shift: @Vector(lanes, u5) = @splat(@intCast(position % quad * 8));
+            inline for (&codes) |*both| inline for (both) |*word| {
+                word.* >>= shift;
+            };
+            part.step(&codes, 0, position, sums);
+        }
+
+        inline fn step(part: Self, codes: *const [n][2]narrow.Words, comptime k: usize, position: usize, sums: *Sums) void {
+            inline for (codes, 0..) |*both, i| inline for (both, 0..) |word, half| {
+                const u = i / columns;
+                var number = narrow.value(value, word, k);
+                if (comptime value.hasMinimum()) {
+                    const terms = &part.terms[u];
+                    number = vector.fma(number, @as(Vf, @splat(terms[0][position])), @as(Vf, @splat(terms[1][position])));
+                }
+                inline for (sums, 0..) |*row, r| {
+                    const weights = &part.weights[if (value.hasMinimum()) 0 else u][r];
+                    row[i][half] = vector.fma(number, @as(Vf, @splat(weights[position])), row[i][half]);
+                }
+            };
+        }
     };
 }

@@ -64,7 +64,7 @@ const Cache = struct {
             .bytes = try gpa.alloc(u8, count * page_bytes),
             .decoded = try gpa.alloc(f32, shape.last() * dim),
         };
-        // Not a number in every float format; scales of q8_0 among them.
+        // Not a number in every float format; scales among them.
         @memset(cache.bytes, 0xff);
         const row = try gpa.alloc(f32, dim);
         defer gpa.free(row);
@@ -161,7 +161,7 @@ const Case = struct {
             const from = shape.first(token);
             const n = shape.to + token - from;
             const q = case.q[r * shape.head_dim_k ..][0..shape.head_dim_k];
-            if (case.args.key_format == @backingInt(KvFormat.q8_0)) roundQuery(q);
+            if (@as(KvFormat, @fromBackingInt(@intCast(case.args.key_format))).scaled()) roundQuery(q);
             const k = case.keys.decoded[from * shape.head_dim_k ..][0 .. n * shape.head_dim_k];
             const v = case.values.decoded[from * shape.head_dim_v ..][0 .. n * shape.head_dim_v];
             try op.attention.check(n, shape.head_dim_k, shape.head_dim_v, k.len, v.len);
@@ -272,8 +272,8 @@ const Case = struct {
     }
 };
 
-/// What the kernel does to a query before it meets keys of q8_0: 8 bits and an f32 scale for 32
-/// values, rounded to nearest even. With that the tolerance of float keys holds for q8_0 too.
+/// What the kernel does to a query before it meets keys that are integers: 8 bits and an f32 scale for
+/// 32 values, rounded to nearest even. With that the tolerance of float keys holds for them too.
 fn roundQuery(q: []f32) void {
     for (0..q.len / 32) |u| {
         const values = q[u * 32 ..][0..32];
@@ -287,8 +287,10 @@ fn roundQuery(q: []f32) void {
 fn everyShape(table: *const kernel.Table, random: std.Random) !void {
     const formats = std.enums.values(KvFormat);
     for (shapes) |shape| for (formats) |key| for (formats) |value| {
-        if (key == .q8_0 and shape.head_dim_k % kernel.page.unit != 0) continue;
-        if (value == .q8_0 and shape.head_dim_v % kernel.page.unit != 0) continue;
+        // Keys and values pass one after the other: a format is tried beside itself and beside f16.
+        if (key != value and key != .f16 and value != .f16) continue;
+        if (key.scaled() and shape.head_dim_k % kernel.page.unit != 0) continue;
+        if (value.scaled() and shape.head_dim_v % kernel.page.unit != 0) continue;
         errdefer std.debug.print("{} keys {t} values {t}\n", .{ shape, key, value });
         const case: Case = try .init(table, random, shape, key, value);
         defer case.deinit();

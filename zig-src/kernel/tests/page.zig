@@ -12,24 +12,36 @@ const gpa = std.testing.allocator;
 const formats = std.enums.values(kernel.KvFormat);
 const sides = std.enums.values(kernel.KvSide);
 
-test "every byte of a page has one meaning" {
+test "every bit of a page has one meaning" {
     for (formats) |format| for (sides) |side| for ([_]usize{ 32, 96 }) |dim| {
         errdefer std.debug.print("{t} {t} {d}\n", .{ format, side, dim });
         const taken = try gpa.alloc(u8, kernel.page.bytes(format, dim));
         defer gpa.free(taken);
         @memset(taken, 0);
         for (0..kernel.page_len) |position| for (0..dim) |index| {
-            for (taken[kernel.page.valueAt(format, side, dim, position, index)..][0..format.bytes()]) |*byte| byte.* += 1;
-            if (format != .q8_0 or index % kernel.page.unit != 0) continue;
-            for (taken[kernel.page.scaleAt(side, dim, position, index)..][0..2]) |*byte| byte.* += 1;
+            if (format.narrow()) {
+                const at = kernel.page.codeAt(format, side, dim, position, index);
+                try take(&taken[at.byte], if (at.half == 0) 0x0f else 0xf0);
+                if (format.bits() == 5) try take(&taken[at.fifth_byte], @as(u8, 1) << at.fifth_bit);
+            } else for (taken[kernel.page.valueAt(format, side, dim, position, index)..][0..format.bytes()]) |*byte| try take(byte, 0xff);
+            if (!format.scaled() or index % (dim / kernel.page.scaleCount(format, dim)) != 0) continue;
+            for (taken[kernel.page.scaleAt(format, side, dim, position, index)..][0..2]) |*byte| try take(byte, 0xff);
+            if (!format.hasMinimum()) continue;
+            for (taken[kernel.page.minimumAt(format, side, dim, position, index)..][0..2]) |*byte| try take(byte, 0xff);
         };
-        for (taken) |count| try std.testing.expectEqual(1, count);
+        for (taken) |bits| try std.testing.expectEqual(0xff, bits);
     };
+}
+
+/// Bits that nobody took before.
+fn take(byte: *u8, bits: u8) !void {
+    try std.testing.expectEqual(0, byte.* & bits);
+    byte.* |= bits;
 }
 
 fn stores(table: *const kernel.Table, random: std.Random) !void {
     for (formats) |format| for (sides) |side| for ([_]usize{ 1, 7, 32, 33, 64, 160 }) |dim| {
-        if (format == .q8_0 and dim % kernel.page.unit != 0) continue;
+        if (format.scaled() and dim % kernel.page.unit != 0) continue;
         errdefer std.debug.print("{t} {t} {d}\n", .{ format, side, dim });
         try storesOf(table, random, format, side, dim);
     };
@@ -49,7 +61,7 @@ fn storesOf(table: *const kernel.Table, random: std.Random, format: kernel.KvFor
     for (x[4][0..32], 0..) |*value, i| value.* = @as(f32, @floatFromInt(i)) - 15.5;
     x[4][0] = -127;
     @memset(x[5][0..32], 0);
-    if (format == .q8_0) x[6][3] = std.math.nan(f32);
+    if (format.scaled()) x[6][3] = std.math.nan(f32);
     for (0..kernel.page_len) |position| {
         // The last first: a position must not touch another.
         const p = kernel.page_len - 1 - position;
@@ -68,16 +80,39 @@ fn storesOf(table: *const kernel.Table, random: std.Random, format: kernel.KvFor
         kernel.page.read(format, side, page.ptr, position, got[0..dim]);
         try variants.expectSameBits(want[0..dim], got[0..dim]);
         try variants.expectSameBits(want[0..dim], several[position * dim ..][0..dim]);
-        for (0..dim) |index| {
-            const size = format.bytes();
-            const place = if (format == .q8_0) index / 32 * 34 + 2 + index % 32 else index * size;
-            const at = kernel.page.valueAt(format, side, dim, position, index);
-            try std.testing.expectEqualSlices(u8, encoded[place..][0..size], page[at..][0..size]);
-            if (format != .q8_0) continue;
-            const scale = kernel.page.scaleAt(side, dim, position, index);
-            try std.testing.expectEqualSlices(u8, encoded[index / 32 * 34 ..][0..2], page[scale..][0..2]);
-        }
+        try expectStored(format, side, dim, page.ptr, position, encoded);
     }
+}
+
+/// The bytes of the format's own encoder, wherever they lie in a page.
+fn expectStored(format: kernel.KvFormat, side: kernel.KvSide, dim: usize, page: [*]const u8, position: usize, encoded: []const u8) !void {
+    var codes: [4 * 160]u8 = undefined;
+    kernel.page.readCodes(format, side, page, dim, position, position + 1, &codes);
+    const size = kernel.page.codeBytes(format);
+    if (!format.scaled()) return std.testing.expectEqualSlices(u8, encoded, codes[0 .. dim * size]);
+    var scales: [2 * 5]u8 = undefined;
+    var minimums: [2 * 5]u8 = undefined;
+    kernel.page.readTerms(.scale, format, side, page, dim, position, position + 1, &scales);
+    if (format.hasMinimum()) kernel.page.readTerms(.minimum, format, side, page, dim, position, position + 1, &minimums);
+    const blocks = kernel.page.scaleCount(format, dim);
+    const block_bytes = encoded.len / blocks;
+    const len = dim / blocks;
+    for (0..blocks) |u| {
+        const block = encoded[u * block_bytes ..][0..block_bytes];
+        try std.testing.expectEqualSlices(u8, block[0..2], scales[2 * u ..][0..2]);
+        if (format.hasMinimum()) try std.testing.expectEqualSlices(u8, block[2..4], minimums[2 * u ..][0..2]);
+        for (codes[u * len ..][0..len], 0..) |code, i| try std.testing.expectEqual(codeOf(format, block, i), code);
+    }
+}
+
+/// Code `i` of a block as GGUF has it: integers last, and the fifth bits before them.
+fn codeOf(format: kernel.KvFormat, block: []const u8, i: usize) u8 {
+    if (!format.narrow()) return block[2 + i];
+    const nibbles = block[block.len - 16 ..];
+    const low = if (i < 16) nibbles[i] & 15 else nibbles[i - 16] >> 4;
+    if (format.bits() == 4) return low;
+    const fifths = std.mem.readInt(u32, block[block.len - 20 ..][0..4], .little);
+    return low | @as(u8, @intCast(fifths >> @intCast(i) & 1)) << 4;
 }
 
 /// What the format's own encoder makes of a row, and what that decodes to.
@@ -91,6 +126,7 @@ fn encode(format: kernel.KvFormat, row: []const f32, buffer: []u8, decoded: []f3
             }
             return buffer[0..row.len];
         },
+        .int8 => return encodeHead(row, buffer, decoded),
         else => {
             const store = op.Member("kv_store");
             const stored: quant.Format = @fromBackingInt(@backingInt(format));
@@ -101,6 +137,23 @@ fn encode(format: kernel.KvFormat, row: []const f32, buffer: []u8, decoded: []f3
             return encoded;
         },
     }
+}
+
+/// q8_0 with the whole row as its group, value by value.
+fn encodeHead(row: []const f32, buffer: []u8, decoded: []f32) []const u8 {
+    var most: f32 = 0;
+    for (row) |x| most = @max(most, if (std.math.isNan(x)) 0 else @min(@abs(x), 65504));
+    const d = most / 127;
+    const scale: f16 = @floatCast(d);
+    buffer[0..2].* = @bitCast(scale);
+    for (row, buffer[2..][0..row.len], decoded) |given, *byte, *value| {
+        const x = if (std.math.isNan(given)) 0 else std.math.clamp(given, -65504, 65504);
+        const share = if (std.math.isFinite(1 / d)) x * (1 / d) else 0;
+        const code: i8 = @intFromFloat(std.math.clamp(@round(share), -127, 127));
+        byte.* = @bitCast(code);
+        value.* = @as(f32, @floatFromInt(code)) * scale;
+    }
+    return buffer[0 .. 2 + row.len];
 }
 
 /// Parts of a page read as the whole does, and nothing is written beside them.

@@ -43,7 +43,10 @@ fn compare(table: *const kernel.Table, values: []const f32) !void {
         try std.testing.expectEqual(sweep.mass(values, found.max, beta, &want), mass);
         try variants.expectSameBits(want[0..blocks], got[0..blocks]);
         try std.testing.expectEqual(777, got[blocks]);
+        const exponents = sweep.exponents(values, found.max, beta);
+        try std.testing.expectEqual(exponents, table.sampling.exponents(values, found.max, beta));
     }
+    try std.testing.expectEqual(sweep.spread(values, found.max), table.sampling.spread(values, found.max));
 }
 
 test "passes of the sampler" {

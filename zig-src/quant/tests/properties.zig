@@ -119,6 +119,8 @@ fn toNative(format: Format, bytes: []u8) void {
 /// The largest error of a round trip as a fraction of the range of the block's values: half a step
 /// of the integers, with as much again for rounded scales and for values that a search gives up.
 fn errorMax(comptime M: type) f32 {
+    // Uneven levels lie as far apart as sixteen even ones would at most, and end earlier above zero.
+    if (@hasDecl(M, "levels")) return 2.2 / 15.0;
     const levels: f32 = @as(i16, M.groups.q_max) - M.groups.q_min;
     return if (M.block_len == 32) 1.1 / levels else 2.2 / levels;
 }

@@ -117,9 +117,37 @@ pub const Candidates = struct {
         return set.total;
     }
 
+    /// How many members have a logit above -inf.
+    pub fn finiteCount(set: *const Candidates) usize {
+        return sweep.countFrom(set.values, -std.math.floatMax(f32));
+    }
+
+    /// The lowest logit above -inf.
+    pub fn lowestLogit(set: *const Candidates) f32 {
+        return sweep.lowestFinite(set.values);
+    }
+
+    /// The mean of (logit - max) · beta under the distribution: at most 0.
+    pub fn meanExponent(set: *Candidates) f64 {
+        const total = set.mass();
+        return @min(0, set.passes.exponents(set.values, set.max, set.beta) / total);
+    }
+
+    /// Shannon's entropy of the distribution in nats: -Σ p ln p.
+    pub fn entropy(set: *Candidates) f64 {
+        return @max(0, @log(set.mass()) - set.meanExponent());
+    }
+
     /// The unnormalised probability of one member: 1 for the best.
     pub fn weight(set: *const Candidates, index: usize) f32 {
         return sweep.weight(set.values[index], set.max, set.beta);
+    }
+
+    /// The members below this logit, were they all just below it, would not add up to a share of
+    /// 1 - p. So those above have more than p. The half leaves room for rounding.
+    pub fn lowestOfMass(set: *Candidates, p: f64) f32 {
+        const each = 0.5 * (1 - p) * set.mass() / @as(f64, @floatFromInt(set.values.len));
+        return @floatCast(set.max + @log(each) / set.beta);
     }
 
     /// The maximum of each block of `sweep.block_len` members.
@@ -171,6 +199,84 @@ pub const Candidates = struct {
         set.whole = false;
         set.maxima_known = false;
         set.mass_beta = 0;
+    }
+
+    /// Keeps the members of an unnormalised probability of at least `lowest`, a share of the best
+    /// one's, and in any case those as probable as the best.
+    pub fn keepFrom(set: *Candidates, lowest: f64) void {
+        if (lowest <= 0) return;
+        // A ratio of probabilities is a difference of logits.
+        const threshold: f32 = @floatCast(@min(0, @log(lowest) / set.beta) + set.max);
+        const ties = if (threshold == -std.math.inf(f32)) 0 else set.values.len;
+        set.keep(.{ .threshold = threshold, .ties = ties });
+    }
+
+    /// Removes the members with a logit of at least `bound`, all but the lowest of them and, of equal
+    /// ones, that of the highest id. With fewer than two, nothing.
+    pub fn removeFrom(set: *Candidates, bound: f32) void {
+        var lowest = std.math.inf(f32);
+        var last: usize = 0;
+        var found: usize = 0;
+        for (set.maxima(), 0..) |block_max, block| {
+            if (block_max < bound) continue;
+            const start = block * sweep.block_len;
+            for (set.values[start..@min(start + sweep.block_len, set.values.len)], start..) |x, index| {
+                if (x < bound or x == -std.math.inf(f32)) continue;
+                found += 1;
+                if (x > lowest) continue;
+                lowest = x;
+                last = index;
+            }
+        }
+        if (found < 2) return;
+        var kept: usize = 0;
+        var i: usize = 0;
+        while (i < set.values.len) : (i += lanes) {
+            const mask = set.maskBelow(i, lowest) | if (last -% i < lanes) @as(u16, 1) << @intCast(last - i) else 0;
+            if (mask == 0) continue;
+            const many = @popCount(mask) > lanes / 4 and i + lanes <= set.values.len;
+            kept = if (many) set.keepMany(i, mask, kept) else set.keepFew(i, mask, kept);
+        }
+        set.values = set.logits[0..kept];
+        set.whole = false;
+        set.max = lowest;
+        set.maxima_known = false;
+        set.mass_beta = 0;
+    }
+
+    /// Which of the members from `start` on have a logit below `bound` and above -inf.
+    fn maskBelow(set: *const Candidates, start: usize, bound: f32) u16 {
+        const none: F = @splat(-std.math.inf(f32));
+        var x = none;
+        if (start + lanes <= set.values.len) {
+            x = set.values[start..][0..lanes].*;
+        } else {
+            var padded: [lanes]f32 = none;
+            @memcpy(padded[0 .. set.values.len - start], set.values[start..]);
+            x = padded;
+        }
+        return @as(u16, @bitCast(x < @as(F, @splat(bound)))) & @as(u16, @bitCast(x > none));
+    }
+
+    /// Keeps the members for whose logits `stays` is true, in ascending order of id. Blocks without
+    /// a logit of at least `lowest` are not read.
+    pub fn keepWhere(
+        set: *Candidates,
+        lowest: f64,
+        context: anytype,
+        comptime stays: fn (@TypeOf(context), logit: f32) bool,
+    ) Error!void {
+        var kept: usize = 0;
+        for (set.maxima(), 0..) |block_max, block| {
+            if (block_max < lowest) continue;
+            const start = block * sweep.block_len;
+            for (start..@min(start + sweep.block_len, set.values.len)) |index| {
+                if (stays(context, set.values[index])) kept = set.keepFew(index, 1, kept);
+            }
+        }
+        set.values = set.logits[0..kept];
+        set.whole = false;
+        try set.rescan();
     }
 
     /// Moves the members of one block that stay to `kept` and on, which is never beyond the place

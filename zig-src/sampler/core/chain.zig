@@ -214,6 +214,7 @@ fn describe(
 /// A union of all stages of `registry`, tagged by their names.
 fn StageType(comptime registry: anytype) type {
     comptime {
+        @setEvalBranchQuota(1000 * (registry.len + 1));
         var names: [registry.len][:0]const u8 = undefined;
         var types: [registry.len]type = undefined;
         for (registry, &names, &types, 0..) |Member, *name, *T, index| {

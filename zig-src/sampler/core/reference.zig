@@ -70,6 +70,28 @@ pub const Reference = struct {
         return count;
     }
 
+    /// -Σ p ln p.
+    pub fn entropy(reference: *const Reference) f64 {
+        var sum: f64 = 0;
+        for (reference.members.items) |member| {
+            if (member.p > 0) sum -= member.p * @log(member.p);
+        }
+        return sum;
+    }
+
+    /// The set is the members of a probability of at least `bound`, but for those so close to it
+    /// that rounding decides, and in any case those as probable as the first.
+    pub fn expectFrom(reference: *const Reference, bound: f64, set: *const candidates.Candidates) !void {
+        try reference.expectPrefix(set);
+        const items = reference.members.items;
+        try std.testing.expect(set.len() >= 1);
+        for (items, 0..) |member, rank| {
+            const expected = member.p >= bound or member.logit == items[0].logit;
+            if (expected == (rank < set.len())) continue;
+            try std.testing.expectApproxEqRel(bound, member.p, 2e-4);
+        }
+    }
+
     /// The set is exactly the first `set.len()` members, in ascending order of id.
     pub fn expectPrefix(reference: *const Reference, set: *const candidates.Candidates) !void {
         try std.testing.expect(set.len() <= reference.members.items.len);
@@ -85,7 +107,7 @@ pub const Reference = struct {
         }
     }
 
-    fn indexOf(set: *const candidates.Candidates, id: u32) ?usize {
+    pub fn indexOf(set: *const candidates.Candidates, id: u32) ?usize {
         var from: usize = 0;
         var to = set.len();
         while (from < to) {
@@ -99,6 +121,14 @@ pub const Reference = struct {
 
 /// A step for stages that draw no numbers.
 pub const step: Step = .{ .seed = 0, .sequence = 0, .position = 0 };
+
+/// Gives both of a pair the same temperature, in half of the cases.
+pub fn heatSometimes(random: std.Random, pair: *Pair) void {
+    if (random.boolean()) return;
+    const t = 0.1 + 2 * random.float(f32);
+    pair.set.heat(t);
+    pair.reference.heat(t);
+}
 
 /// Logits of seven sorts, chosen by `kind`; at least one is above -inf.
 pub fn fillRandom(random: std.Random, kind: usize, values: []f32) void {

@@ -60,7 +60,7 @@ pub fn cut(input: Input, measure: Measure, target: f64, scratch: []f32) Cut {
         if (measure == .count and @as(f64, @floatFromInt(few.len)) < target) return .everything;
         return cutScratch(few, measure, target);
     }
-    const bottom = if (input.lowest > -std.math.inf(f32)) input.lowest else lowestFinite(input.values);
+    const bottom = if (input.lowest > -std.math.inf(f32)) input.lowest else sweep.lowestFinite(input.values);
     if (!(bottom < input.highest)) {
         return cutScratch(copyFinite(input.values, scratch), measure, target);
     }
@@ -162,7 +162,7 @@ fn meet(sums: *const [buckets]f64, need: *f64) ?u32 {
 
 /// Copies the values that are not below `input.lowest`, or gives up when they are more than an
 /// eighth of all: then a round of buckets over all of them is the cheaper way to fewer.
-fn gatherAbove(input: Input, out: []f32) ?[]f32 {
+pub fn gatherAbove(input: Input, out: []f32) ?[]f32 {
     if (input.lowest == -std.math.inf(f32)) return null;
     const bound: F = @splat(input.lowest);
     const len_max = input.values.len / 8;
@@ -247,14 +247,6 @@ fn one(x: f32, measure: Measure) f64 {
         .count => 1,
         .mass => |mass| sweep.weight(x, mass.max, mass.beta),
     };
-}
-
-fn lowestFinite(values: []const f32) f32 {
-    var lowest: f32 = std.math.inf(f32);
-    for (values) |x| {
-        if (x != -std.math.inf(f32)) lowest = @min(lowest, x);
-    }
-    return lowest;
 }
 
 /// The definition: sort all, take from the top until the target is met.

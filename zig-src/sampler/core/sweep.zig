@@ -1,8 +1,9 @@
-//! The passes that touch every logit: the maximum with the check for NaN, and the sum of
-//! exponentials. Everything else in the sampler works on the few values that these leave
-//! standing, so they are the cost of a step.
+//! The passes that touch every logit: the maximum with the check for NaN, the sum of exponentials,
+//! and for stages that ask for them the mean of the exponents and the moments of the logits.
+//! Everything else in the sampler works on the few values that these leave standing, so they are
+//! the cost of a step.
 //!
-//! Both work in blocks of `block_len` values and leave one number per block. The block maxima let
+//! All work in blocks of `block_len` values and leave one number per block. The block maxima let
 //! a later selection skip whole blocks unread; the block masses let the draw find its block
 //! without computing an exponential twice.
 //!
@@ -30,13 +31,20 @@ pub const Scan = extern struct {
     nan: bool,
 };
 
-/// The two passes as functions of one compilation of this file.
+/// The passes as functions of one compilation of this file.
 pub const Passes = extern struct {
     scan_row: *const fn (values: [*]const f32, len: usize, block_max: [*]f32, found: *Scan) callconv(.c) void,
     mass_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32) callconv(.c) f64,
+    exponents_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32) callconv(.c) f64,
+    spread_row: *const fn (values: [*]const f32, len: usize, origin: f32, found: *Spread) callconv(.c) void,
 
     /// Those of the compilation that this name is used in.
-    pub const compiled: Passes = .{ .scan_row = scanRow, .mass_row = massRow };
+    pub const compiled: Passes = .{
+        .scan_row = scanRow,
+        .mass_row = massRow,
+        .exponents_row = exponentsRow,
+        .spread_row = spreadRow,
+    };
 
     /// As the function `scan`.
     pub fn scan(passes: Passes, values: []const f32, block_max: []f32) Scan {
@@ -53,6 +61,28 @@ pub const Passes = extern struct {
         assert(beta > 0);
         return passes.mass_row(values.ptr, values.len, max, beta, block_mass.ptr);
     }
+
+    /// As the function `exponents`.
+    pub fn exponents(passes: Passes, values: []const f32, max: f32, beta: f32) f64 {
+        assert(std.math.isFinite(max));
+        assert(beta > 0);
+        return passes.exponents_row(values.ptr, values.len, max, beta);
+    }
+
+    /// As the function `spread`.
+    pub fn spread(passes: Passes, values: []const f32, origin: f32) Spread {
+        assert(std.math.isFinite(origin));
+        var found: Spread = undefined;
+        passes.spread_row(values.ptr, values.len, origin, &found);
+        return found;
+    }
+};
+
+/// The finite values: how many, and the sums of their distances from an origin and of the squares.
+pub const Spread = extern struct {
+    count: f64,
+    sum: f64,
+    squares: f64,
 };
 
 fn scanRow(values: [*]const f32, len: usize, block_max: [*]f32, found: *Scan) callconv(.c) void {
@@ -61,6 +91,14 @@ fn scanRow(values: [*]const f32, len: usize, block_max: [*]f32, found: *Scan) ca
 
 fn massRow(values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32) callconv(.c) f64 {
     return mass(values[0..len], max, beta, block_mass[0..blockCount(len)]);
+}
+
+fn exponentsRow(values: [*]const f32, len: usize, max: f32, beta: f32) callconv(.c) f64 {
+    return exponents(values[0..len], max, beta);
+}
+
+fn spreadRow(values: [*]const f32, len: usize, origin: f32, found: *Spread) callconv(.c) void {
+    found.* = spread(values[0..len], origin);
 }
 
 /// The maximum of `values`, and of each block into `block_max`. A NaN anywhere sets `nan`.
@@ -131,6 +169,22 @@ pub fn countFrom(values: []const f32, bound: f32) usize {
     return count;
 }
 
+/// The lowest of `values` that is not -inf; +inf when there is none.
+pub fn lowestFinite(values: []const f32) f32 {
+    const none: F = @splat(std.math.inf(f32));
+    var low = none;
+    var i: usize = 0;
+    while (i + lanes <= values.len) : (i += lanes) {
+        const x: F = values[i..][0..lanes].*;
+        low = @min(low, @select(f32, x > @as(F, @splat(-std.math.inf(f32))), x, none));
+    }
+    var found = @reduce(.Min, low);
+    for (values[i..]) |x| {
+        if (x > -std.math.inf(f32)) found = @min(found, x);
+    }
+    return found;
+}
+
 /// Σ exp((x - max) · beta) over `values`, and the same of each block into `block_mass`.
 /// `max` must be the maximum of `values`, finite; `beta` must be positive and finite.
 pub fn mass(values: []const f32, max: f32, beta: f32, block_mass: []f32) f64 {
@@ -164,6 +218,61 @@ inline fn massOf(block: *const [block_len]f32, max: f32, beta: f32) f32 {
         sum += weights(x, max, beta);
     }
     return sumLanes(sum);
+}
+
+/// Σ w · ln w with w = exp((x - max) · beta) over `values`: the sum of the exponents, each with its
+/// weight. Where a weight is 0, so is its product. Takes the same arguments as `mass`.
+pub fn exponents(values: []const f32, max: f32, beta: f32) f64 {
+    assert(std.math.isFinite(max));
+    assert(beta > 0);
+    var total: f64 = 0;
+    var start: usize = 0;
+    while (start < values.len) : (start += block_len) {
+        var block: [block_len]f32 = @splat(-std.math.inf(f32));
+        const len = @min(block_len, values.len - start);
+        @memcpy(block[0..len], values[start..][0..len]);
+        var sum: F = @splat(0);
+        inline for (0..block_len / lanes) |i| {
+            const x: F = block[i * lanes ..][0..lanes].*;
+            const w = weights(x, max, beta);
+            const exponent = (x - @as(F, @splat(max))) * @as(F, @splat(beta));
+            const zero: F = @splat(0);
+            // A distance of infinity times a weight of 0 is no number.
+            sum += @select(f32, w > zero, w * @select(f32, w > zero, exponent, zero), zero);
+        }
+        total += sumLanes(sum);
+    }
+    return total;
+}
+
+/// Counts the finite values and sums their distances from `origin` and the squares of these, in
+/// f64, in which no square of a difference of floats overflows.
+pub fn spread(values: []const f32, origin: f32) Spread {
+    const D = @Vector(lanes, f64);
+    var count: D = @splat(0);
+    var sum: D = @splat(0);
+    var squares: D = @splat(0);
+    var i: usize = 0;
+    while (i < values.len) : (i += lanes) {
+        var x: [lanes]f32 = @splat(-std.math.inf(f32));
+        const len = @min(lanes, values.len - i);
+        @memcpy(x[0..len], values[i..][0..len]);
+        const is_finite = @as(F, x) > @as(F, @splat(-std.math.inf(f32)));
+        const wide: D = @floatCast(@as(F, x));
+        const zero: D = @splat(0);
+        const distance = @select(f64, is_finite, wide - @as(D, @splat(origin)), zero);
+        count += @select(f64, is_finite, @as(D, @splat(1)), zero);
+        sum += distance;
+        squares += distance * distance;
+    }
+    return .{ .count = sumWide(count), .sum = sumWide(sum), .squares = sumWide(squares) };
+}
+
+fn sumWide(v: @Vector(lanes, f64)) f64 {
+    const each: [lanes]f64 = v;
+    var total: f64 = 0;
+    for (each) |x| total += x;
+    return total;
 }
 
 /// A tree, because a strict `@reduce(.Add)` is a chain of 16 dependent additions.
@@ -285,6 +394,40 @@ test "mass agrees with f64, and its blocks add up" {
     }
 }
 
+test "exponents and spread agree with f64 over the finite values" {
+    var prng: std.Random.DefaultPrng = .init(4);
+    const random = prng.random();
+    var values: [1000]f32 = undefined;
+    for ([_]usize{ 1, 15, 16, 127, 129, 1000 }) |len| {
+        for (values[0..len]) |*x| x.* = random.floatNorm(f32) * 6 - 20;
+        if (len > 20) values[11] = -std.math.inf(f32);
+        const max = std.mem.max(f32, values[0..len]);
+        for ([_]f32{ 0.25, 1, 3 }) |beta| {
+            var expected: f64 = 0;
+            for (values[0..len]) |x| {
+                const t = (@as(f64, x) - max) * beta;
+                if (t > -80) expected += @exp(t) * t;
+            }
+            try std.testing.expectApproxEqRel(expected, exponents(values[0..len], max, beta), 2e-6);
+        }
+        var want: Spread = .{ .count = 0, .sum = 0, .squares = 0 };
+        for (values[0..len]) |x| {
+            if (x == -std.math.inf(f32)) continue;
+            const distance = @as(f64, x) - max;
+            want.count += 1;
+            want.sum += distance;
+            want.squares += distance * distance;
+        }
+        const found = spread(values[0..len], max);
+        try std.testing.expectEqual(want.count, found.count);
+        try std.testing.expectApproxEqRel(want.sum, found.sum, 1e-12);
+        try std.testing.expectApproxEqRel(want.squares, found.squares, 1e-12);
+    }
+    // Far below the best a weight is 0, and its product with any distance too.
+    try std.testing.expectEqual(0, exponents(&.{ 0, -3e38, -std.math.inf(f32) }, 0, 3));
+    try std.testing.expectApproxEqRel(1e76, spread(&.{ 0, -1e38 }, 0).squares, 1e-6);
+}
+
 test "countFrom counts what is at or above the bound" {
     var values: [37]f32 = undefined;
     for (&values, 0..) |*x, i| x.* = @floatFromInt(i * 7 % 37);
@@ -293,4 +436,6 @@ test "countFrom counts what is at or above the bound" {
     try std.testing.expectEqual(37, countFrom(&values, -std.math.inf(f32)));
     try std.testing.expectEqual(0, countFrom(&values, 36.5));
     try std.testing.expectEqual(2, countFrom(values[34..], 23));
+    try std.testing.expectEqual(0, lowestFinite(&values));
+    try std.testing.expectEqual(std.math.inf(f32), lowestFinite(values[3..4]));
 }

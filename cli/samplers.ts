@@ -1,0 +1,165 @@
+/**
+ * `vitrine samplers`: what samplers do to texts, side by side.
+ *
+ * @module
+ */
+
+import { writeFileSync } from "node:fs";
+import {
+  compareSamplers,
+  formatSampler,
+  parseSampler,
+  type SamplerComparison,
+  type SamplerFigure,
+} from "../mod.ts";
+import { samplerMeasures } from "../src/internal/sampler_measures.ts";
+import { nearest } from "../src/store/nearest.ts";
+import { type Arguments, UsageError } from "./arguments.ts";
+import { intervals } from "./chart.ts";
+import { type Command, commonOptions } from "./command.ts";
+import { interruptSignal, loadOptions, openModel } from "./model.ts";
+import { note, print, printJson, ProgressBar, snakeCase, table } from "./output.ts";
+import { seedOf } from "./sampling.ts";
+import { readText } from "./tokenize.ts";
+
+const chainsDefault = "greedy;temp=0.7;temp=1;top-p=0.95;min-p=0.1";
+
+/** The measures of the table, and how they are headed. */
+const columns: Readonly<Record<string, string>> = {
+  perplexity: "perplexity",
+  seqRep4: "seq-rep-4",
+  loops: "loops",
+  distinct2: "distinct-2",
+  selfBleu4: "self-BLEU-4",
+  zipf: "Zipf",
+};
+
+const measures = ["perplexity", ...Object.keys(samplerMeasures(1))];
+
+/** The command. */
+export const samplers: Command = {
+  name: "samplers",
+  summary: "compare samplers: perplexity, repetition, diversity, with intervals",
+  usage: "MODEL compare --file F",
+  description: [
+    "Continues each prompt of the file, one on each line, with every sampler: the same number of trials",
+    "and the same seeds for all. The table has means over the prompts, with the ends of their bootstrap",
+    "intervals; --json has more measures, differences from the first sampler prompt by prompt, and the",
+    "figures of all texts together.",
+  ],
+  options: {
+    file: { short: "f", value: "F", help: "the prompts, one on each line" },
+    samplers: {
+      value: "LIST",
+      help: `chains as --sampler of run takes them, separated by ;  default: ${chainsDefault}`,
+    },
+    trials: { value: "N", help: "continuations of each prompt by each sampler; default: 8" },
+    tokens: { short: "n", value: "N", help: "tokens of a continuation; default: 128" },
+    seed: { value: "S", help: "seed of the first trial; default: 0" },
+    confidence: { value: "X", help: "of the intervals; default: 0.95" },
+    svg: { value: "FILE", help: "draw the intervals of --measure there" },
+    measure: { value: "NAME", help: "the measure of the chart, as in mod.ts; default: perplexity" },
+    ...loadOptions,
+    ...commonOptions,
+  },
+  positionals: [2, 2],
+  run: async (given) => {
+    const [ref, action] = given.positionals as [string, string];
+    if (action !== "compare") {
+      const near = nearest(action, ["compare"]);
+      throw new UsageError(
+        `Expected compare after the model, but found ${JSON.stringify(action)}${
+          near === undefined ? "" : `; did you mean ${near}?`
+        }`,
+      );
+    }
+    const file = given.text("file");
+    if (file === undefined) throw new UsageError("Expected --file with prompts, but found none");
+    const prompts = readText(file).split(/\r?\n/).filter((line) => line.trim() !== "");
+    if (prompts.length === 0) throw new UsageError(`Expected prompts in ${file}, but found none`);
+    const chains = chainsOf(given);
+    const measure = given.choice("measure", measures) ?? "perplexity";
+    const signal = interruptSignal();
+    using model = await openModel(ref, given, { signal });
+    const bar = new ProgressBar((value) => `${value} texts`);
+    let found;
+    try {
+      found = await compareSamplers(model, prompts, chains, {
+        trials: given.integer("trials", 1, 4000),
+        maxTokens: given.integer("tokens", 1, 1 << 20),
+        seed: seedOf(given),
+        confidence: given.number("confidence"),
+        signal,
+        onProgress: ({ done, total }) => bar.show("generating", done, total),
+      });
+    } finally {
+      bar.end();
+    }
+    draw(found, measure, given.text("svg"));
+    if (given.has("json")) printJson(jsonOf(found));
+    else printTable(found);
+    return 0;
+  },
+};
+
+/** The chains by their canonical forms, which are their names. */
+function chainsOf(given: Arguments): Record<string, string> {
+  const chains: Record<string, string> = {};
+  for (const text of (given.text("samplers") ?? chainsDefault).split(";")) {
+    const name = formatSampler(parseSampler(text));
+    if (name in chains) {
+      throw new UsageError(`Expected each sampler once, but found "${name}" twice`);
+    }
+    chains[name] = name;
+  }
+  return chains;
+}
+
+function printTable(found: SamplerComparison): void {
+  print(table([
+    ["sampler", ...Object.values(columns)],
+    ...found.samplers.map(({ sampler, measures }) => [
+      sampler === "" ? "(none)" : sampler,
+      ...Object.keys(columns).map((name) => cell(measures[name] as SamplerFigure)),
+    ]),
+  ]));
+  note(
+    `${found.prompts} prompts, ${found.trials} trials each, ${found.maxTokens} tokens, ` +
+      `seed ${found.seed}; intervals of ${100 * found.confidence} %\n`,
+  );
+}
+
+/** `mean (low–high)` with about three digits. */
+function cell({ mean, low, high }: SamplerFigure): string {
+  if (!Number.isFinite(mean)) return "–";
+  const digits = Math.abs(mean) >= 100 ? 0 : Math.abs(mean) >= 10 ? 1 : Math.abs(mean) >= 1 ? 2 : 3;
+  if (!Number.isFinite(low)) return mean.toFixed(digits);
+  return `${mean.toFixed(digits)} (${low.toFixed(digits)}–${high.toFixed(digits)})`;
+}
+
+function draw(found: SamplerComparison, name: string, file: string | undefined): void {
+  if (file === undefined) return;
+  writeFileSync(
+    file,
+    intervals({
+      title: `${columns[name] ?? name} of ${found.prompts} prompts, ${found.trials} trials each`,
+      x: columns[name] ?? name,
+      rows: found.samplers.map(({ sampler, measures }) => ({
+        ...measures[name] as SamplerFigure,
+        name: sampler === "" ? "(none)" : sampler,
+      })),
+    }),
+  );
+}
+
+/** With the underscores of the command line's JSON. */
+function jsonOf(found: SamplerComparison): Record<string, unknown> {
+  return {
+    ...snakeCase(found),
+    samplers: found.samplers.map((row) => ({
+      ...snakeCase(row),
+      measures: snakeCase(row.measures),
+      differences: snakeCase(row.differences),
+    })),
+  };
+}

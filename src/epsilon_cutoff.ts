@@ -1,0 +1,26 @@
+import { checkNumber } from "./internal/check.ts";
+import type { SamplerStage } from "./sampler_stage.ts";
+
+/**
+ * Keeps the tokens of a probability of at least `epsilon`, and in any case the most probable one
+ * (Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing").
+ *
+ * @param epsilon From 0, which keeps every token, to 1; the paper's settings are from 0.0003 to 0.0009.
+ * @returns A stage for the `sampler` list of `Session.generate`.
+ *
+ * @example
+ * ```ts
+ * import { epsilonCutoff } from "./mod.ts";
+ *
+ * console.log(epsilonCutoff(0.0006).params); // { epsilon: 0.0006 }
+ * ```
+ */
+export function epsilonCutoff(epsilon: number): SamplerStage {
+  checkNumber(
+    epsilon,
+    (value) => value >= 0 && value <= 1,
+    "from 0 to 1",
+    "the epsilon of epsilonCutoff",
+  );
+  return { name: "epsilon_cutoff", params: { epsilon } };
+}

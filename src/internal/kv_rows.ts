@@ -1,0 +1,132 @@
+/**
+ * Rows of keys or values, in the bytes that GGUF gives to a row of the tensor type of the same name.
+ *
+ * @module
+ */
+import type { KvFormat } from "../kv_format.ts";
+import type { KvRaw } from "../kv_part.ts";
+import { kvBits, kvLayouts } from "./kv_layout.ts";
+
+/** Bytes of one position of a head of so many values. */
+export function rowBytes(format: KvFormat, length: number): number {
+  return length * kvBits(format, length) / 8;
+}
+
+/** Takes rows of so many values apart as `KvCache.read` does with `view: "raw"`. */
+export function rawRows(
+  format: KvFormat,
+  rows: Uint8Array<ArrayBuffer>,
+  length: number,
+): KvRaw {
+  const none = new Uint16Array(0);
+  const floats = { scales: none, minimums: none };
+  const all = () => rows.slice().buffer;
+  if (format === "f32") return { codes: new Float32Array(all()), ...floats };
+  if (format === "f16" || format === "bf16") return { codes: new Uint16Array(all()), ...floats };
+  const { perHead, scaleBytes, minimumBytes, codeBits } = kvLayouts[format];
+  const unit = perHead ? length : kvLayouts[format].unit;
+  if (scaleBytes === 0) return { codes: rows.slice(), ...floats };
+  const blockBytes = scaleBytes + minimumBytes + unit * codeBits / 8;
+  const blocks = rows.length / blockBytes;
+  const view = new DataView(rows.buffer, rows.byteOffset, rows.byteLength);
+  const codes = new (codeBits === 8 ? Int8Array : Uint8Array)(blocks * unit);
+  const scales = new Uint16Array(blocks);
+  const minimums = new Uint16Array(minimumBytes === 0 ? 0 : blocks);
+  for (let block = 0; block < blocks; block++) {
+    const at = block * blockBytes;
+    scales[block] = view.getUint16(at, true);
+    if (minimumBytes > 0) minimums[block] = view.getUint16(at + scaleBytes, true);
+    const from = at + scaleBytes + minimumBytes;
+    for (let i = 0; i < unit; i++) codes[block * unit + i] = codeOf(view, from, i, codeBits);
+  }
+  return { codes, scales, minimums };
+}
+
+/** Code `i` of 32. Below 8 bits, nibbles come last, and the fifth bits before them. */
+function codeOf(block: DataView, from: number, i: number, bits: number): number {
+  if (bits === 8) return block.getInt8(from + i);
+  const nibbles = from + (bits === 5 ? 4 : 0);
+  const low = block.getUint8(nibbles + i % 16) >> (i < 16 ? 0 : 4) & 15;
+  return bits === 5 ? low | (block.getUint8(from + (i >> 3)) >> (i & 7) & 1) << 4 : low;
+}
+
+/** The numbers that rows stand for. */
+export function decodeRows(
+  format: KvFormat,
+  rows: Uint8Array<ArrayBuffer>,
+  length: number,
+): Float32Array<ArrayBuffer> {
+  const { codes, scales, minimums } = rawRows(format, rows, length);
+  if (codes instanceof Float32Array) return codes;
+  const out = new Float32Array(codes.length);
+  if (kvLayouts[format].scaleBytes === 0) {
+    const table = tableOf(format);
+    for (let i = 0; i < out.length; i++) out[i] = table[codes[i]!]!;
+    return out;
+  }
+  const unit = codes.length / scales.length;
+  const number = numbers[format] ?? ((code: number) => code);
+  const halves = tableOf("f16");
+  for (let i = 0; i < out.length; i++) {
+    const of = Math.floor(i / unit);
+    // Rounded after the product and again after the sum, as the engine does it.
+    const product = Math.fround(number(codes[i]!) * halves[scales[of]!]!);
+    out[i] = minimums.length === 0 ? product : product + halves[minimums[of]!]!;
+  }
+  return out;
+}
+
+const tables = new Map<KvFormat, Float32Array>();
+
+/** The number of each code of a float format; made when it is first needed. */
+function tableOf(format: KvFormat): Float32Array {
+  let table = tables.get(format);
+  if (table === undefined) {
+    const decode = decoders[format]!;
+    const length = 2 ** kvLayouts[format].codeBits;
+    table = Float32Array.from({ length }, (_, i) => decode(i));
+    tables.set(format, table);
+  }
+  return table;
+}
+
+const levels = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/** What a code stands for before its scale, where it isn't itself. */
+const numbers: Partial<Record<KvFormat, (code: number) => number>> = {
+  q5_0: (code) => code - 16,
+  q4_0: (code) => code - 8,
+  iq4_nl: (code) => levels[code] as number,
+};
+
+const word = new DataView(new ArrayBuffer(4));
+
+/** A float with so many bits of exponent and mantissa, without its sign. */
+function small(bits: number, mantissaBits: number, bias: number): number {
+  const exponent = bits >> mantissaBits;
+  const mantissa = bits & ((1 << mantissaBits) - 1);
+  if (exponent === 0) return mantissa * 2 ** (1 - bias - mantissaBits);
+  return (mantissa + (1 << mantissaBits)) * 2 ** (exponent - bias - mantissaBits);
+}
+
+function f16(bits: number): number {
+  const size = bits & 0x7fff;
+  const value = size > 0x7c00 ? NaN : size === 0x7c00 ? Infinity : small(size, 10, 15);
+  return bits & 0x8000 ? -value : value;
+}
+
+const decoders: Partial<Record<KvFormat, (bits: number) => number>> = {
+  f16,
+  bf16: (bits) => {
+    word.setUint32(0, bits << 16);
+    return word.getFloat32(0);
+  },
+  // No infinity; the largest mantissa of the largest exponent is not a number.
+  f8_e4m3: (bits) => {
+    const size = bits & 0x7f;
+    const value = size === 0x7f ? NaN : small(size, 3, 7);
+    return bits & 0x80 ? -value : value;
+  },
+  // The upper half of an f16.
+  f8_e5m2: (bits) => f16(bits << 8),
+};

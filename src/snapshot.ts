@@ -1,0 +1,287 @@
+import { checkChoice, checkFields, checkInteger, checkSide, found } from "./internal/check.ts";
+import { decodeRows, rawRows, rowBytes } from "./internal/kv_rows.ts";
+import { KvTable, type KvTableShape } from "./internal/kv_table.ts";
+import { SnapshotFile, type SnapshotSection } from "./internal/snapshot_file.ts";
+import type { KvFormat } from "./kv_format.ts";
+import type { KvPart, KvRaw } from "./kv_part.ts";
+import type { KvPolicy } from "./kv_policy.ts";
+
+/** One of the sessions in a file. */
+export interface SnapshotSequence {
+  /** Tokens that the session could hold. */
+  readonly context: number;
+  /** Tokens in the sequence. */
+  readonly length: number;
+  /** Tokens that have keys and values; the one that was sampled last may have none yet. */
+  readonly evaluated: number;
+  /** Where those stand: from, and up to but without. */
+  readonly positions: readonly (readonly [number, number])[];
+  /** The session's `shift`, if it had one. */
+  readonly shift: { readonly keep: number } | undefined;
+  /** Whether the file has the logits behind the last evaluated token. */
+  readonly hasLogits: boolean;
+  /** Pages of the cache, by number; those that several sequences name are shared. */
+  readonly pages: readonly number[];
+}
+
+/** Which keys or values `Snapshot.read` reads. */
+export interface SnapshotPart extends KvPart {
+  /** Of which sequence; 0 by default. */
+  readonly sequence?: number | undefined;
+}
+
+/**
+ * A file of saved sessions, opened without the engine: neither the native library nor the model is
+ * needed. `readSnapshot` opens one. Parts are read when they are asked for, and verified against their
+ * checksums.
+ *
+ * @example
+ * ```ts
+ * import { loadModel, readSnapshot } from "./mod.ts";
+ *
+ * using model = await loadModel("smollm2");
+ * using session = model.session({ context: 256, kv: { key: "q8_0" } });
+ * await session.prefill("The lighthouse at the end of the world");
+ * await session.save("lighthouse.session");
+ *
+ * using snapshot = readSnapshot("lighthouse.session");
+ * console.log(snapshot.model.name, snapshot.policy, snapshot.sequences[0]);
+ * console.log(model.detokenize(snapshot.tokens()));
+ * const keys = snapshot.read({ which: "key", layer: 1, head: 0 }); // [positions][values of a head]
+ * console.log(keys.length / snapshot.keyLength);
+ * ```
+ */
+export class Snapshot {
+  /** Which model the sessions are of; `identity` is a hash of its metadata and a sample of its weights. */
+  readonly model: {
+    readonly architecture: string;
+    readonly name: string;
+    readonly identity: string;
+  };
+  /** What the cache was computed with. */
+  readonly engine: { readonly precision: string; readonly cpuVariant: string };
+  /** The formats in which keys and values are kept. */
+  readonly policy: KvPolicy;
+  readonly layers: number;
+  /** KV heads. */
+  readonly heads: number;
+  /** Values of a head's key. */
+  readonly keyLength: number;
+  /** Values of a head's value. */
+  readonly valueLength: number;
+  /** Positions of each page that the file has. */
+  readonly pages: readonly number[];
+  /** The sessions, in the order in which they were saved. */
+  readonly sequences: readonly SnapshotSequence[];
+
+  readonly #file: SnapshotFile;
+  readonly #table: KvTable;
+  /** Row of each page's first position, in every section. */
+  readonly #starts: readonly number[];
+  /** The section that was read last: the next part is often of the same one. */
+  #last: { readonly section: SnapshotSection; readonly bytes: Uint8Array<ArrayBuffer> } | undefined;
+
+  /** Only `readSnapshot` opens files. */
+  constructor(file: SnapshotFile) {
+    const { model, engine, cache, pages, sequences } = file.header;
+    this.#file = file;
+    this.model = {
+      architecture: model.architecture,
+      name: model.name,
+      identity: model.identity,
+    };
+    this.engine = { precision: engine.precision, cpuVariant: engine.cpu_variant };
+    this.policy = cache.policy;
+    this.layers = cache.layers;
+    this.heads = cache.heads;
+    this.keyLength = cache.key_length;
+    this.valueLength = cache.value_length;
+    this.pages = pages;
+    this.sequences = sequences.map((sequence) => ({
+      context: sequence.context,
+      length: sequence.tokens,
+      evaluated: sequence.evaluated,
+      positions: sequence.positions,
+      shift: sequence.shift_keep === undefined ? undefined : { keep: sequence.shift_keep },
+      hasLogits: sequence.logits,
+      pages: sequence.pages,
+    }));
+    const shape: KvTableShape = {
+      layers: cache.layers,
+      heads: cache.heads,
+      keyLength: cache.key_length,
+      valueLength: cache.value_length,
+    };
+    this.#table = new KvTable(cache.policy, shape, "the policy of the file");
+    let rows = 0;
+    this.#starts = pages.map((count) => (rows += count) - count);
+  }
+
+  /** The format of one head. */
+  format(
+    place: { readonly which: "key" | "value"; readonly layer: number; readonly head: number },
+  ): KvFormat {
+    checkFields(place, ["which", "layer", "head"], "format");
+    return this.#table.format(
+      checkSide(place.which),
+      checkInteger(place.layer, 0, this.layers - 1, "layer"),
+      checkInteger(place.head, 0, this.heads - 1, "head"),
+    );
+  }
+
+  /** The tokens of a sequence. */
+  tokens(sequence = 0): Uint32Array<ArrayBuffer> {
+    const index = this.#sequence(sequence);
+    const bytes = this.#read(
+      this.#find((section) => section.kind === "tokens" && section.sequence === index),
+    );
+    return new Uint32Array(bytes.slice().buffer);
+  }
+
+  /** The logits behind the last evaluated token of a sequence; nothing where the file has none. */
+  logits(sequence = 0): Float32Array<ArrayBuffer> | undefined {
+    const index = this.#sequence(sequence);
+    if (!this.sequences[index]!.hasLogits) return undefined;
+    const bytes = this.#read(
+      this.#find((section) => section.kind === "logits" && section.sequence === index),
+    );
+    return new Float32Array(bytes.slice().buffer);
+  }
+
+  /**
+   * Reads keys or values.
+   *
+   * @param part Of which sequence, layer, head and positions.
+   * @returns [heads][positions][values of a head], the numbers that attention multiplies with.
+   */
+  read(part: SnapshotPart & { readonly view?: "decoded" | undefined }): Float32Array<ArrayBuffer>;
+  /** Takes apart what is stored: codes and scales. Heads that are stored differently come one by one. */
+  read(part: SnapshotPart & { readonly view: "raw" }): KvRaw;
+  /** The very bytes of the file: each position of a head as a row of the GGUF tensor type of its format. */
+  read(part: SnapshotPart & { readonly view: "bytes" }): Uint8Array<ArrayBuffer>;
+  read(
+    part: SnapshotPart & { readonly view?: "decoded" | "raw" | "bytes" | undefined },
+  ): Float32Array<ArrayBuffer> | KvRaw | Uint8Array<ArrayBuffer> {
+    checkFields(part, ["sequence", "which", "layer", "head", "from", "to", "view"], "read");
+    const view = checkChoice(part.view, ["decoded", "raw", "bytes"], "view") ?? "decoded";
+    const which = checkSide(part.which);
+    const layer = checkInteger(part.layer, 0, this.layers - 1, "layer");
+    const head = part.head === undefined
+      ? undefined
+      : checkInteger(part.head, 0, this.heads - 1, "head");
+    const sequence = this.sequences[this.#sequence(part.sequence ?? 0)] as SnapshotSequence;
+    const { evaluated } = sequence;
+    const to = part.to === undefined ? evaluated : checkInteger(part.to, 0, evaluated, "to");
+    const from = part.from === undefined ? 0 : checkInteger(part.from, 0, to, "from");
+    const heads = head === undefined ? [...Array(this.heads).keys()] : [head];
+    const rows = heads.map((head) => this.#rows(which, layer, head, sequence, from, to));
+    const length = which === "key" ? this.keyLength : this.valueLength;
+    if (view === "decoded") {
+      return joined(
+        Float32Array,
+        heads.map((head, i) =>
+          decodeRows(this.#table.format(which, layer, head), rows[i]!, length)
+        ),
+      );
+    }
+    const formats = new Set(heads.map((head) => this.#table.format(which, layer, head)));
+    if (formats.size > 1) {
+      throw new RangeError(
+        `Expected one head, because heads of layer ${layer} are stored differently, but found ` +
+          `all of them: ${[...formats].join(", ")}`,
+      );
+    }
+    const bytes = joined(Uint8Array, rows);
+    return view === "bytes" ? bytes : rawRows([...formats][0] as KvFormat, bytes, length);
+  }
+
+  /**
+   * Reads the whole file and checks it against its checksums.
+   *
+   * @throws {EngineError} `"invalid-file"`, with the first part that is damaged.
+   */
+  verify(): void {
+    for (const section of this.#file.header.sections) this.#file.read(section);
+  }
+
+  /** Closes the file; again is harmless. */
+  dispose(): void {
+    this.#file.close();
+    this.#last = undefined;
+  }
+
+  /** `dispose`, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #sequence(sequence: number): number {
+    return checkInteger(sequence, 0, this.sequences.length - 1, "sequence");
+  }
+
+  #find(fits: (section: SnapshotSection) => boolean): SnapshotSection {
+    return this.#file.header.sections.find(fits) as SnapshotSection;
+  }
+
+  #read(section: SnapshotSection): Uint8Array<ArrayBuffer> {
+    if (this.#last?.section !== section) this.#last = { section, bytes: this.#file.read(section) };
+    return this.#last.bytes;
+  }
+
+  /** The rows of one head at positions [from, to) of a sequence, page by page. */
+  #rows(
+    which: "key" | "value",
+    layer: number,
+    head: number,
+    sequence: SnapshotSequence,
+    from: number,
+    to: number,
+  ): Uint8Array<ArrayBuffer> {
+    const { page_length: pageLength } = this.#file.header.cache;
+    const stored = this.#read(
+      this.#find((section) =>
+        section.kind === which && section.layer === layer && section.head === head
+      ),
+    );
+    const length = which === "key" ? this.keyLength : this.valueLength;
+    const size = rowBytes(this.#table.format(which, layer, head), length);
+    const result = new Uint8Array((to - from) * size);
+    for (let position = from; position < to;) {
+      const place = Math.floor(position / pageLength);
+      const next = Math.min(to, (place + 1) * pageLength);
+      const row = this.#starts[sequence.pages[place]!]! + position % pageLength;
+      const rows = stored.subarray(row * size, (row + next - position) * size);
+      result.set(rows, (position - from) * size);
+      position = next;
+    }
+    return result;
+  }
+}
+
+function joined<T extends Float32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>>(
+  Kind: new (length: number) => T,
+  parts: readonly T[],
+): T {
+  const result = new Kind(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
+}
+
+/**
+ * Opens a file that `Session.save` wrote, without the engine. It reads in the calling thread.
+ *
+ * @param path Of the file.
+ * @returns What it holds; dispose of it when done (`using`).
+ * @throws {EngineError} When there is no such file, or it is damaged or something else; the message says
+ *   what was expected.
+ */
+export function readSnapshot(path: string): Snapshot {
+  if (typeof path !== "string" || path === "") {
+    throw new TypeError(`Expected the path of a saved session, but found ${found(path)}`);
+  }
+  return new Snapshot(new SnapshotFile(path));
+}

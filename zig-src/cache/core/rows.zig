@@ -1,0 +1,143 @@
+//! Keys and values as rows: what `kernel/attention/page.zig` lays out for the kernels, position by position, and back. A
+//! row is one position of one head, in the bytes that GGUF gives to a row of the tensor type of the same
+//! name (f8 and int8 have none: a byte a value, and before those of int8 their scale). So what leaves the process says nothing of how pages lie, and other
+//! programs can read it. Nothing is rounded on the way.
+
+const std = @import("std");
+const kernel = @import("../../kernel.zig");
+const page = kernel.page;
+
+const KvFormat = kernel.KvFormat;
+const Side = kernel.KvSide;
+const Way = enum { out, in };
+
+/// Of one position of one head, scales included.
+pub fn bytes(format: KvFormat, dim: usize) usize {
+    return page.bytes(format, dim) / kernel.page_len;
+}
+
+/// Copies the first `count` positions of a page: [count][bytes].
+pub fn read(format: KvFormat, side: Side, memory: [*]const u8, dim: usize, count: usize, rows: [*]u8) void {
+    copyAny(.out, format, side, @constCast(memory), dim, count, rows);
+}
+
+/// The way back. What the page holds of other positions stays, and is nobody's.
+pub fn write(format: KvFormat, side: Side, memory: [*]u8, dim: usize, count: usize, rows: [*]const u8) void {
+    copyAny(.in, format, side, memory, dim, count, @constCast(rows));
+}
+
+fn copyAny(comptime way: Way, format: KvFormat, side: Side, memory: [*]u8, dim: usize, count: usize, rows: [*]u8) void {
+    std.debug.assert(count <= kernel.page_len);
+    switch (format) {
+        inline else => |tag| switch (side) {
+            inline else => |of| copy(way, tag, of, memory, dim, count, rows),
+        },
+    }
+}
+
+fn copy(comptime way: Way, comptime format: KvFormat, comptime side: Side, memory: [*]u8, dim: usize, count: usize, rows: [*]u8) void {
+    const row_bytes = bytes(format, dim);
+    if (comptime format.scaled()) {
+        const blocks = page.scaleCount(format, dim);
+        const len = dim / blocks;
+        for (0..count) |position| for (0..blocks) |b| {
+            const block = rows + position * row_bytes + b * (row_bytes / blocks);
+            copyBlock(way, format, side, memory, dim, position, b * len, len, block);
+        };
+    } else if (comptime side == .value) {
+        // They lie so.
+        move(way, memory, rows, count * row_bytes);
+    } else {
+        const size = comptime format.bytes();
+        for (0..count) |position| for (0..dim) |index| {
+            move(way, memory + page.valueAt(format, side, dim, position, index), rows + position * row_bytes + index * size, size);
+        };
+    }
+}
+
+/// A scale, then the integers; or the block of the tensor type.
+fn copyBlock(
+    comptime way: Way,
+    comptime format: KvFormat,
+    comptime side: Side,
+    memory: [*]u8,
+    dim: usize,
+    position: usize,
+    first: usize,
+    len: usize,
+    block: [*]u8,
+) void {
+    if (comptime format.narrow()) switch (way) {
+        .out => return page.readBlock(format, side, dim, memory, position, first, @ptrCast(block)),
+        .in => return page.writeBlock(format, side, dim, @ptrCast(block), memory, position, first),
+    };
+    const scale_bytes = @sizeOf(f16);
+    move(way, memory + page.scaleAt(format, side, dim, position, first), block, scale_bytes);
+    var i: usize = 0;
+    while (i < len) : (i += page.word) {
+        move(way, memory + page.valueAt(format, side, dim, position, first + i), block + scale_bytes + i, page.word);
+    }
+}
+
+inline fn move(comptime way: Way, in_page: [*]u8, in_row: [*]u8, count: usize) void {
+    switch (way) {
+        .out => @memcpy(in_row[0..count], in_page[0..count]),
+        .in => @memcpy(in_page[0..count], in_row[0..count]),
+    }
+}
+
+test "a page becomes rows, and rows the page" {
+    var random: std.Random.DefaultPrng = .init(5);
+    const dim = 96;
+    inline for (comptime std.enums.values(KvFormat)) |format| for ([_]Side{ .key, .value }) |side| {
+        var memory: [kernel.page_len * dim * 4]u8 = undefined;
+        random.random().bytes(&memory);
+        const used = memory[0..page.bytes(format, dim)];
+        var rows: [kernel.page_len * dim * 4]u8 = @splat(0xa5);
+        const row_bytes = bytes(format, dim);
+        for ([_]usize{ 0, 1, 17, kernel.page_len }) |count| {
+            read(format, side, used.ptr, dim, count, &rows);
+            try std.testing.expect(std.mem.allEqual(u8, rows[count * row_bytes ..], 0xa5));
+        }
+        // Rows hold what a position holds, and every byte of a page is in one of them.
+        var back: [memory.len]u8 = @splat(0);
+        write(format, side, &back, dim, kernel.page_len, &rows);
+        try std.testing.expectEqualSlices(u8, used, back[0..used.len]);
+        const dims = [_]usize{ 0, 1, 31, 32, 95 };
+        for ([_]usize{ 0, 15, 16, 63 }) |position| if (comptime format.narrow()) {
+            try expectBlocks(format, side, used, dim, position, rows[position * row_bytes ..][0..row_bytes]);
+        } else for (dims) |index| {
+            const stored = used[page.valueAt(format, side, dim, position, index)..][0..format.bytes()];
+            const len = dim / page.scaleCount(format, dim);
+            const at = if (format.scaled()) index / len * (2 + len) + 2 + index % len else index * format.bytes();
+            try std.testing.expectEqualSlices(u8, stored, rows[position * row_bytes + at ..][0..stored.len]);
+        };
+        // A part leaves the rest of the page alone.
+        var part: [memory.len]u8 = @splat(0);
+        write(format, side, &part, dim, 20, &rows);
+        var again: [memory.len]u8 = @splat(0);
+        read(format, side, &part, dim, kernel.page_len, &again);
+        try std.testing.expectEqualSlices(u8, rows[0 .. 20 * row_bytes], again[0 .. 20 * row_bytes]);
+        try std.testing.expect(std.mem.allEqual(u8, again[20 * row_bytes ..], 0));
+    };
+}
+
+/// A row of blocks has the codes, scales and minimums of its position, where GGUF has them.
+fn expectBlocks(comptime format: KvFormat, side: Side, memory: []const u8, dim: usize, position: usize, row: []const u8) !void {
+    var codes: [96]u8 = undefined;
+    var terms: [2][2 * 3]u8 = undefined;
+    page.readCodes(format, side, memory.ptr, dim, position, position + 1, &codes);
+    page.readTerms(.scale, format, side, memory.ptr, dim, position, position + 1, &terms[0]);
+    if (format.hasMinimum()) page.readTerms(.minimum, format, side, memory.ptr, dim, position, position + 1, &terms[1]);
+    const block_bytes = row.len / (dim / 32);
+    for (0..dim / 32) |u| {
+        const block = row[u * block_bytes ..][0..block_bytes];
+        try std.testing.expectEqualSlices(u8, terms[0][2 * u ..][0..2], block[0..2]);
+        if (format.hasMinimum()) try std.testing.expectEqualSlices(u8, terms[1][2 * u ..][0..2], block[2..4]);
+        for (codes[u * 32 ..][0..32], 0..) |code, i| {
+            const byte = block[block.len - 16 ..][i % 16];
+            try std.testing.expectEqual(code & 15, if (i < 16) byte & 15 else byte >> 4);
+            if (format.bits() == 5) try std.testing.expectEqual(code >> 4, block[block.len - 20 ..][i / 8] >> @intCast(i % 8) & 1);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Saved sessions: what the file is. `snapshot_save.zig` writes it, `snapshot_restore.zig` reads it, and
+//! docs/snapshot.md describes it for programs without this engine, of which src/snapshot.ts is one.
+//!
+//!     Preamble | header, JSON, filled up with spaces | sections, each filled up with zeros
+//!
+//! Header and sections end at multiples of 64 bytes. The header says of which model, precision and cache
+//! the sessions are, which pages they hold, and where each section is; a section is the tokens of a
+//! sequence, its logits, or the keys or the values of one KV head in one layer, of all pages, row by row
+//! (`cache/core/rows.zig`). Pages that several sequences hold are there once. Random numbers need no
+//! state: they are keyed by seed, sequence and position.
+//!
+//! **What the checksums are.** XXH32 with seed 0, of the preamble and the header together and of each
+//! section, so every byte of the file is under one. They are against accidents: a change within one word
+//! is always found. Whoever can write the file can write checksums too; the restorer checks everything
+//! that it uses as a size, an index or a token.
+
+const std = @import("std");
+const builtin = @import("builtin");
+const cache = @import("../cache.zig");
+const kernel = @import("../kernel.zig");
+const Model = @import("model.zig").Model;
+const Settings = @import("session.zig").Settings;
+const Allocator = std.mem.Allocator;
+const Xxh32 = std.hash.XxHash32;
+
+pub const magic = "VITRSESS".*;
+pub const version = 1;
+/// Header and sections end at multiples of it.
+pub const alignment = 64;
+/// Longer headers are refused before they are read.
+pub const header_bytes_max = 64 << 20;
+/// XXH32 counts with 32 bits.
+pub const section_bytes_max = (1 << 32) - alignment;
+/// Read, written and summed up at once, and at least one page of a head.
+const buffer_bytes_min = 1 << 20;
+
+comptime {
+    // Tokens, logits and rows are written as they lie in memory.
+    std.debug.assert(builtin.cpu.arch.endian() == .little);
+}
+
+/// The first bytes of the file, little endian.
+pub const Preamble = extern struct {
+    magic: [8]u8 = magic,
+    version: u32 = version,
+    /// Of the JSON and its spaces.
+    header_bytes: u32,
+    file_bytes: u64,
+    /// Of the preamble, with 0 in place of itself, and the header.
+    checksum: u32 = 0,
+    reserved: u32 = 0,
+
+    /// Where the first section begins.
+    pub fn start(preamble: Preamble) u64 {
+        return @sizeOf(Preamble) + @as(u64, preamble.header_bytes);
+    }
+
+    pub fn sum(preamble: Preamble, header: []const u8) u32 {
+        var blank = preamble;
+        blank.checksum = 0;
+        var state: Xxh32 = .init(0);
+        state.update(std.mem.asBytes(&blank));
+        state.update(header);
+        return state.final();
+    }
+};
+
+/// The JSON. Names of fields are those in the file, fields that are null are left out.
+pub const Header = struct {
+    model: struct {
+        architecture: []const u8,
+        /// `general.name` of the metadata.
+        name: []const u8,
+        /// `identity.zig`, 16 hexadecimal digits.
+        identity: []const u8,
+        /// Values of a row of logits.
+        logits: u32,
+    },
+    /// What the cache was computed by.
+    engine: struct { precision: []const u8, cpu_variant: []const u8 },
+    cache: Cache,
+    /// Positions of each page that are in the file, from its first one on.
+    pages: []const u32,
+    sequences: []const Sequence,
+    sections: []Section,
+};
+
+pub const Cache = struct {
+    layers: u32,
+    heads: u32,
+    /// Values of a head.
+    key_length: u32,
+    value_length: u32,
+    /// Positions of a page.
+    page_length: u32,
+    policy: Policy,
+};
+
+/// A cache policy as TypeScript takes it: what is stored how.
+pub const Policy = struct { key: []const u8, value: []const u8, rules: []const Rule };
+
+/// The last one that fits holds; without a head, for all of the layer.
+pub const Rule = struct { layers: u32, heads: ?u32 = null, which: kernel.KvSide, format: []const u8 };
+
+pub const Sequence = struct {
+    /// The session's options.
+    context: u32,
+    chunk: u32,
+    shift_keep: ?u32 = null,
+    /// All of its tokens.
+    tokens: u32,
+    /// Those that have keys and values; the one that was sampled last may have none yet.
+    evaluated: u32,
+    /// Where those stand: from inclusive, to exclusive.
+    positions: []const [2]u32,
+    /// Whether there is a section of logits behind the last evaluated token.
+    logits: bool,
+    /// Its pages, as indices, in the order of their positions.
+    pages: []const u32,
+
+    pub fn of(arena: Allocator, settings: Settings, tokens: u32, evaluated: u32, logits: bool, pages: []const u32) Allocator.Error!Sequence {
+        return .{
+            .context = settings.context,
+            .chunk = settings.chunk,
+            .shift_keep = settings.shift_keep,
+            .tokens = tokens,
+            .evaluated = evaluated,
+            .positions = if (evaluated == 0) &.{} else try arena.dupe([2]u32, &.{.{ 0, evaluated }}),
+            .logits = logits,
+            .pages = pages,
+        };
+    }
+};
+
+pub const Kind = enum { tokens, logits, key, value };
+
+pub const Section = struct {
+    kind: Kind,
+    /// Of tokens and logits.
+    sequence: ?u32 = null,
+    /// Of keys and values.
+    layer: ?u32 = null,
+    head: ?u32 = null,
+    format: ?[]const u8 = null,
+    /// From the first section on.
+    offset: u64,
+    /// Without the zeros behind.
+    bytes: u64,
+    /// Eight hexadecimal digits; of the bytes and the zeros behind.
+    checksum: []const u8 = "00000000",
+
+    pub fn end(section: Section) u64 {
+        return std.mem.alignForward(u64, section.offset + section.bytes, alignment);
+    }
+};
+
+/// Where the file and the model say different things, or a file is no saved session.
+pub const Error = error{ Foreign, Damaged };
+
+/// The policy of a layout.
+pub fn policyOf(arena: Allocator, layout: cache.Layout) Allocator.Error!Policy {
+    var rules: std.ArrayList(Rule) = .empty;
+    for (0..layout.layers) |layer| for ([_]kernel.KvSide{ .key, .value }) |side| {
+        const usual = if (side == .key) layout.key_format else layout.value_format;
+        const first = layout.format(side, layer, 0);
+        const same = for (1..layout.kv_heads) |head| {
+            if (layout.format(side, layer, head) != first) break false;
+        } else true;
+        if (same and first == usual) continue;
+        for (0..if (same) 1 else layout.kv_heads) |head| {
+            const format = layout.format(side, layer, head);
+            if (format == usual) continue;
+            try rules.append(arena, .{
+                .layers = @intCast(layer),
+                .heads = if (same) null else @intCast(head),
+                .which = side,
+                .format = @tagName(format),
+            });
+        }
+    };
+    return .{ .key = @tagName(layout.key_format), .value = @tagName(layout.value_format), .rules = rules.items };
+}
+
+/// The header, without checksums.
+pub fn headerOf(
+    arena: Allocator,
+    model: *const Model,
+    identity: u64,
+    layout: cache.Layout,
+    pages: []const u32,
+    sequences: []const Sequence,
+) Allocator.Error!Header {
+    return .{
+        .model = .{
+            .architecture = model.file.getString("general.architecture") orelse "",
+            .name = model.file.getString("general.name") orelse "",
+            .identity = try std.fmt.allocPrint(arena, "{x:0>16}", .{identity}),
+            .logits = model.vocab(),
+        },
+        .engine = .{ .precision = @tagName(model.precision), .cpu_variant = std.mem.span(model.kernels.variant) },
+        .cache = .{
+            .layers = layout.layers,
+            .heads = layout.kv_heads,
+            .key_length = layout.head_dim_k,
+            .value_length = layout.head_dim_v,
+            .page_length = cache.page_len,
+            .policy = try policyOf(arena, layout),
+        },
+        .pages = pages,
+        .sequences = sequences,
+        .sections = try sectionsOf(arena, model, layout, pages, sequences),
+    };
+}
+
+/// All sections in the order of the file.
+fn sectionsOf(arena: Allocator, model: *const Model, layout: cache.Layout, pages: []const u32, sequences: []const Sequence) Allocator.Error![]Section {
+    var sections: std.ArrayList(Section) = .empty;
+    var end: u64 = 0;
+    for (sequences, 0..) |sequence, i| {
+        const of_tokens: Section = .{ .kind = .tokens, .sequence = @intCast(i), .offset = end, .bytes = 4 * @as(u64, sequence.tokens) };
+        try sections.append(arena, of_tokens);
+        end = of_tokens.end();
+        if (!sequence.logits) continue;
+        const of_logits: Section = .{ .kind = .logits, .sequence = @intCast(i), .offset = end, .bytes = 4 * @as(u64, model.vocab()) };
+        try sections.append(arena, of_logits);
+        end = of_logits.end();
+    }
+    var positions: u64 = 0;
+    for (pages) |count| positions += count;
+    for (0..layout.layers) |layer| for (0..layout.kv_heads) |head| for ([_]kernel.KvSide{ .key, .value }) |side| {
+        const format = layout.format(side, layer, head);
+        const rows: Section = .{
+            .kind = if (side == .key) .key else .value,
+            .layer = @intCast(layer),
+            .head = @intCast(head),
+            .format = @tagName(format),
+            .offset = end,
+            .bytes = positions * rowBytes(layout, side, layer, head),
+        };
+        try sections.append(arena, rows);
+        end = rows.end();
+    };
+    return sections.items;
+}
+
+/// Of one position of a head.
+pub fn rowBytes(layout: cache.Layout, side: kernel.KvSide, layer: usize, head: usize) usize {
+    return cache.rows.bytes(kernelFormat(layout.format(side, layer, head)), layout.headDim(side));
+}
+
+/// Bytes of the buffer between pages and file.
+pub fn bufferBytes(layout: cache.Layout) usize {
+    var most: usize = buffer_bytes_min;
+    for (0..layout.layers) |layer| for (0..layout.kv_heads) |head| for ([_]kernel.KvSide{ .key, .value }) |side| {
+        most = @max(most, cache.page_len * rowBytes(layout, side, layer, head));
+    };
+    return most;
+}
+
+pub fn kernelFormat(format: cache.Format) kernel.KvFormat {
+    return @fromBackingInt(@backingInt(format));
+}
+
+/// The header as it stands in the file.
+pub fn render(arena: Allocator, header: Header) Allocator.Error![]u8 {
+    const json = try std.json.Stringify.valueAlloc(arena, header, .{ .emit_null_optional_fields = false });
+    const whole = std.mem.alignForward(usize, @sizeOf(Preamble) + json.len, alignment) - @sizeOf(Preamble);
+    const filled = try arena.alloc(u8, whole);
+    @memcpy(filled[0..json.len], json);
+    @memset(filled[json.len..], ' ');
+    return filled;
+}
+
+/// The size of the whole file.
+pub fn fileBytes(header: Header, rendered: []const u8) u64 {
+    const last = header.sections[header.sections.len - 1];
+    return @sizeOf(Preamble) + rendered.len + last.end();
+}

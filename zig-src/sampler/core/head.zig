@@ -1,0 +1,102 @@
+//! The head of a set: its k highest members, by number. Where to cut for it, and the values in
+//! descending order for stages that look at the shape of the sorted distribution. Those ask for as
+//! many as their decision needs, first for a few dozen, so that the tail stays unsorted.
+
+const std = @import("std");
+const candidates = @import("candidates.zig");
+const select = @import("select.zig");
+const sweep = @import("sweep.zig");
+const assert = std.debug.assert;
+
+/// Leaves exactly the `k` highest, of equal ones those of the lowest ids. For `k` below the number
+/// of members.
+pub fn cut(set: *candidates.Candidates, k: u32) select.Cut {
+    assert(k > 0);
+    assert(k < set.len());
+    return set.cut(.count, @floatFromInt(k), lowestOfBest(k, set));
+}
+
+/// How many values `sorted` is asked for at first, and how many times as many each time after.
+pub const first_len = 64;
+pub const growth = 8;
+
+/// The `count` highest finite logits in descending order, fewer when there are no more. They are
+/// valid until the next selection.
+pub fn sorted(set: *candidates.Candidates, count: usize) []const f32 {
+    const all = count >= set.len();
+    const made: select.Cut = if (all) .everything else cut(set, @intCast(count));
+    const out = set.probs;
+    var len: usize = 0;
+    var ties = made.ties;
+    for (set.maxima(), 0..) |block_max, block| {
+        if (block_max < made.threshold) continue;
+        const start = block * sweep.block_len;
+        for (set.values[start..@min(start + sweep.block_len, set.len())]) |x| {
+            if (x < made.threshold) continue;
+            if (x == made.threshold) {
+                if (ties == 0) continue;
+                ties -= 1;
+            }
+            out[len] = x;
+            len += 1;
+        }
+    }
+    std.sort.pdq(f32, out[0..len], {}, std.sort.desc(f32));
+    return out[0..len];
+}
+
+/// A value that the k-th highest is known not to fall below, or -inf.
+fn lowestOfBest(k: u32, set: *candidates.Candidates) f32 {
+    const maxima = set.maxima();
+    // As many values are at or above the k-th highest of the block maxima as there are blocks
+    // that are, so the k-th highest value is too. It saves reading all other blocks.
+    if (k <= maxima.len) return highest(k, maxima, set.probs);
+    return lowestBySample(k, set);
+}
+
+/// With more members asked for than there are blocks, the cut is guessed from a sample of regular
+/// distance, a little low; the guess holds if it is found to leave enough.
+fn lowestBySample(k: u32, set: *candidates.Candidates) f32 {
+    const distance = set.len() / sample_len;
+    if (distance < 4) return -std.math.inf(f32);
+    const sample = set.probs[0..sample_len];
+    for (sample, 0..) |*x, index| x.* = set.values[index * distance];
+    const share = @as(f64, @floatFromInt(k)) / @as(f64, @floatFromInt(set.len()));
+    const expected = share * sample_len;
+    // Four standard deviations of the number of sampled values that are above the cut.
+    const rank = @ceil(expected + 4 * @sqrt(expected) + 4);
+    if (rank > sample_len / 8) return -std.math.inf(f32);
+    const guess = highest(@intFromFloat(rank), sample, set.probs[sample_len..]);
+    return if (sweep.countFrom(set.values, guess) >= k) guess else -std.math.inf(f32);
+}
+
+/// The k-th highest of a list that is short beside the vocabulary; -inf when it is too long.
+fn highest(k: u32, values: []const f32, scratch: []f32) f32 {
+    var block_max: [blocks_max]f32 = undefined;
+    if (sweep.blockCount(values.len) > block_max.len) return -std.math.inf(f32);
+    const found = sweep.scan(values, &block_max);
+    return select.cut(.{
+        .values = values,
+        .block_max = &block_max,
+        .highest = found.max,
+        .lowest = -std.math.inf(f32),
+    }, .count, @floatFromInt(k), scratch).threshold;
+}
+
+const sample_len = 4096;
+/// Enough for a sample, and for the maxima of a million tokens.
+const blocks_max = 64;
+
+const reference = @import("reference.zig");
+
+test "the head is the beginning of a full sort" {
+    try reference.forAll(19, 400, struct {
+        fn body(random: std.Random, pair: *reference.Pair) !void {
+            const count = 1 + random.uintLessThan(usize, pair.values.len + 2);
+            const found = sorted(&pair.set, count);
+            const items = pair.reference.members.items;
+            try std.testing.expectEqual(@min(count, items.len), found.len);
+            for (found, items[0..found.len]) |x, member| try std.testing.expectEqual(member.logit, x);
+        }
+    }.body);
+}

@@ -35,7 +35,7 @@ export { epsilonCutoff } from "./src/epsilon_cutoff.ts";
 export { etaCutoff } from "./src/eta_cutoff.ts";
 export { estimate, type EstimateOptions, type MemoryEstimate } from "./src/estimate.ts";
 export { formatSampler } from "./src/format_sampler.ts";
-export type { GenerateOptions } from "./src/generate_options.ts";
+export type { GenerateOptions, TapeOptions, TraceOptions } from "./src/generate_options.ts";
 export { Generation } from "./src/generation.ts";
 export { greedy } from "./src/greedy.ts";
 export { KvCache } from "./src/kv_cache.ts";
@@ -56,6 +56,15 @@ export type { KvMoments, KvStatistics, KvStatisticsOptions } from "./src/kv_stat
 export { loadModel } from "./src/load_model.ts";
 export type { LoadOptions } from "./src/load_options.ts";
 export type { LoadProgress } from "./src/load_progress.ts";
+export {
+  LogitTape,
+  type OrderResult,
+  readTape,
+  type TapeComparison,
+  type TapeDifference,
+  type TapeHeader,
+  type TapeRow,
+} from "./src/logit_tape.ts";
 export type { MachineLimits } from "./src/machine_limits.ts";
 export { measureLimits } from "./src/measure_limits.ts";
 export { type MemoryAccess, MemoryMeter } from "./src/memory_meter.ts";
@@ -132,6 +141,7 @@ export { topA } from "./src/top_a.ts";
 export { topK } from "./src/top_k.ts";
 export { topNSigma } from "./src/top_n_sigma.ts";
 export { topP } from "./src/top_p.ts";
+export { Trace, type TracePlace, type TraceStage, type TraceSteps } from "./src/trace.ts";
 export { typical } from "./src/typical.ts";
 export { uniform, type UniformKey } from "./src/uniform.ts";
 export { xtc } from "./src/xtc.ts";

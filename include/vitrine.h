@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xd3943c50)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xb3b6b258)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x3f6f44a1)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xc944a4f0)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -102,6 +102,7 @@ enum {
     VITRINE_REQUEST_FLAGS_ALL_LOGITS = 1,
     VITRINE_REQUEST_FLAGS_PROMPT_LOGPROBS = 2,
     VITRINE_REQUEST_FLAGS_IGNORE_END = 4,
+    VITRINE_REQUEST_FLAGS_ENTROPY = 8,
 };
 
 typedef uint32_t vitrine_token_flags_t;
@@ -199,6 +200,32 @@ enum {
     VITRINE_STOP_REASON_ID_CANCELLED = 2,
     VITRINE_STOP_REASON_ID_FAILED = 3,
     VITRINE_STOP_REASON_ID_CONTEXT_FULL = 4,
+};
+
+typedef uint32_t vitrine_trace_column_t;
+enum {
+    VITRINE_TRACE_COLUMN_POSITION = 0,
+    VITRINE_TRACE_COLUMN_TOKEN = 1,
+    VITRINE_TRACE_COLUMN_RANK = 2,
+    VITRINE_TRACE_COLUMN_LOGPROB = 3,
+    VITRINE_TRACE_COLUMN_PROBABILITY = 4,
+    VITRINE_TRACE_COLUMN_CANDIDATES = 5,
+    VITRINE_TRACE_COLUMN_MASS = 6,
+    VITRINE_TRACE_COLUMN_ENTROPY = 7,
+    VITRINE_TRACE_COLUMN_THRESHOLD = 8,
+    VITRINE_TRACE_COLUMN_TEMPERATURE = 9,
+    VITRINE_TRACE_COLUMN_NANOSECONDS = 10,
+    VITRINE_TRACE_COLUMN_TOP_ID = 11,
+    VITRINE_TRACE_COLUMN_TOP_LOGIT = 12,
+    VITRINE_TRACE_COLUMN_TOP_PROBABILITY = 13,
+    VITRINE_TRACE_COLUMN_STATE = 14,
+};
+
+typedef uint32_t vitrine_tape_kind_t;
+enum {
+    VITRINE_TAPE_KIND_F32 = 0,
+    VITRINE_TAPE_KIND_F16 = 1,
+    VITRINE_TAPE_KIND_TOP = 2,
 };
 
 /* Sampler stages, with their parameters in order. */
@@ -335,7 +362,38 @@ typedef struct {
     uint32_t seed_high; /* at 20 */
     uint32_t top_logprobs; /* at 24 */
     uint32_t stage_count; /* at 28 */
-} vitrine_request_t; /* 32 bytes */
+    uint32_t trace_steps; /* at 32 */
+    uint32_t trace_candidates; /* at 36 */
+    uint32_t tape_steps; /* at 40 */
+    uint32_t tape_kind; /* at 44 */
+    uint32_t tape_top; /* at 48 */
+} vitrine_request_t; /* 52 bytes */
+
+typedef struct {
+    uint32_t trace_steps; /* at 0 */
+    uint32_t trace_dropped; /* at 4 */
+    uint32_t places; /* at 8 */
+    uint32_t candidates; /* at 12 */
+    uint32_t tape_rows; /* at 16 */
+    uint32_t tape_dropped; /* at 20 */
+    uint32_t row_bytes; /* at 24 */
+    uint32_t model_low; /* at 28 */
+    uint32_t model_high; /* at 32 */
+    uint32_t reserved; /* at 36 */
+} vitrine_recorded_t; /* 40 bytes */
+
+typedef struct {
+    uint32_t size; /* at 0 */
+    uint32_t version; /* at 4 */
+    uint32_t seed_low; /* at 8 */
+    uint32_t seed_high; /* at 12 */
+    uint32_t stage_count; /* at 16 */
+    uint32_t vocabulary; /* at 20 */
+    uint32_t kind; /* at 24 */
+    uint32_t count; /* at 28 */
+    uint32_t draws; /* at 32 */
+    uint32_t rows; /* at 36 */
+} vitrine_tape_draw_t; /* 40 bytes */
 
 typedef struct {
     uint32_t id; /* at 0 */
@@ -358,7 +416,9 @@ typedef struct {
     uint32_t flags; /* at 20 */
     uint32_t text_len; /* at 24 */
     uint32_t top_len; /* at 28 */
-} vitrine_step_header_t; /* 32 bytes */
+    float entropy; /* at 32 */
+    uint32_t reserved; /* at 36 */
+} vitrine_step_header_t; /* 40 bytes */
 
 typedef struct {
     uint32_t token; /* at 0 */
@@ -921,6 +981,57 @@ int32_t vitrine_sampler_check(const vitrine_stage_t *stages, uint32_t count, uin
  *   count: How many tokens.
  */
 int32_t vitrine_sampler_draw(const vitrine_request_t *request, const vitrine_stage_t *stages, const float *logits, uint32_t vocabulary, uint32_t *tokens, uint32_t count);
+
+/*
+ * How much the last request recorded; it stays until the next one begins.
+ *   session: An idle session.
+ *   out: The caller's; filled as far as it reaches.
+ *   length: Of `out`, in bytes.
+ */
+int32_t vitrine_session_recorded(uint32_t session, vitrine_recorded_t *out, uint32_t length);
+
+/*
+ * Copies a column of the trace: a number of 32 bits for each step, for each place of each step, or for
+ * each candidate of each of those.
+ *   session: An idle session.
+ *   column: `TraceColumn`.
+ *   values: The caller's; filled.
+ *   count: Of them, exactly.
+ */
+int32_t vitrine_session_column(uint32_t session, uint32_t column, uint32_t *values, uint32_t count);
+
+/*
+ * Copies the rows of the tape: position, token, its log-probability and the logarithm of the sum of
+ * exponentials of the logits that are left out; then the logits, or ids and then logits.
+ *   session: An idle session.
+ *   bytes: The caller's; filled.
+ *   length: Of them, exactly: rows times `row_bytes`.
+ */
+int32_t vitrine_session_tape(uint32_t session, void *bytes, uint32_t length);
+
+/*
+ * Draws tokens from the rows of a tape with a sampler chain: those of a row one behind the other. The
+ * first of each row is the one that a session draws at the row's position with the same chain and seed.
+ *   options: How.
+ *   stages: In the order of their application; read during the call only.
+ *   rows: As vitrine_session_tape gives them; read during the call only.
+ *   length: Of the rows, in bytes.
+ *   tokens: The caller's; filled with token ids: [rows][draws].
+ *   count: Of them, exactly.
+ */
+int32_t vitrine_tape_draw(const vitrine_tape_draw_t *options, const vitrine_stage_t *stages, const void *rows, uint32_t length, uint32_t *tokens, uint32_t count);
+
+/*
+ * The distributions that tokens of the rows of a tape would be drawn from; 0 for those that no stage left,
+ * more than 0 for all others.
+ *   options: How; `draws` doesn't count.
+ *   stages: In the order of their application; read during the call only.
+ *   rows: As vitrine_session_tape gives them; read during the call only.
+ *   length: Of the rows, in bytes.
+ *   probabilities: The caller's; filled: [rows][logits of a row].
+ *   count: Of them, exactly.
+ */
+int32_t vitrine_tape_distribution(const vitrine_tape_draw_t *options, const vitrine_stage_t *stages, const void *rows, uint32_t length, float *probabilities, uint32_t count);
 
 /*
  * Starts a thread that calls `callback` after there was news for any session or model; many

@@ -1,5 +1,26 @@
 import type { SamplerStage } from "./sampler_stage.ts";
 
+/** What a trace has beside its columns of one value a step and stage. */
+export interface TraceOptions {
+  /** The most probable candidates that are recorded behind each stage, from 0 (the default) to 4096. */
+  readonly candidates?: number | undefined;
+  /** Steps that there is room for, the first ones; by default as many as the context has tokens. */
+  readonly steps?: number | undefined;
+}
+
+/** How a tape keeps logits. */
+export interface TapeOptions {
+  /**
+   * All logits in 32 bits (the default), all in 16 bits, or only the highest, in 32 bits, with the sum of
+   * exponentials of the others.
+   */
+  readonly kind?: "f32" | "f16" | "top" | undefined;
+  /** How many logits of a step the kind `"top"` keeps; 256 unless it is said. */
+  readonly top?: number | undefined;
+  /** Steps that there is room for, the first ones; by default as many as the context has tokens. */
+  readonly steps?: number | undefined;
+}
+
 /** How text is generated. Every field has a default; an unknown field is refused. */
 export interface GenerateOptions {
   /**
@@ -20,6 +41,18 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
   /** How many of the most probable tokens each step reports, from 0 (the default) to 64. */
   readonly topLogprobs?: number | undefined;
+  /** Whether each step has the entropy of the model's own distribution; false by default. */
+  readonly entropy?: boolean | undefined;
+  /**
+   * Records what every stage received and left, for `Generation.trace`: `true`, or how much of it. Its
+   * memory, 1 GiB at most, is taken at the start.
+   */
+  readonly trace?: boolean | TraceOptions | undefined;
+  /**
+   * Records the logits of every step, for `Generation.tape`: `true`, or how. Its memory, 1 GiB at most, is
+   * taken at the start.
+   */
+  readonly tape?: boolean | TapeOptions | undefined;
   /** Goes on after a token that ends the text; false by default. */
   readonly ignoreEnd?: boolean | undefined;
   /**

@@ -1,11 +1,15 @@
 import { EngineError } from "./engine_error.ts";
 import { StopReasonId } from "./ffi/symbols.gen.ts";
 import type { GenerationSettings } from "./internal/generation_settings.ts";
+import { wantedRecords } from "./internal/record_settings.ts";
+import { readRecorded } from "./internal/recorded.ts";
 import type { EngineRecord } from "./internal/request.ts";
 import type { SessionCore } from "./internal/session_core.ts";
 import { StopFilter } from "./internal/stop_filter.ts";
+import type { LogitTape } from "./logit_tape.ts";
 import type { Step } from "./step.ts";
 import type { StopReason } from "./stop_reason.ts";
+import type { Trace } from "./trace.ts";
 
 /**
  * A running generation: an async iterator of steps. Nothing is computed before the first `next`.
@@ -37,6 +41,8 @@ export class Generation implements AsyncIterableIterator<Step> {
   readonly #settings: GenerationSettings;
   readonly #steps: AsyncGenerator<Step>;
   #stopReason: StopReason | undefined;
+  #trace: Trace | undefined;
+  #tape: LogitTape | undefined;
   /** Text of a character that the last token left unfinished. */
   #tail = "";
 
@@ -52,6 +58,16 @@ export class Generation implements AsyncIterableIterator<Step> {
   /** Why it ended; nothing before it did. */
   get stopReason(): StopReason | undefined {
     return this.#stopReason;
+  }
+
+  /** What every stage did at each step that was read; nothing before it ended, or without `trace`. */
+  get trace(): Trace | undefined {
+    return this.#trace;
+  }
+
+  /** The logits of each step that was read; nothing before it ended, or without `tape`. */
+  get tape(): LogitTape | undefined {
+    return this.#tape;
   }
 
   /**
@@ -88,29 +104,32 @@ export class Generation implements AsyncIterableIterator<Step> {
   }
 
   async *#run(): AsyncGenerator<Step> {
-    const { request, signal, stop, onPrefill } = this.#settings;
+    const { signal, stop, onPrefill, record: wanted } = this.#settings;
     const total = this.promptTokens.length;
     let read = 0;
     signal?.throwIfAborted();
     const core = this.#core;
+    const records = wantedRecords(wanted, this.#settings.request, core);
+    const request = { ...this.#settings.request, records };
     const before = core.position;
     const filter = new StopFilter(stop);
     // What the session shall hold when it ends: everything that was shown.
     const kept = new Kept(before, this.promptTokens.length, core.settings.shiftKeep);
     let end: (EngineRecord & { kind: "end" }) | undefined;
-    let finished = false;
+    let [started, finished] = [false, false];
     try {
       for await (const record of core.run(this.promptTokens, request, signal)) {
+        started = true;
         if (record.kind === "prefill") onPrefill?.({ done: read = record.done, total });
         if (record.kind === "end") end = record;
         if (record.kind !== "token") continue;
         // The engine reports only pieces that aren't the last one.
         if (read < total) onPrefill?.({ done: read = total, total });
         kept.follow(record);
-        const { token, text, logprob, top, position } = record;
-        for (const step of filter.push({ token, text, logprob, top, position })) {
-          kept.show(step);
-          yield step;
+        const { token, text, logprob, entropy, top, position } = record;
+        for (const shown of filter.push({ token, text, logprob, entropy, top, position })) {
+          kept.show(shown);
+          yield shown;
         }
         if (!filter.found) continue;
         this.#stopReason = "stop";
@@ -125,6 +144,11 @@ export class Generation implements AsyncIterableIterator<Step> {
       this.#tail = end.text;
       finished = true;
     } finally {
+      if (started && !core.disposed) {
+        const recorded = readRecorded(core, wanted, request.seed, kept.shown);
+        this.#trace = recorded.trace;
+        this.#tape = recorded.tape;
+      }
       if (!finished) kept.restore(core);
     }
   }
@@ -153,6 +177,8 @@ export class Generation implements AsyncIterableIterator<Step> {
 /** Follows which tokens of the sequence were shown, through shifts of the context. */
 class Kept {
   readonly #keep: number;
+  /** Steps that were shown. */
+  shown = 0;
   #next: number;
   #position: number;
 
@@ -171,6 +197,7 @@ class Kept {
 
   show(step: Step): void {
     this.#position = step.position + 1;
+    this.shown += 1;
   }
 
   /** Forgets what was computed and not shown; before the first step that is the prompt too. */

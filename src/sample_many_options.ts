@@ -1,7 +1,7 @@
 import type { GenerateOptions } from "./generate_options.ts";
 
-/** How `Session.sampleMany` generates: as `Session.generate`, several times. */
-export interface SampleManyOptions extends GenerateOptions {
+/** How `Session.sampleMany` generates: as `Session.generate`, several times and without records. */
+export interface SampleManyOptions extends Omit<GenerateOptions, "trace" | "tape"> {
   /** How many continuations, from 1 to 4000. */
   readonly n: number;
   /**

@@ -140,7 +140,7 @@ export class Session {
   async step(options: StepOptions = {}): Promise<Step> {
     const settings = generationSettings(
       options,
-      ["sampler", "seed", "topLogprobs", "signal"],
+      ["sampler", "seed", "topLogprobs", "entropy", "signal"],
       "step",
     );
     const request = { ...settings.request, maxTokens: 1, flags: RequestFlags.ignore_end };

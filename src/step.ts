@@ -11,6 +11,11 @@ export interface Step {
   readonly text: string;
   /** Natural logarithm of its probability in the model's own distribution, before any sampler stage. */
   readonly logprob: number;
+  /**
+   * Entropy of the model's own distribution in nats; NaN unless `entropy` asked for it. What the token
+   * itself told, its surprisal, is -logprob.
+   */
+  readonly entropy: number;
   /** The most probable tokens, best first; empty unless `topLogprobs` asked for them. */
   readonly top: readonly TokenLogprob[];
   /** The token's place in the sequence, counted from 0 at the first token of the prompt. */

@@ -129,7 +129,10 @@ handles("models and sessions go in any order, twice too", () => {
     const children = [session(model), session(model)];
     const tokens = Uint32Array.of(5, 6, 7);
     for (const child of children) {
-      assert.is(calls.vitrine_session_start(child, request(50), 32, tokens, 3, null), Status.ok);
+      assert.is(
+        calls.vitrine_session_start(child, request(50), RequestLayout.bytes, tokens, 3, null),
+        Status.ok,
+      );
     }
     let next = 0;
     for (const letter of order) {
@@ -337,8 +340,22 @@ buffers("requests: NaN, unknown stages, wrong tokens and flags have texts", () =
     [() => start(count(at.top_logprobs, 2 ** 30), tokens, null), /top_logprobs/],
     [() => start(request(1), Uint32Array.of(vocabularySize), null), /found 296/],
     [() => start(request(1), new Uint32Array(0), null), /token/],
-    [() => calls.vitrine_session_start(child, request(1), 32, null, 4, null), /null/],
-    [() => calls.vitrine_session_start(child, request(1), 32, tokens, 0xffff_ffff, null), /bytes/],
+    [
+      () => calls.vitrine_session_start(child, request(1), RequestLayout.bytes, null, 4, null),
+      /null/,
+    ],
+    [
+      () =>
+        calls.vitrine_session_start(
+          child,
+          request(1),
+          RequestLayout.bytes,
+          tokens,
+          0xffff_ffff,
+          null,
+        ),
+      /bytes/,
+    ],
   ];
   for (const [call, message] of refused) {
     assert.is(call(), Status.invalid_argument, String(message));
@@ -543,7 +560,7 @@ interfaces("a library that isn't one is refused with its path", () => {
 });
 
 interfaces("layouts hold what they must", () => {
-  assert.is(RequestLayout.bytes, 32);
+  assert.is(RequestLayout.bytes, 52);
   assert.is(StageLayout.bytes, 32);
   for (const layout of [ModelInfoLayout, TakeResultLayout, WakeStatsLayout, SessionOptionsLayout]) {
     for (const [field, offset] of Object.entries(layout)) {

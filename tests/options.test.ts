@@ -132,7 +132,9 @@ function filtered(stop: string[], texts: string[]): [shown: string[], found: boo
   const join = (steps: Step[]) => steps.map((step) => step.text).join("");
   const shown: string[] = [];
   for (const [position, text] of texts.entries()) {
-    shown.push(join(filter.push({ token: position, text, logprob: 0, top: [], position })));
+    shown.push(
+      join(filter.push({ token: position, text, logprob: 0, entropy: NaN, top: [], position })),
+    );
     if (filter.found) return [shown, true];
   }
   shown.push(join(filter.flush()));

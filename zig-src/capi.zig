@@ -22,6 +22,8 @@ pub const files = .{
     @import("capi/probe.zig"),
     @import("capi/sampler.zig"),
     @import("capi/draw.zig"),
+    @import("capi/recorder.zig"),
+    @import("capi/tape.zig"),
     @import("capi/wake.zig"),
 };
 

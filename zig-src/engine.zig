@@ -28,6 +28,9 @@ pub const RestoreError = @import("engine/snapshot_restore.zig").Error;
 pub const RestoreOptions = @import("engine/snapshot_restore.zig").Options;
 pub const restore = @import("engine/snapshot_restore.zig").restore;
 
+pub const identity = @import("engine/identity.zig");
+pub const recorder = @import("engine/recorder.zig");
+pub const tape = @import("engine/tape.zig");
 pub const unembed = @import("engine/unembed.zig");
 
 pub const limits = @import("engine/limits.zig");
@@ -48,15 +51,18 @@ test {
     _ = @import("engine/packed_file.zig");
     _ = @import("engine/packed_file_test.zig");
     _ = @import("engine/packing.zig");
+    _ = recorder;
+    _ = @import("engine/recorder_test.zig");
     _ = @import("engine/ring.zig");
     _ = @import("engine/run.zig");
     _ = @import("engine/scheduler.zig");
     _ = @import("engine/session_test.zig");
     _ = @import("engine/fork_test.zig");
-    _ = @import("engine/identity.zig");
+    _ = identity;
     _ = @import("engine/snapshot.zig");
     _ = @import("engine/snapshot_test.zig");
     _ = @import("engine/snapshot_damage_test.zig");
+    _ = tape;
     _ = @import("engine/team.zig");
     _ = @import("engine/weight.zig");
     _ = Model;

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xd3943c50, 0xb3b6b258];
+export const abiHash: readonly [number, number] = [0x3f6f44a1, 0xc944a4f0];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -69,6 +69,11 @@ export const functions = {
   vitrine_hooks_proceed: ["u32"],
   vitrine_sampler_check: ["buffer", "u32", "u32", "buffer", "u32", "buffer"],
   vitrine_sampler_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
+  vitrine_session_recorded: ["u32", "buffer", "u32"],
+  vitrine_session_column: ["u32", "u32", "buffer", "u32"],
+  vitrine_session_tape: ["u32", "buffer", "u32"],
+  vitrine_tape_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
+  vitrine_tape_distribution: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
   vitrine_wake_register: ["callback", "buffer"],
   vitrine_wake_unregister: ["u32"],
   vitrine_wake_join: ["u32"],
@@ -571,6 +576,57 @@ export interface Calls {
    */
   vitrine_sampler_draw(request: Bytes, stages: Bytes, logits: Bytes, vocabulary: number, tokens: Bytes, count: number): number;
   /**
+   * How much the last request recorded; it stays until the next one begins.
+   *
+   * @param session An idle session.
+   * @param out The caller's; filled as far as it reaches.
+   * @param length Of `out`, in bytes.
+   */
+  vitrine_session_recorded(session: number, out: Bytes, length: number): number;
+  /**
+   * Copies a column of the trace: a number of 32 bits for each step, for each place of each step, or for
+   * each candidate of each of those.
+   *
+   * @param session An idle session.
+   * @param column `TraceColumn`.
+   * @param values The caller's; filled.
+   * @param count Of them, exactly.
+   */
+  vitrine_session_column(session: number, column: number, values: Bytes, count: number): number;
+  /**
+   * Copies the rows of the tape: position, token, its log-probability and the logarithm of the sum of
+   * exponentials of the logits that are left out; then the logits, or ids and then logits.
+   *
+   * @param session An idle session.
+   * @param bytes The caller's; filled.
+   * @param length Of them, exactly: rows times `row_bytes`.
+   */
+  vitrine_session_tape(session: number, bytes: Bytes, length: number): number;
+  /**
+   * Draws tokens from the rows of a tape with a sampler chain: those of a row one behind the other. The
+   * first of each row is the one that a session draws at the row's position with the same chain and seed.
+   *
+   * @param options How.
+   * @param stages In the order of their application; read during the call only.
+   * @param rows As vitrine_session_tape gives them; read during the call only.
+   * @param length Of the rows, in bytes.
+   * @param tokens The caller's; filled with token ids: [rows][draws].
+   * @param count Of them, exactly.
+   */
+  vitrine_tape_draw(options: Bytes, stages: Bytes, rows: Bytes, length: number, tokens: Bytes, count: number): number;
+  /**
+   * The distributions that tokens of the rows of a tape would be drawn from; 0 for those that no stage left,
+   * more than 0 for all others.
+   *
+   * @param options How; `draws` doesn't count.
+   * @param stages In the order of their application; read during the call only.
+   * @param rows As vitrine_session_tape gives them; read during the call only.
+   * @param length Of the rows, in bytes.
+   * @param probabilities The caller's; filled: [rows][logits of a row].
+   * @param count Of them, exactly.
+   */
+  vitrine_tape_distribution(options: Bytes, stages: Bytes, rows: Bytes, length: number, probabilities: Bytes, count: number): number;
+  /**
    * Starts a thread that calls `callback` after there was news for any session or model; many
    * news make one call. The callback must stay valid until vitrine_wake_join has returned.
    *
@@ -677,6 +733,7 @@ export const RequestFlags = {
   all_logits: 1,
   prompt_logprobs: 2,
   ignore_end: 4,
+  entropy: 8,
 } as const;
 
 export const TokenFlags = {
@@ -764,6 +821,30 @@ export const StopReasonId = {
   cancelled: 2,
   failed: 3,
   context_full: 4,
+} as const;
+
+export const TraceColumn = {
+  position: 0,
+  token: 1,
+  rank: 2,
+  logprob: 3,
+  probability: 4,
+  candidates: 5,
+  mass: 6,
+  entropy: 7,
+  threshold: 8,
+  temperature: 9,
+  nanoseconds: 10,
+  top_id: 11,
+  top_logit: 12,
+  top_probability: 13,
+  state: 14,
+} as const;
+
+export const TapeKind = {
+  f32: 0,
+  f16: 1,
+  top: 2,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -894,7 +975,7 @@ export const SnapshotStateLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const RequestLayout = {
-  bytes: 32,
+  bytes: 52,
   size: 0,
   version: 4,
   max_tokens: 8,
@@ -903,6 +984,41 @@ export const RequestLayout = {
   seed_high: 20,
   top_logprobs: 24,
   stage_count: 28,
+  trace_steps: 32,
+  trace_candidates: 36,
+  tape_steps: 40,
+  tape_kind: 44,
+  tape_top: 48,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const RecordedLayout = {
+  bytes: 40,
+  trace_steps: 0,
+  trace_dropped: 4,
+  places: 8,
+  candidates: 12,
+  tape_rows: 16,
+  tape_dropped: 20,
+  row_bytes: 24,
+  model_low: 28,
+  model_high: 32,
+  reserved: 36,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const TapeDrawLayout = {
+  bytes: 40,
+  size: 0,
+  version: 4,
+  seed_low: 8,
+  seed_high: 12,
+  stage_count: 16,
+  vocabulary: 20,
+  kind: 24,
+  count: 28,
+  draws: 32,
+  rows: 36,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -923,7 +1039,7 @@ export const TakeResultLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const StepHeaderLayout = {
-  bytes: 32,
+  bytes: 40,
   size: 0,
   kind: 4,
   token: 8,
@@ -932,6 +1048,8 @@ export const StepHeaderLayout = {
   flags: 20,
   text_len: 24,
   top_len: 28,
+  entropy: 32,
+  reserved: 36,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

@@ -15,6 +15,7 @@ import {
   found,
 } from "./check.ts";
 import type { ModelCore } from "./model_core.ts";
+import { type RecordSettings, recordSettings } from "./record_settings.ts";
 import { packStages, type Request } from "./request.ts";
 
 /** Most of the most probable tokens that a step reports. */
@@ -26,6 +27,7 @@ const unlimited = 0xffff_ffff;
 /** What a generation needs to know, checked. */
 export interface GenerationSettings {
   readonly request: Request;
+  readonly record: RecordSettings;
   readonly stop: readonly string[];
   readonly signal: AbortSignal | undefined;
   readonly onPrefill: ((progress: { done: number; total: number }) => void) | undefined;
@@ -39,15 +41,19 @@ export const generateFields = [
   "stop",
   "signal",
   "topLogprobs",
+  "entropy",
   "ignoreEnd",
   "addSpecial",
   "parseSpecial",
   "onPrefill",
 ];
 
+/** And those that only one generation alone takes. */
+export const recordFields = ["trace", "tape"];
+
 export function generationSettings(
   options: GenerateOptions,
-  known = generateFields,
+  known: readonly string[] = [...generateFields, ...recordFields],
   what = "generate",
 ): GenerationSettings {
   checkFields(options, known, what);
@@ -58,13 +64,15 @@ export function generationSettings(
       maxTokens: maxTokens === undefined
         ? unlimited
         : checkInteger(maxTokens, 1, unlimited, "maxTokens"),
-      flags: checkBoolean(options.ignoreEnd, "ignoreEnd") ? RequestFlags.ignore_end : 0,
+      flags: (checkBoolean(options.ignoreEnd, "ignoreEnd") ? RequestFlags.ignore_end : 0) |
+        (checkBoolean(options.entropy, "entropy") ? RequestFlags.entropy : 0),
       seed: checkSeed(options.seed),
       topLogprobs: topLogprobs === undefined
         ? 0
         : checkInteger(topLogprobs, 0, topMax, "topLogprobs"),
       stages: packStages(options.sampler),
     },
+    record: recordSettings(options.trace, options.tape, options.sampler ?? []),
     stop: checkStop(options.stop),
     signal: checkSignal(options.signal, "signal"),
     onPrefill: options.onPrefill,

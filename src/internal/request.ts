@@ -22,6 +22,16 @@ export interface Request {
   readonly seed: bigint;
   readonly topLogprobs: number;
   readonly stages: Uint8Array<ArrayBuffer>;
+  readonly records?: WantedRecords;
+}
+
+/** What a request records of its sampling. */
+export interface WantedRecords {
+  readonly traceSteps: number;
+  readonly traceCandidates: number;
+  readonly tapeSteps: number;
+  readonly tapeKind: number;
+  readonly tapeTop: number;
 }
 
 /** What the engine reports about a running request. */
@@ -31,6 +41,7 @@ export type EngineRecord =
     readonly token: number;
     readonly position: number;
     readonly logprob: number;
+    readonly entropy: number;
     readonly text: string;
     readonly top: readonly TokenLogprob[];
   }
@@ -49,6 +60,14 @@ export function packRequest(request: Request): Uint8Array<ArrayBuffer> {
   view.setUint32(at.seed_high, Number(request.seed >> 32n), true);
   view.setUint32(at.top_logprobs, request.topLogprobs, true);
   view.setUint32(at.stage_count, request.stages.length / StageLayout.bytes, true);
+  const { records } = request;
+  if (records !== undefined) {
+    view.setUint32(at.trace_steps, records.traceSteps, true);
+    view.setUint32(at.trace_candidates, records.traceCandidates, true);
+    view.setUint32(at.tape_steps, records.tapeSteps, true);
+    view.setUint32(at.tape_kind, records.tapeKind, true);
+    view.setUint32(at.tape_top, records.tapeTop, true);
+  }
   return new Uint8Array(view.buffer);
 }
 
@@ -109,6 +128,7 @@ export function* unpackRecords(
         token: word(at.token),
         position: word(at.position),
         logprob: view.getFloat32(from + at.logprob, true),
+        entropy: view.getFloat32(from + at.entropy, true),
         text,
         top: unpackTop(view, from + at.bytes, topLength),
       };

@@ -8,6 +8,7 @@ const buffers = @import("core/buffers.zig");
 const cache = @import("../cache.zig");
 const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
+const recorder = @import("recorder.zig");
 const sampler = @import("../sampler.zig");
 const table = @import("core/table.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
@@ -334,6 +335,8 @@ fn begin(
         .all_logits = buffers.has(request.flags, abi.RequestFlags.all_logits),
         .prompt_logprobs = buffers.has(request.flags, abi.RequestFlags.prompt_logprobs),
         .ignore_eog = buffers.has(request.flags, abi.RequestFlags.ignore_end),
+        .entropy = buffers.has(request.flags, abi.RequestFlags.entropy),
+        .record = try recorder.wanted(request, diag),
     }, diag);
 }
 

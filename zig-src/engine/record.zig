@@ -38,6 +38,9 @@ pub const Header = extern struct {
     flags: u32 = 0,
     text_len: u32 = 0,
     top_len: u32 = 0,
+    /// Of the model's own distribution, in nats; NaN unless the request asked for it.
+    entropy: f32 = std.math.nan(f32),
+    reserved: u32 = 0,
 };
 
 /// Bytes of the longest record with so many alternatives and a text of so many bytes.
@@ -46,6 +49,6 @@ pub fn bytesMax(top_len: usize, text_len: usize) usize {
 }
 
 comptime {
-    std.debug.assert(@sizeOf(Header) == 32);
+    std.debug.assert(@sizeOf(Header) == 40);
     std.debug.assert(@sizeOf(sampler.TokenLogprob) == 8);
 }

@@ -402,12 +402,21 @@ pub const Scheduler = struct {
         // The best is what a log-probability is told from.
         var best: [1]sampler.TokenLogprob = undefined;
         sampler.topLogprobs(scheduler.model.kernels.sampling, logits, if (top.len == 0) &best else top);
+        const first = if (top.len == 0) best[0] else top[0];
+        const wanted = job.request.entropy and first.token < logits.len;
         push(session, .{
             .kind = .prompt_token,
             .token = token,
             .position = position,
-            .logprob = logprobOf(logits, token, if (top.len == 0) best[0] else top[0]),
+            .logprob = logprobOf(logits, token, first),
+            .entropy = if (wanted) scheduler.entropyOf(logits, logits[first.token], -first.logprob) else std.math.nan(f32),
         }, top, "");
+    }
+
+    /// In nats, of the model's own distribution: ln Σ e^x less the mean of x, both from the maximum.
+    fn entropyOf(scheduler: *const Scheduler, logits: []const f32, max: f32, log_mass: f64) f32 {
+        const mean = scheduler.model.kernels.sampling.exponents(logits, max, 1) / @exp(log_mass);
+        return @floatCast(@max(0, log_mass - mean));
     }
 
     /// Draws the next token; a reason when generation ends with it, or can't go on.
@@ -418,6 +427,7 @@ pub const Scheduler = struct {
         const choice = job.chain.?.sample(session.logits, 0, position, &session.failure) catch return .failed;
         const top = session.top[0..job.request.top_logprobs];
         job.chain.?.topLogprobs(session.logits, top);
+        const row = &job.chain.?.row;
         const ends = scheduler.model.tokenizer.isEndOfGeneration(choice.token);
         push(session, .{
             .kind = .token,
@@ -425,6 +435,7 @@ pub const Scheduler = struct {
             .position = position,
             .logprob = choice.logprob,
             .flags = if (ends) record.flag_end_of_generation else 0,
+            .entropy = if (job.request.entropy) scheduler.entropyOf(session.logits, row.max, row.log_mass) else std.math.nan(f32),
         }, top, job.stream.push(choice.token, session.text));
         if (job.generated == 0) session.stats.first_token_ns = @intCast(@max(0, now() - job.started_ns));
         job.chain.?.accept(choice.token);

@@ -18,6 +18,7 @@ const Model = @import("model.zig").Model;
 const Ring = @import("ring.zig").Ring;
 const Scheduler = @import("scheduler.zig").Scheduler;
 const record = @import("record.zig");
+const recorder = @import("recorder.zig");
 const wake = @import("wake.zig");
 
 pub const context_max = 1 << 20;
@@ -62,6 +63,8 @@ pub const Request = struct {
     prompt_logprobs: bool = false,
     /// Go on behind an end-of-generation token.
     ignore_eog: bool = false,
+    entropy: bool = false, // of the model's own distribution, with every token
+    record: recorder.Wanted = .{},
 };
 
 pub const Error = cache.Error || sampler.Error || error{
@@ -161,6 +164,7 @@ pub const Session = struct {
     observer: ?probe.Observer = null,
     /// What its passes read and compute, while somebody wants to know.
     meter: ?Meter = null,
+    recorder: ?*recorder.Recorder = null,
     /// Where the engine waits for another thread to look.
     gate: probe.Gate,
     running: std.atomic.Value(bool) = .init(false),
@@ -362,6 +366,7 @@ pub const Session = struct {
         const model = session.model;
         gpa.free(session.gate.wanted);
         if (session.meter) |*kept| kept.deinit(gpa);
+        if (session.recorder) |kept| kept.destroy();
         model.scheduler.discharge();
         session.sequence.deinit();
         session.ring.deinit(gpa);
@@ -431,6 +436,7 @@ pub const Session = struct {
             chain.?.use(session.model.kernels.sampling);
         }
         errdefer if (chain) |*c| c.deinit(gpa);
+        try recorder.attach(&session.recorder, if (chain) |*c| c else null, session, request, diag);
         gpa.free(session.all_logits);
         session.all_logits = &.{};
         session.all_logits_rows = 0;

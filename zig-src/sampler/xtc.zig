@@ -15,6 +15,7 @@ threshold: f32,
 
 pub const id: u32 = 15;
 pub const name = "xtc";
+pub const draws_numbers = true;
 pub const about = "Sometimes removes the tokens above a probability, all but the least probable of them.";
 pub const parameters = [_]stage.Parameter{
     .{ .name = "probability", .min = 0, .max = 1 },

@@ -13,6 +13,8 @@ const sampler = @import("../../sampler.zig");
 const probe = @import("../../probe.zig");
 const packed_file = @import("../../engine/packed_file.zig");
 const record = @import("../../engine/record.zig");
+const recorder = @import("../../engine/recorder.zig");
+const tape = @import("../../engine/tape.zig");
 
 /// Of the option structs.
 pub const version = 1;
@@ -94,6 +96,8 @@ pub const RequestFlags = enum(u32) {
     prompt_logprobs = 2,
     /// Go on after a token that ends the text.
     ignore_end = 4,
+    /// Report the entropy of the model's own distribution with each token.
+    entropy = 8,
 };
 
 /// Of `TokenInfo`.
@@ -119,6 +123,8 @@ pub const ValueKind = value.Type;
 pub const Value = value.Value;
 pub const RecordKind = record.Kind;
 pub const StopReasonId = record.Reason;
+pub const TraceColumn = recorder.Column;
+pub const TapeKind = tape.Kind;
 
 /// The enums of the interface, by the name that they get in C and TypeScript.
 pub const enums = .{
@@ -141,6 +147,8 @@ pub const enums = .{
     .{ "ValueKind", ValueKind },
     .{ "RecordKind", RecordKind },
     .{ "StopReasonId", StopReasonId },
+    .{ "TraceColumn", TraceColumn },
+    .{ "TapeKind", TapeKind },
 };
 
 /// The structs of the interface, by name.
@@ -156,6 +164,8 @@ pub const structs = .{
     .{ "SessionStats", SessionStats },
     .{ "SnapshotState", SnapshotState },
     .{ "Request", Request },
+    .{ "Recorded", Recorded },
+    .{ "TapeDraw", TapeDraw },
     .{ "Stage", Stage },
     .{ "TakeResult", TakeResult },
     .{ "StepHeader", StepHeader },
@@ -326,6 +336,54 @@ pub const Request = extern struct {
     top_logprobs: u32 = 0,
     /// How many `Stage`s there are.
     stage_count: u32 = 0,
+    /// Steps of which each stage's work is recorded (vitrine_session_column); 0: none.
+    trace_steps: u32 = 0,
+    /// The most probable candidates behind each stage that are recorded too.
+    trace_candidates: u32 = 0,
+    /// Steps of which the logits are recorded (vitrine_session_tape); 0: none.
+    tape_steps: u32 = 0,
+    /// `TapeKind`.
+    tape_kind: u32 = @backingInt(TapeKind.f32),
+    /// Logits of a row of kind `top`.
+    tape_top: u32 = 0,
+};
+
+/// What the last request recorded.
+pub const Recorded = extern struct {
+    /// Steps of the trace, and those that there was no room for.
+    trace_steps: u32 = 0,
+    trace_dropped: u32 = 0,
+    /// Before the first stage, and behind each.
+    places: u32 = 0,
+    /// Candidates of a place.
+    candidates: u32 = 0,
+    /// Rows of the tape, and those that there was no room for.
+    tape_rows: u32 = 0,
+    tape_dropped: u32 = 0,
+    /// Bytes of a row.
+    row_bytes: u32 = 0,
+    /// With a tape: a hash that tells the model's file from others.
+    model_low: u32 = 0,
+    model_high: u32 = 0,
+    reserved: u32 = 0,
+};
+
+/// Rows of a tape, and how tokens are drawn from them.
+pub const TapeDraw = extern struct {
+    size: u32 = @sizeOf(TapeDraw),
+    version: u32 = version,
+    seed_low: u32 = 0,
+    seed_high: u32 = 0,
+    stage_count: u32 = 0,
+    /// Tokens of the vocabulary.
+    vocabulary: u32 = 0,
+    /// `TapeKind`.
+    kind: u32 = @backingInt(TapeKind.f32),
+    /// Logits of a row.
+    count: u32 = 0,
+    /// Of each row: draw n has the random numbers of sequence n.
+    draws: u32 = 1,
+    rows: u32 = 0,
 };
 
 /// One stage of a sampler chain; parameters that the stage doesn't have are 0.
@@ -359,6 +417,9 @@ pub const StepHeader = extern struct {
     flags: u32,
     text_len: u32,
     top_len: u32,
+    /// Of the model's own distribution, in nats; NaN unless `RequestFlags` asked for it.
+    entropy: f32,
+    reserved: u32,
 };
 
 pub const TokenLogprob = extern struct { token: u32, logprob: f32 };

@@ -44,6 +44,8 @@ pub const Candidates = struct {
     whole: bool,
     /// 1/T, the product of all temperatures so far; between `beta_min` and `beta_max`.
     beta: f32,
+    /// The product of all temperatures so far, also of those that `edit` has multiplied in.
+    temperature: f64,
     /// The highest logit of the set; always finite.
     max: f32,
     /// `block_max` belongs to the set as it is.
@@ -72,6 +74,7 @@ pub const Candidates = struct {
             .passes = .compiled,
             .whole = true,
             .beta = 1,
+            .temperature = 1,
             .max = 0,
             .maxima_known = false,
             .mass_beta = 0,
@@ -91,6 +94,20 @@ pub const Candidates = struct {
         set.values = values;
         set.whole = true;
         set.beta = 1;
+        set.temperature = 1;
+        try set.rescan();
+    }
+
+    /// Makes the set some tokens of the vocabulary, in ascending order of id; both are copied.
+    pub fn beginSome(set: *Candidates, ids: []const u32, values: []const f32) Error!void {
+        assert(ids.len == values.len);
+        assert(values.len <= set.logits.len);
+        @memcpy(set.ids[0..ids.len], ids);
+        @memcpy(set.logits[0..values.len], values);
+        set.values = set.logits[0..values.len];
+        set.whole = false;
+        set.beta = 1;
+        set.temperature = 1;
         try set.rescan();
     }
 
@@ -106,6 +123,7 @@ pub const Candidates = struct {
     pub fn heat(set: *Candidates, temperature: f64) void {
         assert(temperature > 0);
         set.beta = @floatCast(std.math.clamp(set.beta / temperature, beta_min, beta_max));
+        set.temperature *= temperature;
     }
 
     /// Σ exp((logit - max) · beta), computed once for a set and a temperature.

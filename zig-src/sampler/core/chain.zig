@@ -39,7 +39,9 @@ pub const Event = struct {
     /// How many stages have been applied; the last of them is `stages[applied - 1]`.
     applied: usize,
     candidates: *Candidates,
-    choice: ?Choice,
+    /// What that stage says of itself, NaN for one that says nothing: `state` in its file.
+    state: f32 = std.math.nan(f32),
+    choice: ?Choice = null,
 };
 
 pub const stages_max = 64;
@@ -135,35 +137,76 @@ pub fn ChainType(comptime registry: anytype) type {
             diag: *Diagnostic,
         ) candidates_file.Error!Choice {
             const set = &chain.candidates;
-            const step: Step = .{ .seed = chain.seed, .sequence = sequence, .position = position };
             set.begin(logits) catch |err| return describe(err, set, "the model's logits", diag);
+            return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
+        }
+
+        /// The same for a row of which only some logits are known, with ids in ascending order.
+        pub fn sampleSome(
+            chain: *Chain,
+            ids: []const u32,
+            logits: []const f32, // of `ids`
+            sequence: u32,
+            position: u64,
+            diag: *Diagnostic,
+        ) candidates_file.Error!Choice {
+            const set = &chain.candidates;
+            set.beginSome(ids, logits) catch |err| return describe(err, set, "the logits", diag);
+            var choice = try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
+            choice.logprob = top.logprob(logits[std.mem.findScalar(u32, ids, choice.token).?], chain.row.max, chain.row.log_mass);
+            return choice;
+        }
+
+        fn run(chain: *Chain, step: Step, diag: *Diagnostic) candidates_file.Error!Choice {
+            const set = &chain.candidates;
+            const logits = set.values;
+            const whole = set.whole;
             chain.row.max = set.max;
             chain.row.log_mass = @log(set.mass());
             @memcpy(chain.row.block_max, set.block_max);
-            chain.tell(step, 0, null);
+            chain.tell(.{ .step = step, .applied = 0, .candidates = set });
             for (chain.stages, 1..) |*stage, number| {
+                var event: Event = .{ .step = step, .applied = number, .candidates = set };
                 switch (stage.*) {
-                    inline else => |*member| member.apply(set, step) catch |err| {
-                        var buffer: [64]u8 = undefined;
+                    inline else => |*member| {
                         const Member = @TypeOf(member.*);
-                        const where = std.fmt.bufPrint(&buffer, "sampler stage {d} ({s})", .{
-                            number, Member.name,
-                        }) catch Member.name;
-                        return describe(err, set, where, diag);
+                        member.apply(set, step) catch |err| {
+                            var buffer: [64]u8 = undefined;
+                            const where = std.fmt.bufPrint(&buffer, "sampler stage {d} ({s})", .{
+                                number, Member.name,
+                            }) catch Member.name;
+                            return describe(err, set, where, diag);
+                        };
+                        if (@hasDecl(Member, "state")) event.state = member.state();
                     },
                 }
-                chain.tell(step, number, null);
+                chain.tell(event);
             }
             const index = draw.pick(set, step.uniform(philox.final_draw));
             const token = set.id(index);
             const choice: Choice = .{
                 .token = token,
-                .logprob = top.logprob(logits[token], chain.row.max, chain.row.log_mass),
+                .logprob = if (whole) top.logprob(logits[token], chain.row.max, chain.row.log_mass) else std.math.nan(f32),
                 .probability = @floatCast(set.weight(index) / set.mass()),
                 .candidates = @intCast(set.len()),
             };
-            chain.tell(step, chain.stages.len, choice);
+            chain.tell(.{ .step = step, .applied = chain.stages.len, .candidates = set, .choice = choice });
             return choice;
+        }
+
+        /// Whether what the stages leave of a row is the same for every sequence.
+        pub fn isFixed(chain: *const Chain) bool {
+            for (chain.stages) |stage| switch (stage) {
+                inline else => |member| if (@hasDecl(@TypeOf(member), "draws_numbers")) return false,
+            };
+            return true;
+        }
+
+        /// Draws once more from what the stages left at the last `sample`: what `sample` would give for
+        /// another sequence, if the chain is fixed.
+        pub fn drawAgain(chain: *Chain, sequence: u32, position: u64) u32 {
+            const step: Step = .{ .seed = chain.seed, .sequence = sequence, .position = position };
+            return chain.candidates.id(draw.pick(&chain.candidates, step.uniform(philox.final_draw)));
         }
 
         /// The most probable tokens in the model's own distribution, of the logits of the last
@@ -173,14 +216,9 @@ pub fn ChainType(comptime registry: anytype) type {
             top.topOfRow(logits, &chain.row, out);
         }
 
-        fn tell(chain: *Chain, step: Step, applied: usize, choice: ?Choice) void {
+        fn tell(chain: *const Chain, event: Event) void {
             const observer = chain.observer orelse return;
-            observer.observe(observer.context, .{
-                .step = step,
-                .applied = applied,
-                .candidates = &chain.candidates,
-                .choice = choice,
-            });
+            observer.observe(observer.context, event);
         }
     };
 }

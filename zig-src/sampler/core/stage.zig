@@ -7,6 +7,8 @@
 //!   pub const parameters         [_]Parameter, with the ranges that are accepted
 //!   pub fn apply(*Stage, *Candidates, Step) Candidates.Error!void
 //!   pub fn accept(*Stage, token: u32) void       only when it has state
+//!   pub fn state(*const Stage) f32               only when traces shall show a number of it
+//!   pub const draws_numbers = true               only when it does
 //!
 //! A stage allocates nothing. Resetting and cloning need no code, because a stage is a value.
 

@@ -318,3 +318,20 @@ test "extreme logits and temperatures stay finite" {
         try std.testing.expectEqual(1, choice.probability);
     }
 }
+
+test "drawing again from what was left is sampling for another sequence" {
+    const gpa = std.testing.allocator;
+    var diag: Diagnostic = .{};
+    const logits = [_]f32{ 0, 1, -1, 0.5, 2, -3 };
+    for ([_][]const StageSpec{ &.{}, &.{ sampler.spec("temperature", .{1.5}), sampler.spec("top_k", .{4}) } }) |stages| {
+        var chain = try sampler.Chain.init(gpa, stages, logits.len, 3, &diag);
+        defer chain.deinit(gpa);
+        try std.testing.expect(chain.isFixed());
+        var expected: [100]u32 = undefined;
+        for (&expected, 0..) |*token, sequence| token.* = (try chain.sample(&logits, @intCast(sequence), 7, &diag)).token;
+        for (expected, 0..) |token, sequence| try std.testing.expectEqual(token, chain.drawAgain(@intCast(sequence), 7));
+    }
+    var random = try sampler.Chain.init(gpa, &.{sampler.spec("xtc", .{ 0.5, 0.1 })}, logits.len, 3, &diag);
+    defer random.deinit(gpa);
+    try std.testing.expect(!random.isFixed());
+}

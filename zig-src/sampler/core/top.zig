@@ -64,7 +64,7 @@ fn logMass(passes: sweep.Passes, logits: []const f32, max: f32) f64 {
 }
 
 /// A heap of the best with the worst of them at the root; `logprob` holds the logit meanwhile.
-fn fill(passes: sweep.Passes, logits: []const f32, maxima: ?[]const f32, out: []TokenLogprob) []TokenLogprob {
+pub fn fill(passes: sweep.Passes, logits: []const f32, maxima: ?[]const f32, out: []TokenLogprob) []TokenLogprob {
     var count: usize = 0;
     var worst: f32 = -std.math.inf(f32);
     var start: usize = 0;
@@ -118,7 +118,7 @@ fn siftDown(heap: []TokenLogprob) void {
 }
 
 /// Heap sort: the worst goes to the end, one after another.
-fn sortDescending(heap: []TokenLogprob) void {
+pub fn sortDescending(heap: []TokenLogprob) void {
     var end = heap.len;
     while (end > 1) {
         end -= 1;

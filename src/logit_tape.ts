@@ -325,7 +325,10 @@ export class LogitTape {
    * @throws {EngineError} `"input-output"` when it can't be written.
    */
   save(path: string): void {
-    const json = new TextEncoder().encode(JSON.stringify(this.header));
+    const text = JSON.stringify(this.header);
+    // Spaces behind it, so that floats can be read where they are.
+    const { length } = new TextEncoder().encode(text);
+    const json = new TextEncoder().encode(text + " ".repeat(-length & 3));
     const bytes = new Uint8Array(preambleBytes + json.length + this.#rows.length);
     const view = new DataView(bytes.buffer);
     bytes.set(new TextEncoder().encode(magic));

@@ -351,4 +351,20 @@ command("the matrix runs on a tiny model", () => {
   }
   assert.ok(!existsSync(join(folder, "bench-llama-2-70b-F16.gguf")));
 });
+
+command("what records cost is measured, small", () => {
+  const model = join(folder, "tracing.gguf");
+  generateModel(model, "tiny", tiny, "Q8_0");
+  const runtime = "Deno" in globalThis ? ["run", "--quiet", "--allow-all"] : ["run"];
+  const script = fileURLToPath(new URL("../bench/tracing.ts", import.meta.url));
+  const small = ["--rounds", "1", "--tokens", "8", "--json"];
+  const run = spawnSync(process.execPath, [...runtime, script, model, ...small], {
+    encoding: "utf8",
+  });
+  assert.is(run.status, 0, run.stderr);
+  const { same, recording, drawing } = JSON.parse(run.stdout);
+  assert.is(same, true);
+  assert.is(recording.length, 5);
+  assert.ok(drawing.every(({ many }: { many: { median: number } }) => many.median > 0));
+});
 command.run();

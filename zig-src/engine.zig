@@ -41,6 +41,7 @@ test {
     _ = @import("engine/deal.zig");
     _ = @import("engine/failure_test.zig");
     _ = @import("engine/golden_test.zig");
+    _ = @import("engine/half.zig");
     _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/kv_view_test.zig");
     _ = @import("engine/kv_attention_test.zig");

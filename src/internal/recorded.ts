@@ -44,11 +44,11 @@ class Columns {
   }
 
   words(name: keyof typeof TraceColumn, width = 1): Uint32Array<ArrayBuffer> {
-    return this.#read(name, new Uint32Array(this.#all * width)).slice(0, this.steps * width);
+    return this.#read(name, new Uint32Array(this.#all * width)).subarray(0, this.steps * width);
   }
 
   floats(name: keyof typeof TraceColumn, width = 1): Float32Array<ArrayBuffer> {
-    return this.#read(name, new Float32Array(this.#all * width)).slice(0, this.steps * width);
+    return this.#read(name, new Float32Array(this.#all * width)).subarray(0, this.steps * width);
   }
 
   #read<T extends Column>(name: keyof typeof TraceColumn, values: T): T {

@@ -103,6 +103,7 @@ fn run(
     var chain = try sampler.Chain.init(table.gpa, specs[0..wanted.len], given.vocabulary, seed, diag);
     defer chain.deinit(table.gpa);
     chain.use((try backend.cpu.choose(diag)).sampling);
+    chain.logprobs = false;
     var reader = try Reader.init(table.gpa, kind, given.count);
     defer reader.deinit(table.gpa);
     const fixed = chain.isFixed();

@@ -8,6 +8,7 @@
 
 const std = @import("std");
 const sampler = @import("../sampler.zig");
+const head = @import("../sampler/core/head.zig");
 const sweep = @import("../sampler/core/sweep.zig");
 const top = @import("../sampler/core/top.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
@@ -226,6 +227,14 @@ pub const Trace = struct {
 
     /// How many candidates there are, and what they have of the model's distribution.
     fn measure(trace: *Trace, set: *sampler.Candidates, place: usize) void {
+        if (set.whole and trace.was_whole) {
+            // Only the temperature may have changed.
+            for ([_]Column{ .candidates, .mass, .threshold }) |column| {
+                const values_of = trace.columns[@backingInt(column)];
+                values_of[place] = values_of[place - 1];
+            }
+            return;
+        }
         trace.put(.candidates, place, @as(u32, @intCast(set.finiteCount())));
         var share: f64 = 1;
         var lowest = trace.lowest;
@@ -245,27 +254,33 @@ pub const Trace = struct {
     }
 
     fn keepBest(trace: *Trace, set: *sampler.Candidates, place: usize) void {
-        const known = set.whole and trace.was_whole; // then only the temperature may have changed
+        const known = set.whole and trace.was_whole;
         if (!known) {
-            const len = @min(trace.depth, set.len());
-            const heap = top.fill(.compiled, set.values, set.maxima(), trace.best[0..len]);
-            top.sortDescending(heap);
-            trace.best_len = heap.len;
+            const found = head.members(set, trace.best);
+            top.sortDescending(found);
+            trace.best_len = found.len;
         }
-        const mass = set.mass();
-        for (0..trace.depth) |i| {
-            const at = place * trace.depth + i;
-            if (i < trace.best_len) {
-                const entry = trace.best[i];
-                trace.put(.top_id, at, set.id(entry.token));
-                trace.put(.top_logit, at, entry.logprob * set.beta);
-                trace.put(.top_probability, at, set.weight(entry.token) / mass);
-            } else {
-                trace.put(.top_id, at, top.none.token);
-                trace.put(.top_logit, at, -std.math.inf(f32));
-                trace.put(.top_probability, at, @as(f32, 0));
-            }
+        const found = trace.best[0..trace.best_len];
+        const from = place * trace.depth;
+        const ids = trace.columns[@backingInt(Column.top_id)][from..][0..trace.depth];
+        const logits = trace.columns[@backingInt(Column.top_logit)][from..][0..trace.depth];
+        const shares = trace.columns[@backingInt(Column.top_probability)][from..][0..trace.depth];
+        for (found, ids[0..found.len], logits[0..found.len]) |entry, *id, *logit| {
+            id.* = set.id(entry.token);
+            logit.* = @bitCast(entry.logprob * set.beta);
         }
+        const share: f32 = @floatCast(1 / set.mass());
+        var i: usize = 0;
+        while (i < found.len) : (i += sweep.lanes) {
+            var x: [sweep.lanes]f32 = @splat(-std.math.inf(f32));
+            const len = @min(sweep.lanes, found.len - i);
+            for (x[0..len], found[i..][0..len]) |*to, entry| to.* = entry.logprob;
+            const p: [sweep.lanes]f32 = sweep.weights(x, set.max, set.beta) * @as(@Vector(sweep.lanes, f32), @splat(share));
+            @memcpy(shares[i..][0..len], @as([]const u32, @ptrCast(p[0..len])));
+        }
+        @memset(ids[found.len..], top.none.token);
+        @memset(logits[found.len..], @bitCast(-std.math.inf(f32)));
+        @memset(shares[found.len..], 0);
     }
 
     fn close(trace: *Trace, event: sampler.Event, choice: sampler.Choice) void {
@@ -282,10 +297,9 @@ pub const Trace = struct {
 /// How many tokens come before this one in descending order of logits, lower ids first among equals.
 fn rankOf(logits: []const f32, token: u32) u32 {
     const own = logits[token];
-    const below = std.math.nextAfter(f32, own, std.math.inf(f32));
-    var rank = sweep.countFrom(logits, below);
-    for (logits[0..token]) |x| rank += @intFromBool(x == own);
-    return @intCast(rank);
+    const above = std.math.nextAfter(f32, own, std.math.inf(f32));
+    const before = logits[0..token];
+    return @intCast(sweep.countFrom(logits, above) + sweep.countFrom(before, own) - sweep.countFrom(before, above));
 }
 
 fn now() i96 {

@@ -5,8 +5,9 @@
 
 const std = @import("std");
 const sampler = @import("../sampler.zig");
+const head = @import("../sampler/core/head.zig");
 const sweep = @import("../sampler/core/sweep.zig");
-const top = @import("../sampler/core/top.zig");
+const half = @import("half.zig");
 const recorder = @import("recorder.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 
@@ -103,35 +104,34 @@ pub const Tape = struct {
             return;
         }
         const row: []align(4) u8 = @alignCast(tape.bytes[tape.rows * tape.row_bytes ..][0..tape.row_bytes]);
-        const head: *Head = @ptrCast(row.ptr);
+        const about: *Head = @ptrCast(row.ptr);
         if (event.choice) |choice| {
-            head.position = @intCast(event.step.position);
-            head.token = choice.token;
-            head.logprob = choice.logprob;
+            about.position = @intCast(event.step.position);
+            about.token = choice.token;
+            about.logprob = choice.logprob;
             tape.rows += 1;
         } else if (event.applied == 0) {
-            head.rest = -std.math.inf(f32);
+            about.rest = -std.math.inf(f32);
             const from: []align(4) u8 = row[@sizeOf(Head)..];
             switch (tape.kind) {
                 .f32 => @memcpy(from, std.mem.sliceAsBytes(event.candidates.values)),
-                .f16 => round(event.candidates.values, std.mem.bytesAsSlice(u16, from)),
-                .top => head.rest = tape.keepTop(event.candidates, std.mem.bytesAsSlice(u32, from)),
+                .f16 => half.round(event.candidates.values, std.mem.bytesAsSlice(u16, from)),
+                .top => about.rest = tape.keepTop(event.candidates, std.mem.bytesAsSlice(u32, from)),
             }
         }
     }
 
     fn keepTop(tape: *Tape, set: *sampler.Candidates, words: []u32) f32 {
-        const heap = top.fill(.compiled, set.values, set.maxima(), tape.best);
-        std.sort.pdq(sampler.TokenLogprob, heap, {}, lowerId);
+        const kept = head.members(set, tape.best);
         @memcpy(tape.others, set.values);
-        for (heap, 0..) |entry, i| {
+        for (kept, 0..) |entry, i| {
             words[i] = entry.token;
             words[tape.count + i] = @bitCast(entry.logprob);
             tape.others[entry.token] = -std.math.inf(f32);
         }
         // Fewer than that have a logit above -inf: the last id again, with no probability.
-        for (heap.len..tape.count) |i| {
-            words[i] = words[heap.len - 1];
+        for (kept.len..tape.count) |i| {
+            words[i] = words[kept.len - 1];
             words[tape.count + i] = @bitCast(-std.math.inf(f32));
         }
         const rest = set.passes.mass(tape.others, set.max, 1, tape.block_mass);
@@ -139,35 +139,24 @@ pub const Tape = struct {
     }
 };
 
-fn lowerId(_: void, a: sampler.TokenLogprob, b: sampler.TokenLogprob) bool {
-    return a.token < b.token;
-}
-
-fn round(values: []const f32, out: []u16) void {
-    const most = std.math.floatMax(f16);
-    for (values, out[0..values.len]) |x, *to| {
-        const inside: f32 = if (x == -std.math.inf(f32)) x else std.math.clamp(x, -most, most);
-        to.* = @bitCast(@as(f16, @floatCast(inside)));
-    }
-    for (out[values.len..]) |*to| to.* = 0;
-}
-
 /// Reads rows that were recorded here or come from a file.
 pub const Reader = struct {
     kind: Kind,
     count: usize,
-    /// [count], where rows don't have them as they are.
+    /// Own memory: [count] of kind `top`, and [count].
     ids: []u32,
-    logits: []f32,
+    own: []f32,
+    /// Of the row that was read last, as long as it stays where it is.
+    logits: []const f32 = &.{}, // [count]
 
     pub fn init(gpa: std.mem.Allocator, kind: Kind, count: usize) error{OutOfMemory}!Reader {
         const ids = try gpa.alloc(u32, if (kind == .top) count else 0);
         errdefer gpa.free(ids);
-        return .{ .kind = kind, .count = count, .ids = ids, .logits = try gpa.alloc(f32, count) };
+        return .{ .kind = kind, .count = count, .ids = ids, .own = try gpa.alloc(f32, count) };
     }
 
     pub fn deinit(reader: *Reader, gpa: std.mem.Allocator) void {
-        gpa.free(reader.logits);
+        gpa.free(reader.own);
         gpa.free(reader.ids);
     }
 
@@ -175,14 +164,18 @@ pub const Reader = struct {
     /// `vocab`, but for repeated ones at the end.
     pub fn read(reader: *Reader, row: []const u8, vocab: u32) ?Head {
         const from = row[@sizeOf(Head)..];
+        reader.logits = reader.own;
         switch (reader.kind) {
-            .f32 => @memcpy(std.mem.sliceAsBytes(reader.logits), from[0 .. 4 * reader.count]),
-            .f16 => for (reader.logits, std.mem.bytesAsSlice(u16, from[0 .. 2 * reader.count])) |*to, bits| {
-                to.* = @as(f16, @bitCast(bits));
+            .f32 => if (std.mem.isAligned(@intFromPtr(from.ptr), @alignOf(f32))) {
+                const floats: [*]const f32 = @ptrCast(@alignCast(from.ptr));
+                reader.logits = floats[0..reader.count];
+            } else {
+                @memcpy(std.mem.sliceAsBytes(reader.own), from[0 .. 4 * reader.count]);
             },
+            .f16 => half.widen(std.mem.bytesAsSlice(u16, from[0 .. 2 * reader.count]), reader.own),
             .top => {
                 @memcpy(std.mem.sliceAsBytes(reader.ids), from[0 .. 4 * reader.count]);
-                @memcpy(std.mem.sliceAsBytes(reader.logits), from[4 * reader.count ..][0 .. 4 * reader.count]);
+                @memcpy(std.mem.sliceAsBytes(reader.own), from[4 * reader.count ..][0 .. 4 * reader.count]);
                 for (reader.ids, 0..) |id, i| {
                     const filler = i > 0 and id == reader.ids[i - 1] and reader.logits[i] == -std.math.inf(f32);
                     if (id >= vocab or (i > 0 and id <= reader.ids[i - 1] and !filler)) return null;
@@ -210,17 +203,17 @@ test "a tape keeps what was drawn from, and reads it again" {
         try std.testing.expectEqual(tape.row_bytes, tape.recorded().len);
         var reader = try Reader.init(gpa, kind, tape.count);
         defer reader.deinit(gpa);
-        const head = reader.read(tape.recorded(), logits.len).?;
-        try std.testing.expectEqual(9, head.position);
-        try std.testing.expectEqual(first.token, head.token);
-        try std.testing.expectEqual(first.logprob, head.logprob);
+        const read = reader.read(tape.recorded(), logits.len).?;
+        try std.testing.expectEqual(9, read.position);
+        try std.testing.expectEqual(first.token, read.token);
+        try std.testing.expectEqual(first.logprob, read.logprob);
         switch (kind) {
             .f32 => try std.testing.expectEqualSlices(f32, &logits, reader.logits),
             .f16 => try std.testing.expectEqualSlices(f32, &.{ 1, 65504, -std.math.inf(f32), 65504, 0.33325195, 65504 }, reader.logits),
             .top => {
                 try std.testing.expectEqualSlices(u32, &.{ 1, 3 }, reader.ids);
                 try std.testing.expectEqualSlices(f32, &.{ 70_000, 69_999 }, reader.logits);
-                try std.testing.expectApproxEqAbs(69_998, head.rest, 0.01);
+                try std.testing.expectApproxEqAbs(69_998, read.rest, 0.01);
                 try std.testing.expectEqual(null, reader.read(tape.recorded(), 3));
             },
         }

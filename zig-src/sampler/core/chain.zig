@@ -61,6 +61,8 @@ pub fn ChainType(comptime registry: anytype) type {
         row: top.Row,
         /// Null, or who wants to see every stage at work.
         observer: ?Observer,
+        /// Whether choices have log-probabilities (else NaN), for which a pass over all logits is made.
+        logprobs: bool = true,
 
         /// `specs` in the order of application; none means the model's own distribution. The text
         /// of `BadSampler` names the stage, the parameter, what it may be and what it was.
@@ -153,7 +155,7 @@ pub fn ChainType(comptime registry: anytype) type {
             const set = &chain.candidates;
             set.beginSome(ids, logits) catch |err| return describe(err, set, "the logits", diag);
             var choice = try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
-            choice.logprob = top.logprob(logits[std.mem.findScalar(u32, ids, choice.token).?], chain.row.max, chain.row.log_mass);
+            if (chain.logprobs) choice.logprob = top.logprob(logits[std.mem.findScalar(u32, ids, choice.token).?], chain.row.max, chain.row.log_mass);
             return choice;
         }
 
@@ -161,9 +163,11 @@ pub fn ChainType(comptime registry: anytype) type {
             const set = &chain.candidates;
             const logits = set.values;
             const whole = set.whole;
-            chain.row.max = set.max;
-            chain.row.log_mass = @log(set.mass());
-            @memcpy(chain.row.block_max, set.block_max);
+            if (chain.logprobs) {
+                chain.row.max = set.max;
+                chain.row.log_mass = @log(set.mass());
+                @memcpy(chain.row.block_max, set.block_max);
+            }
             chain.tell(.{ .step = step, .applied = 0, .candidates = set });
             for (chain.stages, 1..) |*stage, number| {
                 var event: Event = .{ .step = step, .applied = number, .candidates = set };
@@ -186,7 +190,7 @@ pub fn ChainType(comptime registry: anytype) type {
             const token = set.id(index);
             const choice: Choice = .{
                 .token = token,
-                .logprob = if (whole) top.logprob(logits[token], chain.row.max, chain.row.log_mass) else std.math.nan(f32),
+                .logprob = if (whole and chain.logprobs) top.logprob(logits[token], chain.row.max, chain.row.log_mass) else std.math.nan(f32),
                 .probability = @floatCast(set.weight(index) / set.mass()),
                 .candidates = @intCast(set.len()),
             };

@@ -6,6 +6,7 @@ const std = @import("std");
 const candidates = @import("candidates.zig");
 const select = @import("select.zig");
 const sweep = @import("sweep.zig");
+const top = @import("top.zig");
 const assert = std.debug.assert;
 
 /// Leaves exactly the `k` highest, of equal ones those of the lowest ids. For `k` below the number
@@ -42,6 +43,28 @@ pub fn sorted(set: *candidates.Candidates, count: usize) []const f32 {
         }
     }
     std.sort.pdq(f32, out[0..len], {}, std.sort.desc(f32));
+    return out[0..len];
+}
+
+/// The `out.len` members of the highest finite logits as indices and logits, by ascending index, fewer
+/// when there are no more; of equal logits the lowest indices.
+pub fn members(set: *candidates.Candidates, out: []top.TokenLogprob) []top.TokenLogprob {
+    const made: select.Cut = if (out.len >= set.len()) .everything else cut(set, @intCast(out.len));
+    var len: usize = 0;
+    var ties = made.ties;
+    for (set.maxima(), 0..) |block_max, block| {
+        if (block_max < made.threshold) continue;
+        const start = block * sweep.block_len;
+        for (set.values[start..@min(start + sweep.block_len, set.len())], start..) |x, index| {
+            if (x < made.threshold or x == -std.math.inf(f32)) continue;
+            if (x == made.threshold) {
+                if (ties == 0) continue;
+                ties -= 1;
+            }
+            out[len] = .{ .token = @intCast(index), .logprob = x };
+            len += 1;
+        }
+    }
     return out[0..len];
 }
 
@@ -97,6 +120,24 @@ test "the head is the beginning of a full sort" {
             const items = pair.reference.members.items;
             try std.testing.expectEqual(@min(count, items.len), found.len);
             for (found, items[0..found.len]) |x, member| try std.testing.expectEqual(member.logit, x);
+        }
+    }.body);
+}
+
+test "members of the head are those of a full sort" {
+    try reference.forAll(23, 400, struct {
+        fn body(random: std.Random, pair: *reference.Pair) !void {
+            var out: [3010]top.TokenLogprob = undefined;
+            const count = 1 + random.uintLessThan(usize, pair.values.len + 2);
+            const found = members(&pair.set, out[0..count]);
+            for (found[1..], found[0 .. found.len - 1]) |later, earlier| try std.testing.expect(later.token > earlier.token);
+            top.sortDescending(found);
+            const items = pair.reference.members.items;
+            try std.testing.expectEqual(@min(count, items.len), found.len);
+            for (found, items[0..found.len]) |entry, member| {
+                try std.testing.expectEqual(member.id, entry.token);
+                try std.testing.expectEqual(member.logit, entry.logprob);
+            }
         }
     }.body);
 }

@@ -32,7 +32,7 @@ pub fn topLogprobs(passes: sweep.Passes, logits: []const f32, out: []TokenLogpro
     const heap = fill(passes, logits, null, out);
     @memset(out[heap.len..], none);
     if (heap.len == 0) return;
-    sortDescending(heap);
+    sortHeap(heap);
     const max = heap[0].logprob;
     const log_mass = logMass(passes, logits, max);
     for (heap) |*entry| entry.logprob = logprob(entry.logprob, max, log_mass);
@@ -43,7 +43,7 @@ pub fn topOfRow(logits: []const f32, row: *const Row, out: []TokenLogprob) void 
     if (out.len == 0) return;
     const heap = fill(.compiled, logits, row.block_max, out);
     @memset(out[heap.len..], none);
-    sortDescending(heap);
+    sortHeap(heap);
     for (heap) |*entry| entry.logprob = logprob(entry.logprob, row.max, row.log_mass);
 }
 
@@ -64,7 +64,7 @@ fn logMass(passes: sweep.Passes, logits: []const f32, max: f32) f64 {
 }
 
 /// A heap of the best with the worst of them at the root; `logprob` holds the logit meanwhile.
-pub fn fill(passes: sweep.Passes, logits: []const f32, maxima: ?[]const f32, out: []TokenLogprob) []TokenLogprob {
+fn fill(passes: sweep.Passes, logits: []const f32, maxima: ?[]const f32, out: []TokenLogprob) []TokenLogprob {
     var count: usize = 0;
     var worst: f32 = -std.math.inf(f32);
     var start: usize = 0;
@@ -117,8 +117,17 @@ fn siftDown(heap: []TokenLogprob) void {
     }
 }
 
+/// In descending order of logits, ascending id among equals.
+pub fn sortDescending(entries: []TokenLogprob) void {
+    std.sort.pdq(TokenLogprob, entries, {}, struct {
+        fn isBetter(_: void, a: TokenLogprob, b: TokenLogprob) bool {
+            return isWorse(b, a);
+        }
+    }.isBetter);
+}
+
 /// Heap sort: the worst goes to the end, one after another.
-pub fn sortDescending(heap: []TokenLogprob) void {
+fn sortHeap(heap: []TokenLogprob) void {
     var end = heap.len;
     while (end > 1) {
         end -= 1;

@@ -19,6 +19,7 @@ export {
   type KvComparison,
   type KvMeasure,
 } from "./src/compare_kv.ts";
+export { customStage, type StageCandidates, type StageFunction } from "./src/custom_stage.ts";
 export { dynamicTemperature } from "./src/dynamic_temperature.ts";
 export {
   compareSamplers,

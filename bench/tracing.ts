@@ -1,6 +1,6 @@
 /**
- * What recording costs: a generation with a trace, and with tapes, against one without, in turns; and how
- * many tokens a second are drawn from a tape on one core.
+ * What recording costs, and stages in TypeScript: a generation with a trace, with tapes, or with such a
+ * stage, against one without, in turns; and how many tokens a second are drawn from a tape on one core.
  *
  * usage: bun run bench/tracing.ts [MODEL] [--rounds 15] [--tokens 96] [--candidates 256] [--json]
  *        deno run -A bench/tracing.ts …
@@ -11,6 +11,7 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import {
+  customStage,
   type GenerateOptions,
   loadModel,
   type LogitTape,
@@ -23,6 +24,8 @@ import { print, printJson, ProgressBar, table } from "../cli/output.ts";
 import { rates, type Spread, spread } from "./statistics.ts";
 
 const sampler = [temperature(0.8), topK(40), topP(0.9)];
+/** Sees all candidates and changes none. */
+const idle = customStage("idle", ({ probabilities }) => void probabilities[0]);
 const drawRounds = 5;
 
 const { values, positionals } = parseArgs({
@@ -48,6 +51,8 @@ const ways: readonly (readonly [name: string, options: GenerateOptions])[] = [
   ["tape f32", { tape: true }],
   ["tape f16", { tape: { kind: "f16" } }],
   ["tape of the 256 highest", { tape: { top: 256 } }],
+  ["a stage in TypeScript, last", { sampler: [...sampler, idle] }],
+  ["a stage in TypeScript, first", { sampler: [idle, ...sampler] }],
 ];
 
 /** One generation after the prompt: its time with all that is read afterwards, and its tokens. */
@@ -116,10 +121,11 @@ if (values.json) {
 } else {
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   print(table([
-    ["recorded", "tok/s", "slower, median of pairs", "least", "most"],
+    ["", "tok/s", "ms a token", "slower, median of pairs", "least", "most"],
     ...recording.map(({ name, rate, slower }) => [
       name,
       rate.median.toFixed(1),
+      (1000 / rate.median).toFixed(2),
       ...[slower.median, slower.min, slower.max].map(percent),
     ]),
   ]));

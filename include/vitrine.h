@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x3f6f44a1)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xc944a4f0)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x04b033d6)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xf80adb4a)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -245,6 +245,7 @@ enum {
     VITRINE_STAGE_P_LESS = 13, /* norm */
     VITRINE_STAGE_MIN_K = 14, /* tau */
     VITRINE_STAGE_XTC = 15, /* probability, threshold */
+    VITRINE_STAGE_SCRIPT = 100, /* number */
 };
 
 typedef struct {
@@ -469,7 +470,8 @@ typedef struct {
     uint32_t position; /* at 12 */
     uint32_t rows; /* at 16 */
     uint32_t width; /* at 20 */
-} vitrine_hook_offer_t; /* 24 bytes */
+    uint32_t stage; /* at 24 */
+} vitrine_hook_offer_t; /* 28 bytes */
 
 typedef struct {
     double signals; /* at 0 */
@@ -943,6 +945,14 @@ int32_t vitrine_hooks_current(uint32_t session, vitrine_hook_offer_t *out, uint3
  *   count: Rows times width.
  */
 int32_t vitrine_hooks_read(uint32_t session, float *values, uint32_t count);
+
+/*
+ * Copies which tokens the candidates are that the engine shows to a sampler stage now.
+ *   session: A session whose engine waits at a stage that is a function.
+ *   ids: The caller's; filled, in ascending order.
+ *   count: The offer's width.
+ */
+int32_t vitrine_hooks_ids(uint32_t session, uint32_t *ids, uint32_t count);
 
 /*
  * Replaces what the engine shows now, and goes on with: [rows][width].

@@ -10,7 +10,7 @@
  *
  * They are the status codes of the C interface without the prefix, plus those that only the
  * TypeScript side knows: `library-not-found`, `library-mismatch`, `runtime-unsupported`,
- * `model-not-found`.
+ * `model-not-found`, `stage-failed`.
  */
 export type EngineErrorCode =
   | "invalid-argument"
@@ -34,6 +34,7 @@ export type EngineErrorCode =
   | "library-mismatch"
   | "runtime-unsupported"
   | "model-not-found"
+  | "stage-failed"
   | "internal";
 
 /**

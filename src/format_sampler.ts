@@ -4,7 +4,8 @@ import type { SamplerStage } from "./sampler_stage.ts";
 
 /**
  * Writes a chain in the short notation that `parseSampler` reads, always in the same form: full
- * names, every value.
+ * names, every value. A stage that is a function is written as `function:` and its name, which
+ * `parseSampler` doesn't read.
  *
  * @param sampler The stages, in order.
  * @returns For example `temperature=0.8,top-p=0.9`; empty for a chain without stages.
@@ -17,8 +18,9 @@ import type { SamplerStage } from "./sampler_stage.ts";
  * ```
  */
 export function formatSampler(sampler: readonly SamplerStage[]): string {
-  packStages(sampler); // Refuses what is no chain.
+  packStages(sampler, true); // Refuses what is no chain.
   return sampler.map((stage) => {
+    if (stage.apply !== undefined) return `function:${stage.name}`;
     const { params } = SamplerStages[stage.name as keyof typeof SamplerStages];
     const values = params.map((name) => stage.params[name]);
     const name = stage.name.replaceAll("_", "-");

@@ -169,6 +169,8 @@ export class Generation implements AsyncIterableIterator<Step> {
         signal?.throwIfAborted();
         throw new EngineError("cancelled", "The generation was cancelled");
       default:
+        // A stage that was left waiting fails the step.
+        signal?.throwIfAborted();
         throw this.#core.failure();
     }
   }

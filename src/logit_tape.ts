@@ -35,7 +35,7 @@ export interface TapeHeader {
   readonly steps: number;
   /** Of the generation, as decimal digits. */
   readonly seed: string;
-  /** The generation's chain, in the notation of `parseSampler`. */
+  /** The generation's chain, as `formatSampler` writes it. */
   readonly sampler: string;
 }
 
@@ -488,6 +488,6 @@ function checkedHeader(header: TapeHeader): TapeHeader {
   checkInteger(header.count, least, header.vocabulary, "count");
   checkInteger(header.steps, 0, 1 << 24, "steps");
   checkSeed(BigInt(header.seed));
-  parseSampler(header.sampler);
+  if (typeof header.sampler !== "string") throw new TypeError(`sampler ${found(header.sampler)}`);
   return header;
 }

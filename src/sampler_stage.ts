@@ -1,10 +1,14 @@
+import type { StageFunction } from "./custom_stage.ts";
+
 /**
  * One stage of a sampler chain. Make it with a constructor such as `temperature` or `topP`; the
  * order of the stages in the list is the order in which they are applied.
  */
 export interface SamplerStage {
-  /** The stage's name in the engine. */
+  /** The stage's name in the engine, or the one that `customStage` was given. */
   readonly name: string;
   /** Its parameters by name, as they were given. */
   readonly params: Readonly<Record<string, number>>;
+  /** What a stage does that is a function: `customStage` makes those. */
+  readonly apply?: StageFunction | undefined;
 }

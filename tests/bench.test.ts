@@ -364,7 +364,7 @@ command("what records cost is measured, small", () => {
   assert.is(run.status, 0, run.stderr);
   const { same, recording, drawing } = JSON.parse(run.stdout);
   assert.is(same, true);
-  assert.is(recording.length, 5);
+  assert.is(recording.length, 7);
   assert.ok(drawing.every(({ many }: { many: { median: number } }) => many.median > 0));
 });
 command.run();

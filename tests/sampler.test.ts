@@ -185,7 +185,8 @@ chains("a chain is read, and written in one form", () => {
 });
 
 chains("every stage of the engine has a name, and is written as it was read", () => {
-  const names = Object.keys(SamplerStages).map((name) => name.replaceAll("_", "-"));
+  const names = Object.keys(SamplerStages).filter((name) => name !== "script")
+    .map((name) => name.replaceAll("_", "-"));
   assert.equal(Object.keys(notation).sort(), names.sort());
   for (const name of names) {
     const stage = example(name);

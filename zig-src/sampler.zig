@@ -30,6 +30,7 @@ pub const stages = .{
     @import("sampler/p_less.zig"),
     @import("sampler/min_k.zig"),
     @import("sampler/xtc.zig"),
+    @import("sampler/script.zig"),
 };
 
 pub const Chain = chain_file.ChainType(stages);
@@ -40,6 +41,7 @@ pub const Observer = chain_file.Observer;
 pub const stages_max = chain_file.stages_max;
 
 pub const Candidates = candidates_file.Candidates;
+pub const Host = stage_file.Host;
 pub const Parameter = stage_file.Parameter;
 pub const StageSpec = stage_file.StageSpec;
 pub const Step = stage_file.Step;

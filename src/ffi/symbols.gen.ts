@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x3f6f44a1, 0xc944a4f0];
+export const abiHash: readonly [number, number] = [0x04b033d6, 0xf80adb4a];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -65,6 +65,7 @@ export const functions = {
   vitrine_hooks_set: ["u32", "buffer", "u32"],
   vitrine_hooks_current: ["u32", "buffer", "u32"],
   vitrine_hooks_read: ["u32", "buffer", "u32"],
+  vitrine_hooks_ids: ["u32", "buffer", "u32"],
   vitrine_hooks_write: ["u32", "buffer", "u32"],
   vitrine_hooks_proceed: ["u32"],
   vitrine_sampler_check: ["buffer", "u32", "u32", "buffer", "u32", "buffer"],
@@ -537,6 +538,14 @@ export interface Calls {
    * @param count Rows times width.
    */
   vitrine_hooks_read(session: number, values: Bytes, count: number): number;
+  /**
+   * Copies which tokens the candidates are that the engine shows to a sampler stage now.
+   *
+   * @param session A session whose engine waits at a stage that is a function.
+   * @param ids The caller's; filled, in ascending order.
+   * @param count The offer's width.
+   */
+  vitrine_hooks_ids(session: number, ids: Bytes, count: number): number;
   /**
    * Replaces what the engine shows now, and goes on with: [rows][width].
    *
@@ -1104,13 +1113,14 @@ export const KvQueriesLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const HookOfferLayout = {
-  bytes: 24,
+  bytes: 28,
   waiting: 0,
   point: 4,
   layer: 8,
   position: 12,
   rows: 16,
   width: 20,
+  stage: 24,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1153,4 +1163,5 @@ export const SamplerStages = {
   p_less: { id: 13, params: ["norm"] },
   min_k: { id: 14, params: ["tau"] },
   xtc: { id: 15, params: ["probability", "threshold"] },
+  script: { id: 100, params: ["number"] },
 } as const;

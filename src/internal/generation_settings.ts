@@ -70,7 +70,8 @@ export function generationSettings(
       topLogprobs: topLogprobs === undefined
         ? 0
         : checkInteger(topLogprobs, 0, topMax, "topLogprobs"),
-      stages: packStages(options.sampler),
+      stages: packStages(options.sampler, true),
+      functions: options.sampler?.some(({ apply }) => apply) ? options.sampler : undefined,
     },
     record: recordSettings(options.trace, options.tape, options.sampler ?? []),
     stop: checkStop(options.stop),

@@ -1,5 +1,6 @@
 /**
- * The hooks of a session: which points they are at, and what is done when the engine waits at one.
+ * The hooks of a session: which points they are at, and what is done when the engine waits at one, or at a
+ * sampler stage that is a function.
  *
  * @module
  */
@@ -7,7 +8,10 @@ import type { Activation, Hook } from "../activation.ts";
 import { HookOfferLayout, HookPoint } from "../ffi/symbols.gen.ts";
 import { nearest } from "../store/nearest.ts";
 import { found } from "./check.ts";
+import type { SamplerStage } from "../sampler_stage.ts";
+import type { Request } from "./request.ts";
 import type { SessionCore } from "./session_core.ts";
+import { callStage } from "./stage_call.ts";
 
 type PointName = keyof typeof HookPoint;
 
@@ -106,8 +110,8 @@ export class HookTable {
     this.#changed = false;
   }
 
-  /** Serves the hook that the engine waits at; false when it doesn't wait. */
-  answer(): boolean {
+  /** Serves the hook or the stage that the engine waits at; false when it doesn't wait. */
+  answer(request: Request): boolean {
     const core = this.#core;
     const { calls } = core.model.library;
     const view = new DataView(new ArrayBuffer(HookOfferLayout.bytes));
@@ -117,6 +121,11 @@ export class HookTable {
     if (number(HookOfferLayout.waiting) === 0) return false;
     try {
       const [rows, width] = [number(HookOfferLayout.rows), number(HookOfferLayout.width)];
+      const stage = number(HookOfferLayout.stage);
+      if (stage !== 0) {
+        this.#sample(request, stage, number(HookOfferLayout.position), width);
+        return true;
+      }
       this.#call(number(HookOfferLayout.point), number(HookOfferLayout.layer), {
         position: number(HookOfferLayout.position),
         rows,
@@ -127,6 +136,25 @@ export class HookTable {
       if (!core.disposed) core.check(calls.vitrine_hooks_proceed(core.handle));
     }
     return true;
+  }
+
+  /** Lets a stage that is a function write the candidates; one that fails leaves none. */
+  #sample(request: Request, number: number, position: number, width: number): void {
+    const core = this.#core;
+    const { calls } = core.model.library;
+    const [ids, logits] = [new Uint32Array(width), new Float32Array(width)];
+    // The request may have been cancelled meanwhile.
+    if (calls.vitrine_hooks_ids(core.handle, ids, width) !== 0) return;
+    if (calls.vitrine_hooks_read(core.handle, logits, width) !== 0) return;
+    const stage = request.functions?.[number - 1] as SamplerStage;
+    try {
+      callStage(stage, number, { seed: request.seed, sequence: 0, position }, ids, logits);
+    } catch (error) {
+      logits.fill(-Infinity);
+      throw error;
+    } finally {
+      if (!core.disposed) calls.vitrine_hooks_write(core.handle, logits, width);
+    }
   }
 
   #call(point: number, layer: number, rows: Omit<Activation, "name" | "layer">): void {

@@ -23,6 +23,8 @@ export interface Request {
   readonly topLogprobs: number;
   readonly stages: Uint8Array<ArrayBuffer>;
   readonly records?: WantedRecords;
+  /** The chain, if one of its stages is a function. */
+  readonly functions?: readonly SamplerStage[] | undefined;
 }
 
 /** What a request records of its sampling. */
@@ -71,23 +73,38 @@ export function packRequest(request: Request): Uint8Array<ArrayBuffer> {
   return new Uint8Array(view.buffer);
 }
 
-/** The stages of a chain; a stage or a parameter that the engine doesn't know is refused. */
-export function packStages(stages: unknown): Uint8Array<ArrayBuffer> {
+/**
+ * The stages of a chain; a stage or a parameter that the engine doesn't know is refused. `functions` says
+ * whether stages may be functions: those are known by their place, from 1.
+ */
+export function packStages(stages: unknown, functions = false): Uint8Array<ArrayBuffer> {
   if (stages === undefined) return new Uint8Array(0);
   if (!Array.isArray(stages)) {
     throw new TypeError(`Expected sampler to be an array of stages, but found ${found(stages)}`);
   }
   const view = new DataView(new ArrayBuffer(stages.length * StageLayout.bytes));
-  stages.forEach((stage: SamplerStage, index) => packStage(view, index, stage));
+  stages.forEach((stage: SamplerStage, index) => {
+    const native = typeof stage?.apply !== "function";
+    if (!native && !functions) {
+      throw new TypeError(
+        `Expected stages of the engine, but found the function ${found(stage.name)}`,
+      );
+    }
+    if (native) return packStage(view, index, stage);
+    const from = index * StageLayout.bytes;
+    view.setUint32(from + StageLayout.id, SamplerStages.script.id, true);
+    view.setFloat32(from + StageLayout.parameters, index + 1, true);
+  });
   return new Uint8Array(view.buffer);
 }
 
 function packStage(view: DataView, index: number, stage: SamplerStage): void {
   checkFields(stage, ["name", "params"], `sampler[${index}]`);
-  const known =
-    (SamplerStages as Record<string, { id: number; params: readonly string[] }>)[stage.name];
+  // The stage that is a function is no name for users.
+  const { script: _, ...named } = SamplerStages;
+  const known = (named as Record<string, { id: number; params: readonly string[] }>)[stage.name];
   if (known === undefined) {
-    const names = Object.keys(SamplerStages).join(", ");
+    const names = Object.keys(named).join(", ");
     throw new RangeError(`Expected a sampler stage (${names}), but found ${found(stage.name)}`);
   }
   checkFields(stage.params, known.params, `the sampler stage ${stage.name}`);

@@ -212,7 +212,8 @@ export class SessionCore {
     this.skipped = [];
     let batch: EngineRecord[] = [];
     let done = false;
-    const serving = this.hooks.empty ? undefined : this.#serve(cancel);
+    const waits = !this.hooks.empty || request.functions !== undefined;
+    const serving = waits ? this.#serve(request, cancel) : undefined;
     let failed: { readonly error: unknown } | undefined;
     try {
       while (!done) {
@@ -232,7 +233,7 @@ export class SessionCore {
       failed = await serving;
       await driver.release();
     }
-    // What a hook threw has ended the request, and is what its reader gets.
+    // What a hook or a stage threw has ended the request, and is what its reader gets.
     if (failed) throw failed.error;
   }
 
@@ -240,12 +241,15 @@ export class SessionCore {
    * Serves the hooks of the running request, whoever reads its records and however slowly: other
    * requests would wait too. Returns what a hook threw.
    */
-  async #serve(cancel: () => void): Promise<{ readonly error: unknown } | undefined> {
+  async #serve(
+    request: Request,
+    cancel: () => void,
+  ): Promise<{ readonly error: unknown } | undefined> {
     const { driver } = this.model.library;
     while (this.#busy && this.#handle !== 0) {
       const ticket = driver.wakes;
       try {
-        if (this.hooks.answer()) continue;
+        if (this.hooks.answer(request)) continue;
       } catch (error) {
         cancel();
         return { error };

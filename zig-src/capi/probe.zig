@@ -43,6 +43,16 @@ pub const functions = .{
         },
     },
     .{
+        .name = "vitrine_hooks_ids",
+        .function = "ids",
+        .doc = "Copies which tokens the candidates are that the engine shows to a sampler stage now.",
+        .params = .{
+            .{ "session", "A session whose engine waits at a stage that is a function." },
+            .{ "ids", "The caller's; filled, in ascending order." },
+            .{ "count", "The offer's width." },
+        },
+    },
+    .{
         .name = "vitrine_hooks_write",
         .function = "write",
         .doc = "Replaces what the engine shows now, and goes on with: [rows][width].",
@@ -86,6 +96,7 @@ fn fill(self: *SessionObject, out: ?[*]u8, length: u32) errors.Error!void {
         .position = offer.position,
         .rows = offer.rows,
         .width = offer.width,
+        .stage = offer.stage,
     };
     try buffers.fill(shown, out, length, &self.object.diag);
 }
@@ -97,6 +108,15 @@ pub fn read(handle: u32, values: ?[*]align(1) f32, count: u32) callconv(.c) i32 
 fn readValues(self: *SessionObject, values: ?[*]align(1) f32, count: u32) errors.Error!void {
     const out = try buffers.required(values, "the values", &self.object.diag);
     if (!self.session.?.gate.read(out[0..count])) return refuse(self, count);
+}
+
+pub fn ids(handle: u32, out: ?[*]align(1) u32, count: u32) callconv(.c) i32 {
+    return withSession(handle, .{ out, count }, readIds);
+}
+
+fn readIds(self: *SessionObject, out: ?[*]align(1) u32, count: u32) errors.Error!void {
+    const to = try buffers.required(out, "the ids", &self.object.diag);
+    if (!self.session.?.gate.readIds(to[0..count])) return refuse(self, count);
 }
 
 pub fn write(handle: u32, values: ?[*]align(1) const f32, count: u32) callconv(.c) i32 {

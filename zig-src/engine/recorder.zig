@@ -7,6 +7,7 @@
 //! distribution, whatever the temperature, so that stages can be compared.
 
 const std = @import("std");
+const probe = @import("../probe.zig");
 const sampler = @import("../sampler.zig");
 const head = @import("../sampler/core/head.zig");
 const sweep = @import("../sampler/core/sweep.zig");
@@ -112,19 +113,26 @@ pub const Recorder = struct {
     }
 };
 
-/// Replaces what the last request recorded by what `request` is to record of its chain.
+/// Replaces what the last request recorded by what `request` is to record of its chain, and lets functions
+/// of the session's holder be stages of it.
 pub fn attach(
     slot: *?*Recorder,
     chain: ?*sampler.Chain,
-    session: *const Session,
+    session: *Session,
     request: Request,
     diag: *Diagnostic,
 ) error{ OutOfMemory, BadOption }!void {
     if (slot.*) |old| old.destroy();
     slot.* = null;
     const sampling = chain orelse return;
+    sampling.host = .{ .context = &session.gate, .ask = ask };
     slot.* = try Recorder.create(session.gpa, request.record, request.stages.len, session.model.vocab(), diag);
     if (slot.*) |made| sampling.observer = made.observer();
+}
+
+fn ask(context: *anyopaque, number: u32, position: u64, ids: []const u32, logits: []f32) bool {
+    const gate: *probe.Gate = @ptrCast(@alignCast(context));
+    return gate.ask(number, @intCast(position), ids, logits);
 }
 
 pub const Trace = struct {

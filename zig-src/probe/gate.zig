@@ -14,6 +14,8 @@ pub const Offer = struct {
     position: u32,
     rows: u32,
     width: u32,
+    /// Not 0: no activations, but the candidates of a sampler stage that is a function, and its number.
+    stage: u32 = 0,
 };
 
 pub const Gate = struct {
@@ -26,6 +28,8 @@ pub const Gate = struct {
     mutex: std.Io.Mutex = .init,
     offer: ?Offer = null,
     values: []f32 = &.{},
+    /// Which tokens the values are of, when a stage asks.
+    ids: []const u32 = &.{},
     /// Changes whenever the engine has a reason to look again.
     turn: std.atomic.Value(u32) = .init(0),
 
@@ -40,32 +44,44 @@ pub const Gate = struct {
 
     fn observe(context: *anyopaque, point: probe.Point, layer: u32, position: u32, values: []f32, width: u32) void {
         const gate: *Gate = @ptrCast(@alignCast(context));
+        const rows: u32 = @intCast(values.len / width);
+        _ = gate.wait(.{ .point = point, .layer = layer, .position = position, .rows = rows, .width = width }, values, &.{});
+    }
+
+    /// Shows candidates to a stage's function and waits for it; false when the request was cancelled first.
+    pub fn ask(gate: *Gate, stage: u32, position: u32, ids: []const u32, logits: []f32) bool {
+        const width: u32 = @intCast(logits.len);
+        return gate.wait(.{ .point = .embed, .layer = 0, .position = position, .rows = 1, .width = width, .stage = stage }, logits, ids);
+    }
+
+    fn wait(gate: *Gate, offer: Offer, values: []f32, ids: []const u32) bool {
         gate.mutex.lockUncancelable(io);
-        gate.offer = .{
-            .point = point,
-            .layer = layer,
-            .position = position,
-            .rows = @intCast(values.len / width),
-            .width = width,
-        };
+        gate.offer = offer;
         gate.values = values;
+        gate.ids = ids;
         gate.mutex.unlock(io);
         gate.signal();
         while (true) {
             const turn = gate.turn.load(.seq_cst);
-            if (gate.answered()) return;
+            if (gate.answered()) |was| return was;
             io.futexWaitUncancelable(u32, &gate.turn.raw, turn);
         }
     }
 
-    /// Whether the engine may go on; a cancelled offer is taken back.
-    fn answered(gate: *Gate) bool {
+    /// Whether the offer was answered, once the engine may go on; a cancelled one is taken back.
+    fn answered(gate: *Gate) ?bool {
         gate.mutex.lockUncancelable(io);
         defer gate.mutex.unlock(io);
-        if (gate.offer != null and !gate.cancelled.load(.seq_cst)) return false;
+        if (gate.offer == null) return true;
+        if (!gate.cancelled.load(.seq_cst)) return null;
+        gate.clear();
+        return false;
+    }
+
+    fn clear(gate: *Gate) void {
         gate.offer = null;
         gate.values = &.{};
-        return true;
+        gate.ids = &.{};
     }
 
     /// What is offered now, if anything is.
@@ -84,6 +100,15 @@ pub const Gate = struct {
         return true;
     }
 
+    /// Copies the ids of the candidates that are offered; false when there aren't so many.
+    pub fn readIds(gate: *Gate, out: []align(1) u32) bool {
+        gate.mutex.lockUncancelable(io);
+        defer gate.mutex.unlock(io);
+        if (gate.offer == null or gate.ids.len != out.len) return false;
+        @memcpy(std.mem.sliceAsBytes(out), std.mem.sliceAsBytes(gate.ids));
+        return true;
+    }
+
     /// Replaces what is offered; false when nothing of that length is.
     pub fn write(gate: *Gate, values: []align(1) const f32) bool {
         gate.mutex.lockUncancelable(io);
@@ -96,8 +121,7 @@ pub const Gate = struct {
     /// Lets the engine go on; harmless when it doesn't wait.
     pub fn proceed(gate: *Gate) void {
         gate.mutex.lockUncancelable(io);
-        gate.offer = null;
-        gate.values = &.{};
+        gate.clear();
         gate.mutex.unlock(io);
         gate.poke();
     }
@@ -169,4 +193,30 @@ test "a cancelled request doesn't wait" {
     // Nor does what follows.
     observer.observe(observer.context, .z, 0, 7, &values, 2);
     try std.testing.expectEqual(null, gate.current());
+}
+
+test "candidates of a stage are asked for with their ids" {
+    const Function = struct {
+        fn run(gate: *Gate) void {
+            const offer = while (true) {
+                if (gate.current()) |found| break found;
+                std.atomic.spinLoopHint();
+            };
+            std.debug.assert(offer.stage == 3 and offer.position == 9 and offer.width == 2);
+            var ids: [2]u32 = undefined;
+            std.debug.assert(!gate.readIds(ids[0..1]));
+            std.debug.assert(gate.readIds(&ids));
+            std.debug.assert(gate.write(&.{ @floatFromInt(ids[0]), @floatFromInt(ids[1]) }));
+            gate.proceed();
+        }
+    };
+    var cancelled: std.atomic.Value(bool) = .init(false);
+    var gate: Gate = .{ .cancelled = &cancelled, .signal = quiet };
+    const thread = try std.Thread.spawn(.{}, Function.run, .{&gate});
+    var logits = [_]f32{ 1, 2 };
+    try std.testing.expect(gate.ask(3, 9, &.{ 5, 8 }, &logits));
+    thread.join();
+    try std.testing.expectEqualSlices(f32, &.{ 5, 8 }, &logits);
+    cancelled.store(true, .seq_cst);
+    try std.testing.expect(!gate.ask(3, 9, &.{ 5, 8 }, &logits));
 }

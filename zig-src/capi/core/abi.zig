@@ -487,6 +487,9 @@ pub const HookOffer = extern struct {
     position: u32 = 0,
     rows: u32 = 0,
     width: u32 = 0,
+    /// Not 0: a sampler stage that is a function, and its number. `width` candidates are shown; what is
+    /// read and written are their logits, at the temperature in force.
+    stage: u32 = 0,
 };
 
 /// Rates of all threads together, in bytes or operations a second; 0: the CPU variant has no such

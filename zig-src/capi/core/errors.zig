@@ -35,7 +35,7 @@ pub fn statusOf(err: Error) abi.Status {
         error.OutOfMemory, error.ThreadQuotaExceeded, error.SystemResources, error.LockedMemoryLimitExceeded => .out_of_memory,
         error.TooManyHandles, error.TooManyCallbacks => .too_many_handles,
         error.Busy => .busy,
-        error.NotReady => .not_ready,
+        error.NotReady, error.NoHost => .not_ready,
         error.Cancelled => .cancelled,
         error.ContextFull => .context_full,
         error.NoLogits => .no_logits,

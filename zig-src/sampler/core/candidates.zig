@@ -24,6 +24,8 @@ pub const Error = error{
     NotANumber,
     /// No token with a logit above -inf is left.
     NoCandidates,
+    /// A stage is a function, and nobody is there who has it.
+    NoHost,
 };
 
 pub const Candidates = struct {

@@ -63,6 +63,8 @@ pub fn ChainType(comptime registry: anytype) type {
         observer: ?Observer,
         /// Whether choices have log-probabilities (else NaN), for which a pass over all logits is made.
         logprobs: bool = true,
+        /// Who has the code of stages that are functions.
+        host: ?stage_file.Host = null,
 
         /// `specs` in the order of application; none means the model's own distribution. The text
         /// of `BadSampler` names the stage, the parameter, what it may be and what it was.
@@ -159,7 +161,9 @@ pub fn ChainType(comptime registry: anytype) type {
             return choice;
         }
 
-        fn run(chain: *Chain, step: Step, diag: *Diagnostic) candidates_file.Error!Choice {
+        fn run(chain: *Chain, at: Step, diag: *Diagnostic) candidates_file.Error!Choice {
+            var step = at;
+            step.host = chain.host;
             const set = &chain.candidates;
             const logits = set.values;
             const whole = set.whole;
@@ -245,6 +249,7 @@ fn describe(
                 where, set.values[index], set.id(index),
             });
         },
+        error.NoHost => diag.set("{s}: expected a session whose host has the function, found none", .{where}),
         error.NoCandidates => diag.set(
             "{s}: expected at least one token with a logit above -inf, found none",
             .{where},

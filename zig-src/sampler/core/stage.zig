@@ -44,11 +44,20 @@ pub const Step = struct {
     seed: u64,
     sequence: u32,
     position: u64,
+    /// Who has the code of stages that are functions, if there is somebody.
+    host: ?Host = null,
 
     /// Draw 0 is the final one; a stage uses its id as `draw`, so that no two share a number.
     pub fn uniform(step: Step, draw: u32) f64 {
         return philox.uniform(step.seed, step.sequence, step.position, draw);
     }
+};
+
+/// Runs functions that are no part of the engine.
+pub const Host = struct {
+    context: *anyopaque,
+    /// Lets function `number` see the candidates and write their logits; false when it didn't end.
+    ask: *const fn (context: *anyopaque, number: u32, position: u64, ids: []const u32, logits: []f32) bool,
 };
 
 /// Refuses a member that lacks a declaration, with a text that says which.

@@ -1,0 +1,207 @@
+/** Sampler stages that are functions: the same choices as their native twins, and what goes wrong. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import {
+  customStage,
+  EngineError,
+  formatSampler,
+  type GenerateOptions,
+  loadModel,
+  minP,
+  sampleLogits,
+  type SamplerStage,
+  type Session,
+  type StageCandidates,
+  type StageFunction,
+  temperature,
+  topK,
+  topP,
+  uniform,
+} from "../mod.ts";
+import { tinyModel } from "./support/tiny_model.ts";
+
+const path = tinyModel({ context: 512 });
+const prompt = Array.from({ length: 20 }, (_, i) => 3 + (i * 7) % 250);
+const load = () => loadModel(path, { threads: 2 });
+
+const minPTwin = customStage("min-p twin", ({ logits }) => {
+  const least = logits.reduce((most, x) => Math.max(most, x)) + Math.log(0.1);
+  for (const [i, x] of logits.entries()) if (x < least) logits[i] = -Infinity;
+});
+const nucleusTwin = customStage("nucleus twin", ({ logits, probabilities }) => {
+  const order = [...probabilities.keys()].sort((a, b) => probabilities[b]! - probabilities[a]!);
+  let mass = 0;
+  const kept = new Set<number>();
+  for (const i of order) {
+    kept.add(i);
+    mass += probabilities[i] as number;
+    if (mass >= 0.8) break;
+  }
+  return logits.map((x, i) => kept.has(i) ? x : -Infinity);
+});
+
+async function tokensOf(session: Session, sampler: readonly SamplerStage[]): Promise<number[]> {
+  session.truncate(0);
+  const options = { sampler, seed: 3, maxTokens: 40, ignoreEnd: true };
+  return await Array.fromAsync(session.generate(prompt, options), ({ token }) => token);
+}
+
+const custom = suite("stages in TypeScript");
+
+custom("a twin of a native stage chooses the same, wherever it stands", async () => {
+  using model = await load();
+  using session = model.session();
+  const chains: [SamplerStage[], SamplerStage[]][] = [
+    [[minP(0.1)], [minPTwin]],
+    [[temperature(1.7), minP(0.1)], [temperature(1.7), minPTwin]],
+    [[minP(0.1), temperature(1.7)], [minPTwin, temperature(1.7)]],
+    [[temperature(1.5), topP(0.8), topK(9)], [temperature(1.5), nucleusTwin, topK(9)]],
+    [[topK(30), minP(0.1), topP(0.8)], [topK(30), minPTwin, nucleusTwin]],
+  ];
+  for (const [native, twin] of chains) {
+    const expected = await tokensOf(session, native);
+    assert.equal(await tokensOf(session, twin), expected, formatSampler(twin));
+    assert.ok(new Set(expected).size > 3);
+  }
+});
+
+custom("it sees what the stage before it left, and its trace says what it left", async () => {
+  using model = await load();
+  using session = model.session();
+  const seen: StageCandidates[] = [];
+  const watch = customStage("watch", (candidates) => {
+    const { ids, logits } = candidates;
+    assert.is(ids.length, 7);
+    const sum = candidates.probabilities.reduce((a, b) => a + b);
+    assert.ok(Math.abs(sum - 1) < 1e-5);
+    seen.push({
+      ids,
+      logits: logits.slice(),
+      probabilities: candidates.probabilities,
+      seed: candidates.seed,
+      sequence: candidates.sequence,
+      position: candidates.position,
+    });
+    logits[ids.indexOf(Math.max(...ids))] = -Infinity;
+  });
+  const generation = session.generate(prompt, {
+    sampler: [topK(7), temperature(2), watch],
+    seed: 9,
+    maxTokens: 5,
+    ignoreEnd: true,
+    tape: true,
+    trace: { candidates: 7 },
+  });
+  await generation.text();
+  const { tape, trace } = generation;
+  assert.is(seen.length, 5);
+  assert.is(trace?.stages[2]?.name, "function:watch");
+  assert.equal(Array.from(trace?.stages[2]?.left.candidates ?? []), [6, 6, 6, 6, 6]);
+  for (const [step, { ids, logits, seed, sequence, position }] of seen.entries()) {
+    assert.equal([seed, sequence, position], [9n, 0, prompt.length + step]);
+    const row = tape?.row(step).logits as Float32Array;
+    for (const [i, id] of ids.entries()) assert.is(logits[i], Math.fround(row[id]! * 0.5));
+    assert.ok(trace?.token[step] !== Math.max(...ids));
+    assert.is.not(uniform({ seed, sequence, position, draw: 1000 }), 0);
+  }
+  try {
+    await tape?.replay();
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /a sampler stage .*but found "function:watch"/);
+  }
+});
+
+custom("what fails names the stage, and the session goes on where it was", async () => {
+  using model = await load();
+  using session = model.session();
+  const thrown = new TypeError("no idea");
+  const wrong: [StageFunction, RegExp][] = [
+    [() => {
+      throw thrown;
+    }, /^sampler stage 2 \(bad one\): no idea$/],
+    [({ logits }) => void logits.fill(-Infinity), /2 \(bad one\): Expected at least one token/],
+    [({ logits }) => void (logits[3] = NaN), /2 \(bad one\): .*but found NaN for token \d+/],
+    [({ logits }) => void (logits[0] = Infinity), /2 \(bad one\): .*but found Infinity/],
+    [({ logits }) => logits.slice(1), /2 \(bad one\): Expected 8 logits, but found 7/],
+    [(() => 3) as never, /2 \(bad one\): Expected nothing or a Float32Array .*but found 3/],
+    [(() => Promise.resolve()) as never, /2 \(bad one\): .*but found a Promise/],
+  ];
+  const expected = await tokensOf(session, [topK(8)]);
+  for (const [apply, text] of wrong) {
+    let calls = 0;
+    const late = customStage("bad one", (all) => ++calls < 4 ? undefined : apply(all));
+    session.truncate(0);
+    const shown: number[] = [];
+    const options = { sampler: [topK(8), late], seed: 3, maxTokens: 40, ignoreEnd: true };
+    try {
+      for await (const { token } of session.generate(prompt, options)) shown.push(token);
+      assert.unreachable(String(text));
+    } catch (error) {
+      assert.instance(error, EngineError);
+      assert.is((error as EngineError).code, "stage-failed");
+      assert.match((error as EngineError).message, text);
+      if (String(text).includes("no idea")) assert.is((error as EngineError).cause, thrown);
+    }
+    assert.equal(shown, expected.slice(0, shown.length));
+    assert.ok(shown.length <= 3, `${shown.length} were shown`);
+    assert.is(session.position, shown.length === 0 ? 0 : prompt.length + shown.length);
+    assert.equal(await tokensOf(session, [topK(8)]), expected);
+  }
+});
+
+custom("sessions in one batch, samples of many, leaving early, a signal", async () => {
+  using model = await load();
+  using session = model.session();
+  const settings = { seed: 3, maxTokens: 10, ignoreEnd: true } satisfies GenerateOptions;
+  const native = session.sampleMany(prompt, { ...settings, n: 4, sampler: [minP(0.1)] });
+  const twins = session.sampleMany(prompt, { ...settings, n: 4, sampler: [minPTwin] });
+  const [expected, found] = await Promise.all([native.collect(), twins.collect()]);
+  assert.equal(found, expected);
+  for await (const { token } of session.generate(prompt, { ...settings, sampler: [minPTwin] })) {
+    assert.is(token, expected[0]?.tokens[0]);
+    break;
+  }
+  session.truncate(0);
+  const control = new AbortController();
+  let calls = 0;
+  const abort = customStage("abort", () => void (++calls === 3 && control.abort()));
+  try {
+    await session.generate(prompt, { ...settings, sampler: [abort], signal: control.signal })
+      .text();
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as Error).name, "AbortError");
+  }
+  const disposing = customStage("disposing", () => session.dispose());
+  const last = session.generate(prompt, { ...settings, sampler: [disposing] });
+  await last.text().catch((error: EngineError) => assert.is(error.code, "disposed"));
+});
+
+custom("what is no stage, and where functions can't be, is refused", async () => {
+  assert.throws(() => customStage("", () => {}), /the name of a stage/);
+  assert.throws(() => customStage("a=b", () => {}), /the name of a stage/);
+  assert.throws(() => customStage("a", 3 as never), /a to be a function, but found 3/);
+  assert.is(formatSampler([topK(3), minPTwin]), "top-k=3,function:min-p twin");
+  const logits = Float32Array.of(1, 2);
+  for (
+    const [stage, text] of [
+      [minPTwin, /stages of the engine, but found the function "min-p twin"/],
+      [{ name: "script", params: { number: 1 } }, /a sampler stage .*but found "script"/],
+    ] as const
+  ) {
+    try {
+      await sampleLogits(logits, { sampler: [stage] });
+      assert.unreachable();
+    } catch (error) {
+      assert.match((error as Error).message, text);
+    }
+  }
+  using model = await load();
+  using session = model.session();
+  assert.throws(
+    () => session.generate(prompt, { sampler: [{ name: "script", params: { number: 1 } }] }),
+    /a sampler stage/,
+  );
+});
+custom.run();

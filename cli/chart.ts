@@ -103,6 +103,52 @@ export function intervals({ title, x, rows }: Intervals): string {
   return page(title, tall, body);
 }
 
+/** Values step by step. */
+export interface Lines {
+  readonly title: string;
+  readonly x: string;
+  readonly y: string;
+  readonly sets: readonly { readonly name: string; readonly values: readonly number[] }[];
+}
+
+/** Lines over linear axes that begin at 0; the first set is of points. The legend has rows of three. */
+export function lines({ title, x, y, sets }: Lines): string {
+  const above = top + 18 * Math.floor((sets.length - 1) / 3);
+  const tall = height + above - top;
+  const all = sets.flatMap(({ values }) => values).filter(Number.isFinite);
+  const most = Math.max(1, ...all);
+  const rise = [0.5, 1, 2, 5, 10].find((size) => most / size <= 8) ?? 20;
+  const end = Math.max(1, ...sets.map(({ values }) => values.length - 1));
+  const stride = [1, 2, 5, 10, 20, 50, 100].find((size) => end / size <= 16) ?? 500;
+  const highest = Math.ceil(most / rise) * rise;
+  const atX = (step: number) => left + (width - left - right) * step / end;
+  const atY = (value: number) => tall - bottom - (tall - above - bottom) * value / highest;
+  const body: string[] = [];
+  for (let value = 0; value <= highest; value += rise) {
+    body.push(line(left, atY(value), width - right, atY(value)));
+    body.push(text(left - 8, atY(value) + 4, String(value), "end"));
+  }
+  for (let step = 0; step <= end; step += stride) {
+    body.push(text(atX(step), tall - bottom + 18, String(step), "middle"));
+  }
+  for (const [i, { name, values }] of sets.entries()) {
+    const colour = colours[i % colours.length] as string;
+    for (const [step, value] of values.entries()) {
+      const before = values[step - 1];
+      if (i === 0) body.push(dot(atX(step), atY(value), 3, colour));
+      else if (before !== undefined) {
+        body.push(line(atX(step - 1), atY(before), atX(step), atY(value), colour, 2));
+      }
+    }
+    const [legendX, legendY] = [left + i % 3 * 190, 46 + 18 * Math.floor(i / 3)];
+    body.push(dot(legendX, legendY, 5, colour), text(legendX + 10, legendY + 4, name, "start"));
+  }
+  body.push(text((left + width - right) / 2, tall - 12, x, "middle"));
+  const middle = (above + tall - bottom) / 2;
+  body.push(`<g transform="translate(18 ${middle}) rotate(-90)">${text(0, 0, y, "middle")}</g>`);
+  return page(title, tall, body);
+}
+
 /** The whole picture. */
 function page(title: string, tall: number, body: readonly string[]): string {
   return [

@@ -26,6 +26,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   inspect: async () => (await import("./inspect.ts")).inspect,
   perplexity: async () => (await import("./perplexity.ts")).perplexity,
   kv: async () => (await import("./kv.ts")).kv,
+  trace: async () => (await import("./trace.ts")).trace,
   sample: async () => (await import("./sample.ts")).sample,
   samplers: async () => (await import("./samplers.ts")).samplers,
   pull: async () => (await import("./pull.ts")).pull,

@@ -61,6 +61,7 @@ cli("each command has a help, and the overview names it", () => {
       "inspect",
       "perplexity",
       "kv",
+      "trace",
       "sample",
       "samplers",
       "pull",

@@ -66,6 +66,7 @@ export {
   type TapeHeader,
   type TapeRow,
 } from "./src/logit_tape.ts";
+export { LogitsView } from "./src/logits_view.ts";
 export type { MachineLimits } from "./src/machine_limits.ts";
 export { measureLimits } from "./src/measure_limits.ts";
 export { type MemoryAccess, MemoryMeter } from "./src/memory_meter.ts";
@@ -108,6 +109,7 @@ export { parseSampler } from "./src/parse_sampler.ts";
 export { philox } from "./src/philox.ts";
 export type { Precision } from "./src/precision.ts";
 export type { PrefillOptions } from "./src/prefill_options.ts";
+export type { PromptToken } from "./src/prompt_token.ts";
 export { Recording } from "./src/recording.ts";
 export type { SampleManyOptions } from "./src/sample_many_options.ts";
 export { type Sample, type SampledStep, Samples } from "./src/samples.ts";

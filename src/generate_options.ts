@@ -41,6 +41,11 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
   /** How many of the most probable tokens each step reports, from 0 (the default) to 64. */
   readonly topLogprobs?: number | undefined;
+  /**
+   * Whether `Generation.prompt` says how probable the model found each token of the prompt, with as many
+   * alternatives as `topLogprobs` says; false by default. Not in a session with `shift`.
+   */
+  readonly promptLogprobs?: boolean | undefined;
   /** Whether each step has the entropy of the model's own distribution; false by default. */
   readonly entropy?: boolean | undefined;
   /**

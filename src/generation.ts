@@ -1,5 +1,5 @@
 import { EngineError } from "./engine_error.ts";
-import { StopReasonId } from "./ffi/symbols.gen.ts";
+import { RequestFlags, StopReasonId } from "./ffi/symbols.gen.ts";
 import type { GenerationSettings } from "./internal/generation_settings.ts";
 import { wantedRecords } from "./internal/record_settings.ts";
 import { readRecorded } from "./internal/recorded.ts";
@@ -7,6 +7,7 @@ import type { EngineRecord } from "./internal/request.ts";
 import type { SessionCore } from "./internal/session_core.ts";
 import { StopFilter } from "./internal/stop_filter.ts";
 import type { LogitTape } from "./logit_tape.ts";
+import type { PromptToken } from "./prompt_token.ts";
 import type { Step } from "./step.ts";
 import type { StopReason } from "./stop_reason.ts";
 import type { Trace } from "./trace.ts";
@@ -41,6 +42,7 @@ export class Generation implements AsyncIterableIterator<Step> {
   readonly #settings: GenerationSettings;
   readonly #steps: AsyncGenerator<Step>;
   #stopReason: StopReason | undefined;
+  #prompt: readonly PromptToken[] | undefined;
   #trace: Trace | undefined;
   #tape: LogitTape | undefined;
   /** Text of a character that the last token left unfinished. */
@@ -58,6 +60,14 @@ export class Generation implements AsyncIterableIterator<Step> {
   /** Why it ended; nothing before it did. */
   get stopReason(): StopReason | undefined {
     return this.#stopReason;
+  }
+
+  /**
+   * The tokens of the prompt with their log-probabilities, whole from the first step on; nothing without
+   * `promptLogprobs`.
+   */
+  get prompt(): readonly PromptToken[] | undefined {
+    return this.#prompt;
   }
 
   /** What every stage did at each step that was read; nothing before it ended, or without `trace`. */
@@ -112,6 +122,8 @@ export class Generation implements AsyncIterableIterator<Step> {
     const records = wantedRecords(wanted, this.#settings.request, core);
     const request = { ...this.#settings.request, records };
     const before = core.position;
+    const prompt = unscored(this.promptTokens, before);
+    if (request.flags & RequestFlags.prompt_logprobs) this.#prompt = prompt;
     const filter = new StopFilter(stop);
     // What the session shall hold when it ends: everything that was shown.
     const kept = new Kept(before, this.promptTokens.length, core.settings.shiftKeep);
@@ -122,6 +134,10 @@ export class Generation implements AsyncIterableIterator<Step> {
         started = true;
         if (record.kind === "prefill") onPrefill?.({ done: read = record.done, total });
         if (record.kind === "end") end = record;
+        if (record.kind === "prompt") {
+          const { kind: _, text: __, ...scored } = record;
+          prompt[record.position - before] = scored;
+        }
         if (record.kind !== "token") continue;
         // The engine reports only pieces that aren't the last one.
         if (read < total) onPrefill?.({ done: read = total, total });
@@ -174,6 +190,17 @@ export class Generation implements AsyncIterableIterator<Step> {
         throw this.#core.failure();
     }
   }
+}
+
+/** Tokens of a prompt that nothing is known of yet. */
+function unscored(tokens: Uint32Array, from: number): PromptToken[] {
+  return Array.from(tokens, (token, i) => ({
+    token,
+    position: from + i,
+    logprob: NaN,
+    entropy: NaN,
+    top: [],
+  }));
 }
 
 /** Follows which tokens of the sequence were shown, through shifts of the context. */

@@ -1,7 +1,8 @@
 import type { GenerateOptions } from "./generate_options.ts";
 
 /** How `Session.sampleMany` generates: as `Session.generate`, several times and without records. */
-export interface SampleManyOptions extends Omit<GenerateOptions, "trace" | "tape"> {
+export interface SampleManyOptions
+  extends Omit<GenerateOptions, "trace" | "tape" | "promptLogprobs"> {
   /** How many continuations, from 1 to 4000. */
   readonly n: number;
   /**

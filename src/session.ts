@@ -25,6 +25,7 @@ import { SessionCore } from "./internal/session_core.ts";
 import { checkPath, restoreSessions, saveSessions } from "./internal/snapshot_core.ts";
 import { KvCache } from "./kv_cache.ts";
 import type { KvSimulation } from "./kv_simulation.ts";
+import { LogitsView } from "./logits_view.ts";
 import { MemoryMeter } from "./memory_meter.ts";
 import { Recording } from "./recording.ts";
 import type { SampleManyOptions } from "./sample_many_options.ts";
@@ -194,6 +195,15 @@ export class Session {
   logits(row?: number): Float32Array<ArrayBuffer> {
     if (row !== undefined) checkInteger(row, 0, Math.max(0, this.#core.logitRows - 1), "row");
     return this.#core.logits(row);
+  }
+
+  /**
+   * The logits behind the last token, without a copy of their own for each step.
+   *
+   * @returns A view that ends when the session changes.
+   */
+  logitsView(): LogitsView {
+    return new LogitsView(this.#idle().lease.begin());
   }
 
   /**

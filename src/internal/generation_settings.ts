@@ -49,7 +49,7 @@ export const generateFields = [
 ];
 
 /** And those that only one generation alone takes. */
-export const recordFields = ["trace", "tape"];
+export const recordFields = ["trace", "tape", "promptLogprobs"];
 
 export function generationSettings(
   options: GenerateOptions,
@@ -65,7 +65,8 @@ export function generationSettings(
         ? unlimited
         : checkInteger(maxTokens, 1, unlimited, "maxTokens"),
       flags: (checkBoolean(options.ignoreEnd, "ignoreEnd") ? RequestFlags.ignore_end : 0) |
-        (checkBoolean(options.entropy, "entropy") ? RequestFlags.entropy : 0),
+        (checkBoolean(options.entropy, "entropy") ? RequestFlags.entropy : 0) |
+        (checkBoolean(options.promptLogprobs, "promptLogprobs") ? RequestFlags.prompt_logprobs : 0),
       seed: checkSeed(options.seed),
       topLogprobs: topLogprobs === undefined
         ? 0

@@ -17,6 +17,7 @@ import type { SessionStats } from "../session_stats.ts";
 import { HookTable } from "./hook_table.ts";
 import type { KvTable } from "./kv_table.ts";
 import { guard, unguard } from "./leak_net.ts";
+import { LogitsLease } from "./logits_lease.ts";
 import type { ModelCore } from "./model_core.ts";
 import { type EngineRecord, packRequest, type Request, unpackRecords } from "./request.ts";
 
@@ -44,6 +45,8 @@ export class SessionCore {
   /** Records of the last request that its reader didn't want any more. */
   skipped: EngineRecord[] = [];
   readonly hooks: HookTable;
+  /** The logits that views show. */
+  readonly lease = new LogitsLease(this);
   #handle: number;
   #busy = false;
   #meter: "off" | "on" | "ending" = "off";
@@ -99,6 +102,7 @@ export class SessionCore {
   /** Lets two sessions of one shape change places. */
   exchange(other: SessionCore): void {
     this.requireIdle();
+    for (const core of [this, other]) core.lease.end();
     this.check(this.model.library.calls.vitrine_session_exchange(this.handle, other.handle));
   }
 
@@ -147,12 +151,15 @@ export class SessionCore {
 
   /** Forgets the tokens from `length` on. */
   truncate(length: number): void {
+    this.lease.end();
     this.check(this.model.library.calls.vitrine_session_truncate(this.handle, length));
   }
 
   /** One row of logits; without a row the last one. */
-  logits(row: number | undefined): Float32Array<ArrayBuffer> {
-    const out = new Float32Array(this.model.info.logits);
+  logits(
+    row: number | undefined,
+    out = new Float32Array(this.model.info.logits),
+  ): Float32Array<ArrayBuffer> {
     const { vitrine_session_logits } = this.model.library.calls;
     this.check(vitrine_session_logits(this.handle, row ?? lastRow, out, out.length));
     return out;
@@ -166,6 +173,7 @@ export class SessionCore {
   /** Gives the native session back; a request that still runs is cancelled and waited for. */
   dispose(): void {
     if (this.#handle === 0) return;
+    this.lease.end();
     unguard(this);
     release(this.model, this.#handle);
     this.#handle = 0;
@@ -204,6 +212,7 @@ export class SessionCore {
         stages,
       ),
     );
+    this.lease.end();
     this.#busy = true;
     driver.acquire();
     const cancel = () => void calls.vitrine_session_cancel(this.#handle);

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x04b033d6)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xf80adb4a)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x98807b54)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xe8b4569f)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -471,7 +471,8 @@ typedef struct {
     uint32_t rows; /* at 16 */
     uint32_t width; /* at 20 */
     uint32_t stage; /* at 24 */
-} vitrine_hook_offer_t; /* 28 bytes */
+    uint32_t sequence; /* at 28 */
+} vitrine_hook_offer_t; /* 32 bytes */
 
 typedef struct {
     double signals; /* at 0 */
@@ -1042,6 +1043,30 @@ int32_t vitrine_tape_draw(const vitrine_tape_draw_t *options, const vitrine_stag
  *   count: Of them, exactly.
  */
 int32_t vitrine_tape_distribution(const vitrine_tape_draw_t *options, const vitrine_stage_t *stages, const void *rows, uint32_t length, float *probabilities, uint32_t count);
+
+/*
+ * Says who is called, by draws of this thread, for stages that are functions. It takes the candidates
+ * with vitrine_stage_take and may replace their logits with vitrine_stage_put before it returns.
+ *   callback: Called by the thread that draws, during its call only.
+ */
+int32_t vitrine_stage_host(vitrine_callback callback);
+
+/*
+ * Copies the candidates that a stage is asked about: `width` of the offer, ids ascending, and logits.
+ *   out: The caller's; filled as far as it reaches.
+ *   length: Of `out`, in bytes.
+ *   ids: The caller's; filled from the beginning.
+ *   logits: The caller's; filled from the beginning.
+ *   count: Of each, at least the width: the vocabulary always is.
+ */
+int32_t vitrine_stage_take(vitrine_hook_offer_t *out, uint32_t length, uint32_t *ids, float *logits, uint32_t count);
+
+/*
+ * Replaces the logits of the candidates that a stage is asked about; -inf removes one.
+ *   logits: Read during the call only.
+ *   count: The offer's width.
+ */
+int32_t vitrine_stage_put(const float *logits, uint32_t count);
 
 /*
  * Starts a thread that calls `callback` after there was news for any session or model; many

@@ -18,7 +18,7 @@ import type { SamplerStage } from "./sampler_stage.ts";
  * ```
  */
 export function formatSampler(sampler: readonly SamplerStage[]): string {
-  packStages(sampler, true); // Refuses what is no chain.
+  packStages(sampler); // Refuses what is no chain.
   return sampler.map((stage) => {
     if (stage.apply !== undefined) return `function:${stage.name}`;
     const { params } = SamplerStages[stage.name as keyof typeof SamplerStages];

@@ -16,6 +16,7 @@ import { checkSeed } from "./internal/generation_settings.ts";
 import { decodeRows } from "./internal/kv_rows.ts";
 import { permutations } from "./internal/permutations.ts";
 import { packStages } from "./internal/request.ts";
+import { drawing } from "./internal/stage_host.ts";
 import { xxHash32 } from "./internal/xxhash32.ts";
 import { parseSampler } from "./parse_sampler.ts";
 import type { SamplerStage } from "./sampler_stage.ts";
@@ -211,11 +212,8 @@ export class LogitTape {
     const packed = this.#pack(stages, seed, draws, steps);
     const { vitrine_tape_draw } = library.calls;
     const rows = this.#rows;
-    check(
-      library,
-      vitrine_tape_draw(packed, stages, rows, rows.length, tokens, tokens.length),
-      0,
-    );
+    const draw = () => vitrine_tape_draw(packed, stages, rows, rows.length, tokens, tokens.length);
+    check(library, drawing(library, sampler, seed, this.header.vocabulary, draw), 0);
     return tokens;
   }
 
@@ -237,11 +235,8 @@ export class LogitTape {
     const out = new Float32Array(this.header.count);
     const { vitrine_tape_distribution } = library.calls;
     const packed = this.#pack(stages, seed, 1, 1);
-    check(
-      library,
-      vitrine_tape_distribution(packed, stages, row, row.length, out, out.length),
-      0,
-    );
+    const draw = () => vitrine_tape_distribution(packed, stages, row, row.length, out, out.length);
+    check(library, drawing(library, sampler, seed, this.header.vocabulary, draw), 0);
     return out;
   }
 

@@ -3,6 +3,7 @@ import { StageLayout } from "./ffi/symbols.gen.ts";
 import { checkFields, checkInteger, found } from "./internal/check.ts";
 import { checkSeed } from "./internal/generation_settings.ts";
 import { packRequest, packStages } from "./internal/request.ts";
+import { drawing } from "./internal/stage_host.ts";
 import type { SamplerStage } from "./sampler_stage.ts";
 
 /**
@@ -47,6 +48,7 @@ export async function sampleLogits(
   const valid = vitrine_sampler_check(stages, stageCount, logits.length, text, text.length, length);
   if (valid !== 0) throw new RangeError(new TextDecoder().decode(text.subarray(0, length[0])));
   const tokens = new Uint32Array(count);
-  check(library, vitrine_sampler_draw(request, stages, logits, logits.length, tokens, count), 0);
+  const draw = () => vitrine_sampler_draw(request, stages, logits, logits.length, tokens, count);
+  check(library, drawing(library, options.sampler ?? [], seed, logits.length, draw), 0);
   return tokens;
 }

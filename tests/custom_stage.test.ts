@@ -7,6 +7,7 @@ import {
   formatSampler,
   type GenerateOptions,
   loadModel,
+  type LogitTape,
   minP,
   sampleLogits,
   type SamplerStage,
@@ -17,6 +18,7 @@ import {
   topK,
   topP,
   uniform,
+  xtc,
 } from "../mod.ts";
 import { tinyModel } from "./support/tiny_model.ts";
 
@@ -178,29 +180,121 @@ custom("sessions in one batch, samples of many, leaving early, a signal", async 
   await last.text().catch((error: EngineError) => assert.is(error.code, "disposed"));
 });
 
-custom("what is no stage, and where functions can't be, is refused", async () => {
+custom("draws without a session: the same as of native twins, whatever the chain", async () => {
+  const logits = Float32Array.from({ length: 300 }, (_, i) => 4 * Math.sin(i * i));
+  const draw = (sampler: SamplerStage[]) => sampleLogits(logits, { sampler, seed: 5, count: 200 });
+  assert.equal(await draw([minPTwin]), await draw([minP(0.1)]));
+  const around = [temperature(1.5), xtc(0.5, 0.02)];
+  assert.equal(
+    await draw([...around, nucleusTwin, topK(5)]),
+    await draw([...around, topP(0.8), topK(5)]),
+  );
+  using model = await load();
+  using session = model.session();
+  for (const kind of ["f32", "top"] as const) {
+    session.truncate(0);
+    const options = { sampler: [minPTwin], seed: 3, maxTokens: 10, ignoreEnd: true };
+    const generation = session.generate(prompt, { ...options, tape: { kind } });
+    await generation.text();
+    const tape = generation.tape as LogitTape;
+    assert.equal((await tape.counterfactual([minPTwin])).differences, []);
+    const [twin, native] = [[temperature(2), minPTwin, topK(9)], [
+      temperature(2),
+      minP(0.1),
+      topK(9),
+    ]];
+    assert.equal(await tape.sample(twin, { draws: 20 }), await tape.sample(native, { draws: 20 }));
+    assert.equal(await tape.distribution(twin, 3), await tape.distribution(native, 3));
+    const orders = await tape.orderAblation(twin);
+    assert.is(orders[1]?.notation, "temperature=2,top-k=9,function:min-p twin");
+    assert.equal(
+      orders.map(({ tokens }) => tokens),
+      (await tape.orderAblation(native)).map(
+        ({ tokens }) => tokens,
+      ),
+    );
+  }
+  const keys = new Set<string>();
+  const keyed = customStage("keyed", ({ seed, sequence, position }) => {
+    keys.add(`${seed} ${sequence} ${position}`);
+  });
+  await sampleLogits(logits, { sampler: [keyed], seed: 7, count: 3 });
+  assert.equal([...keys], ["7 0 0", "7 0 1", "7 0 2"]);
+});
+
+custom("a draw whose function throws says so, and the next one works", async () => {
+  const logits = Float32Array.of(1, 5, 2);
+  const cause = new Error("not today");
+  let calls = 0;
+  const bad = customStage("bad", () => {
+    if (++calls === 3) throw cause;
+  });
+  for (let i = 0; i < 2; i++) {
+    calls = 0;
+    try {
+      await sampleLogits(logits, { sampler: [topK(2), bad], count: 5 });
+      assert.unreachable();
+    } catch (error) {
+      assert.is((error as EngineError).code, "stage-failed");
+      assert.is((error as EngineError).message, "sampler stage 2 (bad): not today");
+      assert.is((error as EngineError).cause, cause);
+    }
+    assert.is(calls, 3);
+  }
+  const none = Float32Array.of(NaN, 1);
+  try {
+    await sampleLogits(none, { sampler: [minPTwin] });
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as EngineError).code, "numeric");
+  }
+  const best = customStage("best", ({ logits }) => {
+    const most = Math.max(...logits);
+    return logits.map((x) => x === most ? x : -Infinity);
+  });
+  assert.equal(await sampleLogits(logits, { sampler: [best], count: 2 }), Uint32Array.of(1, 1));
+});
+
+custom("a function may leave garbage, and draw itself", async () => {
+  const logits = Float32Array.from({ length: 500 }, (_, i) => 4 * Math.sin(i * i));
+  let garbage: unknown[] = [];
+  const messy = customStage("messy", ({ ids, probabilities }) => {
+    garbage = Array.from({ length: 2000 }, (_, i) => ({ i, p: probabilities[i % ids.length] }));
+  });
+  const sampler = [topK(40), messy];
+  assert.equal(
+    await sampleLogits(logits, { sampler, seed: 2, count: 3000 }),
+    await sampleLogits(logits, { sampler: [topK(40)], seed: 2, count: 3000 }),
+  );
+  assert.is(garbage.length, 2000);
+  const inner: Promise<Uint32Array>[] = [];
+  const drawing = customStage("drawing", ({ logits }) => {
+    inner.push(sampleLogits(logits.slice(), { sampler: [minPTwin], seed: 1 }));
+  });
+  const options = { sampler: [topK(5), drawing], seed: 2, count: 3 };
+  assert.equal(
+    await sampleLogits(logits, options),
+    await sampleLogits(logits, { ...options, sampler: [topK(5)] }),
+  );
+  assert.equal((await Promise.all(inner)).map(({ length }) => length), [1, 1, 1]);
+});
+
+custom("what is no stage is refused", async () => {
+  const script = { name: "script", params: { number: 1 } };
   assert.throws(() => customStage("", () => {}), /the name of a stage/);
   assert.throws(() => customStage("a=b", () => {}), /the name of a stage/);
   assert.throws(() => customStage("a", 3 as never), /a to be a function, but found 3/);
   assert.is(formatSampler([topK(3), minPTwin]), "top-k=3,function:min-p twin");
-  const logits = Float32Array.of(1, 2);
-  for (
-    const [stage, text] of [
-      [minPTwin, /stages of the engine, but found the function "min-p twin"/],
-      [{ name: "script", params: { number: 1 } }, /a sampler stage .*but found "script"/],
-    ] as const
-  ) {
-    try {
-      await sampleLogits(logits, { sampler: [stage] });
-      assert.unreachable();
-    } catch (error) {
-      assert.match((error as Error).message, text);
-    }
+  try {
+    await sampleLogits(Float32Array.of(1, 2), { sampler: [script] });
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /a sampler stage .*but found "script"/);
   }
   using model = await load();
   using session = model.session();
   assert.throws(
-    () => session.generate(prompt, { sampler: [{ name: "script", params: { number: 1 } }] }),
+    () => session.generate(prompt, { sampler: [script] }),
     /a sampler stage/,
   );
 });

@@ -24,6 +24,7 @@ pub const files = .{
     @import("capi/draw.zig"),
     @import("capi/recorder.zig"),
     @import("capi/tape.zig"),
+    @import("capi/stage.zig"),
     @import("capi/wake.zig"),
 };
 

@@ -15,7 +15,7 @@ interface BunFfi {
   ): { symbols: Record<string, (...args: unknown[]) => number> };
   JSCallback: new (
     callback: () => void,
-    definition: { args: readonly string[]; returns: string; threadsafe: boolean },
+    definition: { args: readonly string[]; returns: string; threadsafe?: boolean },
   ) => { readonly ptr: number | null };
 }
 
@@ -26,6 +26,9 @@ const types: Record<ParameterKind, string> = {
   buffer: "ptr",
   callback: "ptr",
 };
+
+/** Those that native code may call until the end; one that is collected must not be called. */
+const callbacks: unknown[] = [];
 
 /** Loads `bun:ffi`, which exists only under Bun, and opens libraries with it. */
 export async function bun(): Promise<Runtime> {
@@ -44,6 +47,11 @@ export async function bun(): Promise<Runtime> {
         calls,
         inWorker: !Bun.isMainThread,
         wakeCallback: (wake) => wakeCallback(ffi, wake),
+        callback: (call) => {
+          const callback = new ffi.JSCallback(call, { args: [], returns: "void" });
+          callbacks.push(callback);
+          return callback.ptr as unknown as WakePointer;
+        },
         joinWake: (slot) => {
           calls.vitrine_wake_join(slot);
           return Promise.resolve();

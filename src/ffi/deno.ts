@@ -15,6 +15,9 @@ const types: Record<ParameterKind, Deno.NativeType> = {
   callback: "function",
 };
 
+/** Those that native code may call until the end; one that is collected must not be called. */
+const callbacks: unknown[] = [];
+
 /** Opens libraries with `Deno.dlopen`; needs the permission `--allow-ffi`. */
 export const deno: Runtime = {
   open(path: string): Opened {
@@ -34,6 +37,11 @@ export const deno: Runtime = {
     return {
       calls: library.symbols as unknown as Calls,
       wakeCallback,
+      callback: (call) => {
+        const callback = new Deno.UnsafeCallback({ parameters: [], result: "void" }, call);
+        callbacks.push(callback);
+        return callback.pointer as unknown as WakePointer;
+      },
       inWorker: "WorkerGlobalScope" in globalThis,
       joinWake: async (slot) => {
         await join(slot);

@@ -35,6 +35,8 @@ export interface Opened {
   readonly calls: Calls;
   /** Makes the callback through which native code wakes JavaScript. */
   wakeCallback(wake: () => void): WakeCallback;
+  /** Makes a callback that native code calls while a call of this thread waits. It is never given back. */
+  callback(call: () => void): WakePointer;
   /** Whether this is a worker, which may be terminated at any time. */
   readonly inWorker: boolean;
   /** Waits, without blocking JavaScript, until the notifier of a registration has ended. */

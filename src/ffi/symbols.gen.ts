@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x04b033d6, 0xf80adb4a];
+export const abiHash: readonly [number, number] = [0x98807b54, 0xe8b4569f];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -75,6 +75,9 @@ export const functions = {
   vitrine_session_tape: ["u32", "buffer", "u32"],
   vitrine_tape_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
   vitrine_tape_distribution: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
+  vitrine_stage_host: ["callback"],
+  vitrine_stage_take: ["buffer", "u32", "buffer", "buffer", "u32"],
+  vitrine_stage_put: ["buffer", "u32"],
   vitrine_wake_register: ["callback", "buffer"],
   vitrine_wake_unregister: ["u32"],
   vitrine_wake_join: ["u32"],
@@ -636,6 +639,30 @@ export interface Calls {
    */
   vitrine_tape_distribution(options: Bytes, stages: Bytes, rows: Bytes, length: number, probabilities: Bytes, count: number): number;
   /**
+   * Says who is called, by draws of this thread, for stages that are functions. It takes the candidates
+   * with vitrine_stage_take and may replace their logits with vitrine_stage_put before it returns.
+   *
+   * @param callback Called by the thread that draws, during its call only.
+   */
+  vitrine_stage_host(callback: WakePointer): number;
+  /**
+   * Copies the candidates that a stage is asked about: `width` of the offer, ids ascending, and logits.
+   *
+   * @param out The caller's; filled as far as it reaches.
+   * @param length Of `out`, in bytes.
+   * @param ids The caller's; filled from the beginning.
+   * @param logits The caller's; filled from the beginning.
+   * @param count Of each, at least the width: the vocabulary always is.
+   */
+  vitrine_stage_take(out: Bytes, length: number, ids: Bytes, logits: Bytes, count: number): number;
+  /**
+   * Replaces the logits of the candidates that a stage is asked about; -inf removes one.
+   *
+   * @param logits Read during the call only.
+   * @param count The offer's width.
+   */
+  vitrine_stage_put(logits: Bytes, count: number): number;
+  /**
    * Starts a thread that calls `callback` after there was news for any session or model; many
    * news make one call. The callback must stay valid until vitrine_wake_join has returned.
    *
@@ -1113,7 +1140,7 @@ export const KvQueriesLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const HookOfferLayout = {
-  bytes: 28,
+  bytes: 32,
   waiting: 0,
   point: 4,
   layer: 8,
@@ -1121,6 +1148,7 @@ export const HookOfferLayout = {
   rows: 16,
   width: 20,
   stage: 24,
+  sequence: 28,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

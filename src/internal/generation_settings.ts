@@ -71,7 +71,7 @@ export function generationSettings(
       topLogprobs: topLogprobs === undefined
         ? 0
         : checkInteger(topLogprobs, 0, topMax, "topLogprobs"),
-      stages: packStages(options.sampler, true),
+      stages: packStages(options.sampler),
       functions: options.sampler?.some(({ apply }) => apply) ? options.sampler : undefined,
     },
     record: recordSettings(options.trace, options.tape, options.sampler ?? []),

@@ -74,23 +74,17 @@ export function packRequest(request: Request): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * The stages of a chain; a stage or a parameter that the engine doesn't know is refused. `functions` says
- * whether stages may be functions: those are known by their place, from 1.
+ * The stages of a chain; a stage or a parameter that the engine doesn't know is refused. Those that are
+ * functions are known by their place, from 1.
  */
-export function packStages(stages: unknown, functions = false): Uint8Array<ArrayBuffer> {
+export function packStages(stages: unknown): Uint8Array<ArrayBuffer> {
   if (stages === undefined) return new Uint8Array(0);
   if (!Array.isArray(stages)) {
     throw new TypeError(`Expected sampler to be an array of stages, but found ${found(stages)}`);
   }
   const view = new DataView(new ArrayBuffer(stages.length * StageLayout.bytes));
   stages.forEach((stage: SamplerStage, index) => {
-    const native = typeof stage?.apply !== "function";
-    if (!native && !functions) {
-      throw new TypeError(
-        `Expected stages of the engine, but found the function ${found(stage.name)}`,
-      );
-    }
-    if (native) return packStage(view, index, stage);
+    if (typeof stage?.apply !== "function") return packStage(view, index, stage);
     const from = index * StageLayout.bytes;
     view.setUint32(from + StageLayout.id, SamplerStages.script.id, true);
     view.setFloat32(from + StageLayout.parameters, index + 1, true);

@@ -5,6 +5,7 @@ const backend = @import("../backend.zig");
 const abi = @import("core/abi.zig");
 const buffers = @import("core/buffers.zig");
 const errors = @import("core/errors.zig");
+const host = @import("stage.zig").host;
 const sampler = @import("../sampler.zig");
 const table = @import("core/table.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
@@ -62,6 +63,7 @@ fn drawAll(
     var chain = try sampler.Chain.init(table.gpa, specs[0..wanted.len], vocabulary, seed, diag);
     defer chain.deinit(table.gpa);
     chain.use((try backend.cpu.choose(diag)).sampling);
+    chain.host = host();
     const aligned = try table.gpa.alloc(f32, row.len);
     defer table.gpa.free(aligned);
     for (row, aligned) |from, *to| to.* = from;

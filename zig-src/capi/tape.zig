@@ -6,6 +6,7 @@ const backend = @import("../backend.zig");
 const buffers = @import("core/buffers.zig");
 const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
+const host = @import("stage.zig").host;
 const kindOf = @import("recorder.zig").kindOf;
 const sampler = @import("../sampler.zig");
 const table = @import("core/table.zig");
@@ -104,6 +105,7 @@ fn run(
     defer chain.deinit(table.gpa);
     chain.use((try backend.cpu.choose(diag)).sampling);
     chain.logprobs = false;
+    chain.host = host();
     var reader = try Reader.init(table.gpa, kind, given.count);
     defer reader.deinit(table.gpa);
     const fixed = chain.isFixed();

@@ -130,9 +130,9 @@ pub fn attach(
     if (slot.*) |made| sampling.observer = made.observer();
 }
 
-fn ask(context: *anyopaque, number: u32, position: u64, ids: []const u32, logits: []f32) bool {
+fn ask(context: *anyopaque, number: u32, step: sampler.Step, ids: []const u32, logits: []f32) bool {
     const gate: *probe.Gate = @ptrCast(@alignCast(context));
-    return gate.ask(number, @intCast(position), ids, logits);
+    return gate.ask(number, @intCast(step.position), ids, logits);
 }
 
 pub const Trace = struct {

@@ -10,13 +10,14 @@ number: u32,
 
 pub const id: u32 = 100;
 pub const name = "script";
+pub const draws_numbers = true;
 pub const about = "Asks a function of the host, which may change and remove logits.";
 pub const parameters = [_]stage.Parameter{.{ .name = "number", .min = 1, .max = 64, .whole = true }};
 
 pub fn apply(self: *Script, set: *candidates.Candidates, step: stage.Step) candidates.Error!void {
     const host = step.host orelse return error.NoHost;
     const logits = set.edit();
-    if (!host.ask(host.context, self.number, step.position, set.ids[0..logits.len], logits)) return error.NoCandidates;
+    if (!host.ask(host.context, self.number, step, set.ids[0..logits.len], logits)) return error.NoCandidates;
     try set.edited();
     // Whoever counts what is left counts no removed ones.
     set.keep(.{ .threshold = -std.math.floatMax(f32), .ties = logits.len });
@@ -25,9 +26,9 @@ pub fn apply(self: *Script, set: *candidates.Candidates, step: stage.Step) candi
 const Halver = struct {
     answers: bool = true,
 
-    fn ask(context: *anyopaque, number: u32, position: u64, ids: []const u32, logits: []f32) bool {
+    fn ask(context: *anyopaque, number: u32, step: stage.Step, ids: []const u32, logits: []f32) bool {
         const halver: *const Halver = @ptrCast(@alignCast(context));
-        std.debug.assert(number == 2 and position == 7);
+        std.debug.assert(number == 2 and step.position == 7);
         // Odd tokens go, and what is left is half as far from each other.
         for (ids, logits) |token, *logit| logit.* = if (token % 2 == 1) -std.math.inf(f32) else logit.* / 2;
         return halver.answers;

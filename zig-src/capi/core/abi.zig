@@ -490,6 +490,8 @@ pub const HookOffer = extern struct {
     /// Not 0: a sampler stage that is a function, and its number. `width` candidates are shown; what is
     /// read and written are their logits, at the temperature in force.
     stage: u32 = 0,
+    /// Which draw from the same logits, when a stage is asked.
+    sequence: u32 = 0,
 };
 
 /// Rates of all threads together, in bytes or operations a second; 0: the CPU variant has no such

@@ -57,7 +57,7 @@ pub const Step = struct {
 pub const Host = struct {
     context: *anyopaque,
     /// Lets function `number` see the candidates and write their logits; false when it didn't end.
-    ask: *const fn (context: *anyopaque, number: u32, position: u64, ids: []const u32, logits: []f32) bool,
+    ask: *const fn (context: *anyopaque, number: u32, step: Step, ids: []const u32, logits: []f32) bool,
 };
 
 /// Refuses a member that lacks a declaration, with a text that says which.

@@ -1,0 +1,78 @@
+/**
+ * Stages that are functions in draws without a session: native code calls back while its call waits.
+ *
+ * @module
+ */
+import type { Library } from "../ffi/library.ts";
+import { HookOfferLayout } from "../ffi/symbols.gen.ts";
+import type { SamplerStage } from "../sampler_stage.ts";
+import { callStage } from "./stage_call.ts";
+
+/** A draw that runs. */
+interface Drawing {
+  readonly sampler: readonly SamplerStage[];
+  readonly seed: bigint;
+  readonly ids: Uint32Array<ArrayBuffer>;
+  readonly logits: Float32Array<ArrayBuffer>;
+  failed?: { readonly error: unknown };
+}
+
+const registered = new WeakSet<Library>();
+let running: Drawing | undefined;
+
+/** Makes a native call that draws with a chain, and throws what a function of the chain threw. */
+export function drawing(
+  library: Library,
+  sampler: readonly SamplerStage[],
+  seed: bigint,
+  vocabulary: number,
+  call: () => number,
+): number {
+  if (!sampler.some(({ apply }) => apply)) return call();
+  if (!registered.has(library)) {
+    library.calls.vitrine_stage_host(library.callback(() => answer(library)));
+    registered.add(library);
+  }
+  const outer = running;
+  const own: Drawing = {
+    sampler,
+    seed,
+    ids: new Uint32Array(vocabulary),
+    logits: new Float32Array(vocabulary),
+  };
+  running = own;
+  let status: number;
+  try {
+    status = call();
+  } finally {
+    running = outer;
+  }
+  if (own.failed !== undefined) throw own.failed.error;
+  return status;
+}
+
+/** Lets a function write candidates. Nothing may be thrown through native code. */
+function answer(library: Library): void {
+  const { calls } = library;
+  const drawing = running as Drawing;
+  const { ids, logits, seed, sampler } = drawing;
+  const view = new DataView(new ArrayBuffer(HookOfferLayout.bytes));
+  const bytes = new Uint8Array(view.buffer);
+  calls.vitrine_stage_take(bytes, bytes.length, ids, logits, logits.length);
+  const word = (offset: number) => view.getUint32(offset, true);
+  const width = word(HookOfferLayout.width);
+  const left = logits.slice(0, width);
+  try {
+    const number = word(HookOfferLayout.stage);
+    const key = {
+      seed,
+      sequence: word(HookOfferLayout.sequence),
+      position: word(HookOfferLayout.position),
+    };
+    callStage(sampler[number - 1] as SamplerStage, number, key, ids.slice(0, width), left);
+  } catch (error) {
+    drawing.failed ??= { error };
+    left.fill(-Infinity);
+  }
+  calls.vitrine_stage_put(left, width);
+}

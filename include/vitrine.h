@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x98807b54)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xe8b4569f)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xc987e16b)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x3b0fe14b)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -992,6 +992,14 @@ int32_t vitrine_sampler_check(const vitrine_stage_t *stages, uint32_t count, uin
  *   count: How many tokens.
  */
 int32_t vitrine_sampler_draw(const vitrine_request_t *request, const vitrine_stage_t *stages, const float *logits, uint32_t vocabulary, uint32_t *tokens, uint32_t count);
+
+/*
+ * Copies the text of the last draw of this thread that failed, with or without a tape; it has no handle.
+ *   buffer: The caller's; filled with UTF-8.
+ *   length: Of the buffer, in bytes.
+ *   out_length: Gets the length of the text, also when the buffer is too small.
+ */
+int32_t vitrine_draw_error(void *buffer, uint32_t length, uint32_t *out_length);
 
 /*
  * How much the last request recorded; it stays until the next one begins.

@@ -8,7 +8,7 @@ import {
   writeSync,
 } from "node:fs";
 import { EngineError } from "./engine_error.ts";
-import { check, type Library, openLibrary } from "./ffi/library.ts";
+import { openLibrary } from "./ffi/library.ts";
 import { StageLayout, TapeDrawLayout, TapeKind } from "./ffi/symbols.gen.ts";
 import { formatSampler } from "./format_sampler.ts";
 import { checkFields, checkInteger, found } from "./internal/check.ts";
@@ -206,14 +206,14 @@ export class LogitTape {
     const draws = checkInteger(options.draws ?? 1, 1, 1 << 24, "draws");
     const seed = checkSeed(options.seed ?? BigInt(this.header.seed));
     const library = await openLibrary();
-    const stages = this.#stages(library, sampler);
+    const stages = packStages(sampler);
     const { steps } = this.header;
     const tokens = new Uint32Array(steps * draws);
     const packed = this.#pack(stages, seed, draws, steps);
     const { vitrine_tape_draw } = library.calls;
     const rows = this.#rows;
     const draw = () => vitrine_tape_draw(packed, stages, rows, rows.length, tokens, tokens.length);
-    check(library, drawing(library, sampler, seed, this.header.vocabulary, draw), 0);
+    drawing(library, sampler, seed, this.header.vocabulary, draw);
     return tokens;
   }
 
@@ -230,13 +230,13 @@ export class LogitTape {
   ): Promise<Float32Array<ArrayBuffer>> {
     const row = this.#row(step);
     const library = await openLibrary();
-    const stages = this.#stages(library, sampler);
+    const stages = packStages(sampler);
     const seed = BigInt(this.header.seed);
     const out = new Float32Array(this.header.count);
     const { vitrine_tape_distribution } = library.calls;
     const packed = this.#pack(stages, seed, 1, 1);
     const draw = () => vitrine_tape_distribution(packed, stages, row, row.length, out, out.length);
-    check(library, drawing(library, sampler, seed, this.header.vocabulary, draw), 0);
+    drawing(library, sampler, seed, this.header.vocabulary, draw);
     return out;
   }
 
@@ -383,20 +383,6 @@ export class LogitTape {
     ];
     for (const [offset, value] of fields) view.setUint32(offset, value, true);
     return new Uint8Array(view.buffer);
-  }
-
-  /** Packs a chain, and says in words what is wrong with it. */
-  #stages(library: Library, sampler: readonly SamplerStage[]): Uint8Array<ArrayBuffer> {
-    const stages = packStages(sampler);
-    const text = new Uint8Array(1024);
-    const length = new Uint32Array(1);
-    const count = stages.length / StageLayout.bytes;
-    const { vitrine_sampler_check } = library.calls;
-    const { vocabulary } = this.header;
-    if (vitrine_sampler_check(stages, count, vocabulary, text, text.length, length) === 0) {
-      return stages;
-    }
-    throw new RangeError(new TextDecoder().decode(text.subarray(0, length[0])));
   }
 }
 

@@ -241,12 +241,14 @@ custom("a draw whose function throws says so, and the next one works", async () 
     }
     assert.is(calls, 3);
   }
-  const none = Float32Array.of(NaN, 1);
-  try {
-    await sampleLogits(none, { sampler: [minPTwin] });
-    assert.unreachable();
-  } catch (error) {
-    assert.is((error as EngineError).code, "numeric");
+  for (const sampler of [[minPTwin], [minP(0.1)]]) {
+    try {
+      await sampleLogits(Float32Array.of(2, NaN, 1), { sampler });
+      assert.unreachable();
+    } catch (error) {
+      assert.is((error as EngineError).code, "numeric");
+      assert.match((error as EngineError).message, /that are numbers, found nan for token 1/);
+    }
   }
   const best = customStage("best", ({ logits }) => {
     const most = Math.max(...logits);

@@ -154,6 +154,15 @@ export function statusError(library: Library, status: number, handle: number): E
   return new EngineError(codeOf(status), decoder.decode(buffer.subarray(0, length[0])));
 }
 
+/** The error that a status and the text of the last draw make. */
+export function drawError(library: Library, status: number): EngineError {
+  const buffer = new Uint8Array(2048);
+  const length = new Uint32Array(1);
+  library.calls.vitrine_draw_error(buffer, buffer.length, length);
+  if (length[0] === 0) library.calls.vitrine_status_text(status, buffer, buffer.length, length);
+  return new EngineError(codeOf(status), decoder.decode(buffer.subarray(0, length[0])));
+}
+
 function codeOf(status: number): EngineErrorCode {
   for (const [name, value] of Object.entries(Status)) {
     if (value === status) return name.replaceAll("_", "-") as EngineErrorCode;

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x98807b54, 0xe8b4569f];
+export const abiHash: readonly [number, number] = [0xc987e16b, 0x3b0fe14b];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -70,6 +70,7 @@ export const functions = {
   vitrine_hooks_proceed: ["u32"],
   vitrine_sampler_check: ["buffer", "u32", "u32", "buffer", "u32", "buffer"],
   vitrine_sampler_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
+  vitrine_draw_error: ["buffer", "u32", "buffer"],
   vitrine_session_recorded: ["u32", "buffer", "u32"],
   vitrine_session_column: ["u32", "u32", "buffer", "u32"],
   vitrine_session_tape: ["u32", "buffer", "u32"],
@@ -587,6 +588,14 @@ export interface Calls {
    * @param count How many tokens.
    */
   vitrine_sampler_draw(request: Bytes, stages: Bytes, logits: Bytes, vocabulary: number, tokens: Bytes, count: number): number;
+  /**
+   * Copies the text of the last draw of this thread that failed, with or without a tape; it has no handle.
+   *
+   * @param buffer The caller's; filled with UTF-8.
+   * @param length Of the buffer, in bytes.
+   * @param out_length Gets the length of the text, also when the buffer is too small.
+   */
+  vitrine_draw_error(buffer: Bytes, length: number, out_length: Bytes): number;
   /**
    * How much the last request recorded; it stays until the next one begins.
    *

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Library } from "../ffi/library.ts";
-import { HookOfferLayout } from "../ffi/symbols.gen.ts";
+import { drawError, type Library } from "../ffi/library.ts";
+import { HookOfferLayout, Status } from "../ffi/symbols.gen.ts";
 import type { SamplerStage } from "../sampler_stage.ts";
 import { callStage } from "./stage_call.ts";
 
@@ -20,15 +20,15 @@ interface Drawing {
 const registered = new WeakSet<Library>();
 let running: Drawing | undefined;
 
-/** Makes a native call that draws with a chain, and throws what a function of the chain threw. */
+/** Makes a native call that draws with a chain, and throws what goes wrong, also in functions of the chain. */
 export function drawing(
   library: Library,
   sampler: readonly SamplerStage[],
   seed: bigint,
   vocabulary: number,
   call: () => number,
-): number {
-  if (!sampler.some(({ apply }) => apply)) return call();
+): void {
+  if (!sampler.some(({ apply }) => apply)) return finish(library, call());
   if (!registered.has(library)) {
     library.calls.vitrine_stage_host(library.callback(() => answer(library)));
     registered.add(library);
@@ -48,7 +48,14 @@ export function drawing(
     running = outer;
   }
   if (own.failed !== undefined) throw own.failed.error;
-  return status;
+  finish(library, status);
+}
+
+function finish(library: Library, status: number): void {
+  if (status === Status.ok) return;
+  const error = drawError(library, status);
+  // A parameter of a stage that is out of its range.
+  throw status === Status.invalid_argument ? new RangeError(error.message) : error;
 }
 
 /** Lets a function write candidates. Nothing may be thrown through native code. */

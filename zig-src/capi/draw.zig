@@ -28,7 +28,31 @@ pub const functions = .{
             .{ "count", "How many tokens." },
         },
     },
+    .{
+        .name = "vitrine_draw_error",
+        .function = "drawError",
+        .doc = "Copies the text of the last draw of this thread that failed, with or without a tape; it has no handle.",
+        .params = .{
+            .{ "buffer", "The caller's; filled with UTF-8." },
+            .{ "length", "Of the buffer, in bytes." },
+            .{ "out_length", "Gets the length of the text, also when the buffer is too small." },
+        },
+    },
 };
+
+/// Of the last draw of this thread that failed.
+threadlocal var failure: Diagnostic = .{};
+
+/// Ends a draw: its text stays, the status goes out.
+pub fn finish(result: errors.Error!void, diag: *const Diagnostic) i32 {
+    if (std.meta.isError(result)) failure = diag.*;
+    return errors.code(result);
+}
+
+pub fn drawError(buffer: ?[*]u8, length: u32, out_length: ?*align(1) u32) callconv(.c) i32 {
+    var diag: Diagnostic = .{};
+    return errors.code(buffers.copyOut(&.{failure.text()}, buffer, length, out_length, &diag));
+}
 
 pub fn draw(
     request: ?[*]const u8,
@@ -39,7 +63,7 @@ pub fn draw(
     count: u32,
 ) callconv(.c) i32 {
     var diag: Diagnostic = .{};
-    return errors.code(drawAll(request, stages, logits, vocabulary, tokens, count, &diag));
+    return finish(drawAll(request, stages, logits, vocabulary, tokens, count, &diag), &diag);
 }
 
 fn drawAll(
@@ -95,4 +119,19 @@ test "the same seed draws the same tokens, and what is wrong is refused" {
     try std.testing.expectEqual(invalid, draw(null, &specs, &logits, 0, &first, 1));
     const broken = [_]f32{ 1, std.math.nan(f32), 0, 0 };
     try std.testing.expectEqual(@backingInt(abi.Status.numeric), draw(bytes, &specs, &broken, 4, &first, 1));
+}
+
+test "a draw that fails says which stage it was" {
+    const specs = [_]sampler.StageSpec{ sampler.spec("top_k", .{2}), sampler.spec("script", .{1}) };
+    const request: abi.Request = .{ .stage_count = specs.len };
+    const bytes = std.mem.asBytes(&request);
+    var token: [1]u32 = undefined;
+    var text: [200]u8 = undefined;
+    var len: u32 = 0;
+    try std.testing.expectEqual(@backingInt(abi.Status.not_ready), draw(bytes, &specs, &[_]f32{ 1, 2, 3 }, 3, &token, 1));
+    try std.testing.expectEqual(0, drawError(&text, text.len, &len));
+    try std.testing.expectEqualStrings("sampler stage 2 (script): expected a host that has the function, found none", text[0..len]);
+    try std.testing.expectEqual(@backingInt(abi.Status.numeric), draw(bytes, &specs, &[_]f32{ 1, std.math.nan(f32) }, 2, &token, 1));
+    try std.testing.expectEqual(0, drawError(&text, text.len, &len));
+    try std.testing.expectEqualStrings("the model's logits: expected logits below infinity that are numbers, found nan for token 1", text[0..len]);
 }

@@ -6,6 +6,7 @@ const backend = @import("../backend.zig");
 const buffers = @import("core/buffers.zig");
 const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
+const finish = @import("draw.zig").finish;
 const host = @import("stage.zig").host;
 const kindOf = @import("recorder.zig").kindOf;
 const sampler = @import("../sampler.zig");
@@ -57,7 +58,7 @@ pub fn draw(
     count: u32,
 ) callconv(.c) i32 {
     var diag: Diagnostic = .{};
-    return errors.code(run(options, stages, rows, length, .{ .tokens = tokens }, count, &diag));
+    return finish(run(options, stages, rows, length, .{ .tokens = tokens }, count, &diag), &diag);
 }
 
 pub fn distribution(
@@ -69,7 +70,7 @@ pub fn distribution(
     count: u32,
 ) callconv(.c) i32 {
     var diag: Diagnostic = .{};
-    return errors.code(run(options, stages, rows, length, .{ .probabilities = probabilities }, count, &diag));
+    return finish(run(options, stages, rows, length, .{ .probabilities = probabilities }, count, &diag), &diag);
 }
 
 const Out = union(enum) {

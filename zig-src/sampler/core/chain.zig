@@ -249,7 +249,7 @@ fn describe(
                 where, set.values[index], set.id(index),
             });
         },
-        error.NoHost => diag.set("{s}: expected a session whose host has the function, found none", .{where}),
+        error.NoHost => diag.set("{s}: expected a host that has the function, found none", .{where}),
         error.NoCandidates => diag.set(
             "{s}: expected at least one token with a logit above -inf, found none",
             .{where},

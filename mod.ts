@@ -20,6 +20,13 @@ export {
   type KvMeasure,
 } from "./src/compare_kv.ts";
 export { customStage, type StageCandidates, type StageFunction } from "./src/custom_stage.ts";
+export {
+  diffKv,
+  type DiffKvOptions,
+  type KvDiff,
+  type KvDifference,
+  type KvSource,
+} from "./src/diff_kv.ts";
 export { dynamicTemperature } from "./src/dynamic_temperature.ts";
 export {
   compareSamplers,

@@ -3,16 +3,19 @@ import type { AttentionOptions, AttentionRows } from "./attention_rows.ts";
 import { KvInfoLayout } from "./ffi/symbols.gen.ts";
 import { checkFields, checkInteger, checkSide } from "./internal/check.ts";
 import { kvAttention } from "./internal/kv_attention.ts";
+import { kvErrors } from "./internal/kv_errors.ts";
 import { kvLedger } from "./internal/kv_ledger.ts";
 import { kvStatistics } from "./internal/kv_statistics.ts";
 import { readKv } from "./internal/read_kv.ts";
 import type { SessionCore } from "./internal/session_core.ts";
+import type { KvDiff } from "./diff_kv.ts";
 import type { KvFormat } from "./kv_format.ts";
 import type { KvLedger } from "./kv_ledger.ts";
 import type { KvPages } from "./kv_pages.ts";
 import type { KvPolicy } from "./kv_policy.ts";
 import type { KvPart, KvRaw, KvView } from "./kv_part.ts";
 import type { KvStatistics, KvStatisticsOptions } from "./kv_statistics.ts";
+import type { Recording } from "./recording.ts";
 
 /**
  * The KV cache of a session: what it is, and what is in it. `Session.kv` has it.
@@ -43,6 +46,14 @@ export class KvCache {
   readonly context: number;
   /** What the session was made with, with the defaults filled in. */
   readonly policy: KvPolicy;
+  /** Layers that have keys and values. */
+  readonly layers: number;
+  /** KV heads of a layer. */
+  readonly heads: number;
+  /** Values of a head's key. */
+  readonly keyLength: number;
+  /** Values of a head's value. */
+  readonly valueLength: number;
   /** Format of the keys; `"mixed"` when they have several. */
   readonly keyFormat: KvFormat | "mixed";
   /** Format of the values; `"mixed"` when they have several. */
@@ -56,6 +67,10 @@ export class KvCache {
     this.context = core.context;
     const table = core.settings.kv;
     this.policy = table.policy;
+    this.layers = table.shape.layers;
+    this.heads = table.shape.heads;
+    this.keyLength = table.shape.keyLength;
+    this.valueLength = table.shape.valueLength;
     this.keyFormat = table.common("key") ?? "mixed";
     this.valueFormat = table.common("value") ?? "mixed";
     this.#core = core;
@@ -76,6 +91,14 @@ export class KvCache {
       checkInteger(place.layer, 0, kv.shape.layers - 1, "layer"),
       checkInteger(place.head, 0, kv.shape.heads - 1, "head"),
     );
+  }
+
+  /**
+   * Positions that have keys and values, up to `Session.position`: the token that was sampled last has none
+   * before the next step.
+   */
+  get positions(): number {
+    return this.#core.kvInfo().getUint32(KvInfoLayout.positions, true);
   }
 
   /** The pages that are in use now. */
@@ -150,6 +173,35 @@ export class KvCache {
    */
   statistics(options: KvStatisticsOptions): KvStatistics {
     return kvStatistics(this.#core, options);
+  }
+
+  /**
+   * How far what is stored is from the f32 values that the model computed: the rounding of the formats and
+   * nothing else, per layer and head. `diffKv` compares two whole caches, where the later layers have what
+   * the earlier ones made of their rounding, too.
+   *
+   * @param recording Of `blocks.N.k`, `blocks.N.v` or both, of positions that are still in the cache. What
+   *   `simulateKv` does counts where the recording began before it.
+   * @returns One row for each head of each point that was recorded.
+   * @throws {TypeError} When nothing of the kind was recorded.
+   * @throws {RangeError} When it was of positions that the cache doesn't have, or of another model.
+   *
+   * @example
+   * ```ts
+   * import { loadModel } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * using session = model.session({ context: 128, kv: { key: "q4_0", value: "q8_0" } });
+   * using recording = session.record(["blocks.*.k", "blocks.*.v"]);
+   * await session.prefill("The lighthouse at the end of the world");
+   * const { layer, head, which, relative, worst } = session.kv.errors(recording);
+   * for (const [row, error] of relative.entries()) {
+   *   console.log(layer[row], head[row], which[row] === 0 ? "key" : "value", error, worst[row]);
+   * }
+   * ```
+   */
+  errors(recording: Recording): KvDiff {
+    return kvErrors(this.#core, recording);
   }
 
   /**

@@ -1,0 +1,72 @@
+/**
+ * How far a cache is from the values that were computed for it.
+ *
+ * @module
+ */
+import type { Activation } from "../activation.ts";
+import type { KvDiff } from "../diff_kv.ts";
+import { Recording } from "../recording.ts";
+import { found } from "./check.ts";
+import { KvDiffTable } from "./kv_difference.ts";
+import { readKv } from "./read_kv.ts";
+import type { SessionCore } from "./session_core.ts";
+
+/** Checks the recording, reads and compares. */
+export function kvErrors(core: SessionCore, recording: Recording): KvDiff {
+  core.requireIdle();
+  if (!(recording instanceof Recording)) {
+    throw new TypeError(
+      `Expected a recording of blocks.N.k or blocks.N.v, but found ${found(recording)}`,
+    );
+  }
+  const names = recording.names.filter((name) => /^blocks\.\d+\.[kv]$/.test(name));
+  if (names.length === 0) {
+    throw new TypeError(
+      `Expected a recording of blocks.N.k or blocks.N.v, but found one of ${
+        recording.names.slice(0, 4).join(", ")
+      }`,
+    );
+  }
+  const { shape } = core.settings.kv;
+  const points = names.map((name) => recording.get(name));
+  const { position: from, rows } = points[0] as Activation;
+  const table = new KvDiffTable(points.length * shape.heads);
+  for (const point of points) {
+    const which = point.name.endsWith(".k") ? "key" : "value";
+    const layer = point.layer as number;
+    const length = which === "key" ? shape.keyLength : shape.valueLength;
+    const width = shape.heads * length;
+    if (layer >= shape.layers || point.width !== width) {
+      throw new RangeError(
+        `Expected ${point.name} with rows of ${width} values in a model of ${shape.layers} layers, ` +
+          `but found rows of ${point.width}`,
+      );
+    }
+    if (point.position !== from || point.rows !== rows) {
+      throw new RangeError(
+        `Expected the same positions of all points, but found ${rows} from ${from} on, and ` +
+          `${point.rows} of ${point.name} from ${point.position} on`,
+      );
+    }
+    for (let head = 0; head < shape.heads; head++) {
+      const part = { which, layer, head, from, to: from + rows } as const;
+      const expected = columnsOf(point, head * length, length);
+      const stored = readKv(core, part) as Float32Array<ArrayBuffer>;
+      table.put({ which, layer, head, length, expected, found: stored }, from);
+    }
+  }
+  return { from, to: from + rows, ...table.columns };
+}
+
+/** `length` values of each row, from `at` on. */
+function columnsOf(
+  { values, rows, width }: Activation,
+  at: number,
+  length: number,
+): Float32Array<ArrayBuffer> {
+  const own = new Float32Array(rows * length);
+  for (let row = 0; row < rows; row++) {
+    own.set(values.subarray(row * width + at, row * width + at + length), row * length);
+  }
+  return own;
+}

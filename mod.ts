@@ -37,6 +37,7 @@ export {
   type SamplerFigure,
   type SamplerRow,
 } from "./src/compare_samplers.ts";
+export { encodeNpy, type NpyValues } from "./src/encode_npy.ts";
 export { engineInfo } from "./src/engine_info.ts";
 export { EngineError, type EngineErrorCode } from "./src/engine_error.ts";
 export { epsilonCutoff } from "./src/epsilon_cutoff.ts";
@@ -49,6 +50,7 @@ export { greedy } from "./src/greedy.ts";
 export { KvCache } from "./src/kv_cache.ts";
 export { type KvFormat, kvFormats } from "./src/kv_format.ts";
 export type { KvBytes, KvLedger } from "./src/kv_ledger.ts";
+export { type KvLedgerColumns, KvLedgerLog } from "./src/kv_ledger_log.ts";
 export type { KvPart, KvRaw, KvView } from "./src/kv_part.ts";
 export { kvLevels, type KvSample } from "./src/kv_levels.ts";
 export type {

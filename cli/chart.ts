@@ -13,7 +13,12 @@ export interface Scatter {
   readonly y: string;
   readonly sets: readonly {
     readonly name: string;
-    readonly points: readonly { readonly x: number; readonly y: number }[];
+    /** A label stands beside its point. */
+    readonly points: readonly {
+      readonly x: number;
+      readonly y: number;
+      readonly label?: string | undefined;
+    }[];
   }[];
 }
 
@@ -48,14 +53,38 @@ export function scatter({ title, x, y, sets }: Scatter): string {
   for (const [i, { name, points }] of sets.entries()) {
     const colour = colours[i % colours.length] as string;
     for (const point of points) body.push(dot(atX(point.x), atY(point.y), 3 + i, colour));
+    if (name === "") continue;
     body.push(dot(left + 4 + i * 150, 46, 5, colour), text(left + 14 + i * 150, 50, name, "start"));
   }
+  body.push(...labels(all.map(({ label, ...at }) => ({ label, x: atX(at.x), y: atY(at.y) }))));
   const middle = (top + height - bottom) / 2;
   body.push(text((left + width - right) / 2, height - 12, x, "middle"));
   body.push(
     `<g transform="translate(18 ${middle}) rotate(-90)">${text(0, 0, y, "middle")}</g>`,
   );
   return page(title, height, body);
+}
+
+/** Labels to the right of their points, or to the left at the edge, below those that are in the way. */
+function labels(
+  points: readonly { readonly label: string | undefined; readonly x: number; readonly y: number }[],
+): string[] {
+  const [size, gap] = [10, 7];
+  const taken: { from: number; to: number; y: number }[] = [];
+  const sorted = points.filter(({ label }) => label !== undefined).toSorted((a, b) => a.y - b.y);
+  return sorted.map(({ label = "", x, y }) => {
+    const long = label.length * 0.58 * size;
+    const isLeft = x + gap + long > width - 4;
+    const [from, to] = isLeft ? [x - gap - long, x - gap] : [x + gap, x + gap + long];
+    let at = y;
+    for (const other of taken) {
+      const apart = from > other.to || to < other.from || at >= other.y + size;
+      if (!apart) at = other.y + size;
+    }
+    taken.push({ from, to, y: at });
+    taken.sort((a, b) => a.y - b.y);
+    return text(isLeft ? to : from, at + 3, label, isLeft ? "end" : "start", size);
+  });
 }
 
 /** Figures with their intervals, one below the other. */
@@ -150,11 +179,16 @@ export function lines({ title, x, y, sets }: Lines): string {
 }
 
 /** The whole picture. */
-function page(title: string, tall: number, body: readonly string[]): string {
+export function page(
+  title: string,
+  tall: number,
+  body: readonly string[],
+  wide: number = width,
+): string {
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${tall}" ` +
-    `viewBox="0 0 ${width} ${tall}" font-family="sans-serif" font-size="12" fill="${ink}">`,
-    `<rect width="${width}" height="${tall}" fill="white"/>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${wide}" height="${tall}" ` +
+    `viewBox="0 0 ${wide} ${tall}" font-family="sans-serif" font-size="12" fill="${ink}">`,
+    `<rect width="${wide}" height="${tall}" fill="white"/>`,
     text(16, 26, title, "start", 16),
     ...body,
     "</svg>",
@@ -162,7 +196,8 @@ function page(title: string, tall: number, body: readonly string[]): string {
   ].join("\n");
 }
 
-function line(
+/** A straight line. */
+export function line(
   x1: number,
   y1: number,
   x2: number,
@@ -175,11 +210,13 @@ function line(
   return `<line x1="${a}" y1="${b}" x2="${c}" y2="${d}" stroke="${colour}"${thick}/>`;
 }
 
-function dot(x: number, y: number, radius: number, colour: string): string {
+/** A filled circle. */
+export function dot(x: number, y: number, radius: number, colour: string): string {
   return `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${radius}" fill="${colour}"/>`;
 }
 
-function text(x: number, y: number, content: string, anchor: string, size = 12): string {
+/** Words at a place. */
+export function text(x: number, y: number, content: string, anchor: string, size = 12): string {
   const escaped = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   return `<text x="${x.toFixed(1)}" y="${
     y.toFixed(1)

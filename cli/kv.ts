@@ -1,49 +1,58 @@
 /**
- * `vitrine kv`: what the KV cache takes, and what a narrower one costs.
+ * `vitrine kv`: what the KV cache takes, what is in it, and what a narrower one costs.
  *
  * @module
  */
 
-import type { Model } from "../mod.ts";
 import { nearest } from "../src/store/nearest.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { type Command, commonOptions } from "./command.ts";
-import { cachesOf, compare } from "./kv_compare.ts";
-import { ledger } from "./kv_ledger.ts";
-import { search, searchRequest } from "./kv_search.ts";
-import { interruptSignal, loadOptions, openModel, sessionOptions } from "./model.ts";
-import { readText } from "./tokenize.ts";
+import { compareAction } from "./kv_compare.ts";
+import { diffAction } from "./kv_diff.ts";
+import { dumpAction } from "./kv_dump.ts";
+import { ledgerAction } from "./kv_ledger.ts";
+import { searchAction } from "./kv_search.ts";
+import { interruptSignal, loadOptions, sessionOptions } from "./model.ts";
 
-/** What is done with the text, once the options are read. */
-type Action = (model: Model, tokens: Uint32Array, signal: AbortSignal) => Promise<void>;
+/** One of the things that `kv` does. */
+export interface KvAction {
+  /** The options that it takes, beside those of every action. */
+  readonly options: readonly string[];
+  /** Checks the options, and returns what does it. */
+  readonly prepare: (ref: string, given: Arguments) => (signal: AbortSignal) => Promise<void>;
+}
 
-/** Each checks its options and says what to do. */
-const actions: Readonly<Record<string, (given: Arguments) => Action>> = {
-  ledger: (given) => (model, tokens, signal) => ledger(model, tokens, given, signal),
-  compare: (given) => {
-    const caches = cachesOf(given);
-    return (model, tokens, signal) => compare(model, tokens, caches, given, signal);
-  },
-  search: (given) => {
-    const request = searchRequest(given);
-    return (model, tokens, signal) => search(model, tokens, request, given, signal);
-  },
+const actions: Readonly<Record<string, KvAction>> = {
+  ledger: ledgerAction,
+  compare: compareAction,
+  search: searchAction,
+  dump: dumpAction,
+  diff: diffAction,
 };
+
+const common = ["file", "tokens", "svg", ...Object.keys({ ...loadOptions, ...commonOptions })];
 
 /** The command. */
 export const kv: Command = {
   name: "kv",
-  summary: "account for the KV cache, compare its formats, search for a policy",
-  usage: "MODEL ledger|compare|search --file F",
+  summary: "account for the KV cache, look into it, compare its formats, search for a policy",
+  usage: "MODEL ledger|compare|search|dump|diff --file F",
   description: [
     "ledger   reads the text and says where the cache's bytes are: keys, values, scales, room in pages,",
-    "         free pages.",
+    "         free pages; --json and --svg have them over time, too.",
     "compare  reads the text with several formats side by side and says how far the predictions are from",
     "         those of --reference: KL divergence (nats a token), share of equal best tokens, perplexity,",
     "         bits per value with scales, and decoded tokens per second. --precision float keeps the",
     "         rounding of activations out of it.",
     "search   looks for the layers whose keys or values can be narrower, within --kl or --bytes, and",
     "         prints the frontier and the policy.",
+    "dump     writes the keys and values that --which, --layer, --head, --from and --to choose, as CSV,",
+    "         JSON or numpy's array file, by the ending of --out. --view: decoded (default), unrotated",
+    "         (keys before their rotary embedding) or raw (codes and scales, as they are stored).",
+    "diff     reads the text with the caches of --reference and --formats and says how far the latter is",
+    "         off, by layer and head: kv MODEL diff --file F --formats q8_0. Or compares two saved",
+    "         sessions: kv A.session diff B.session.",
+    "dump and diff take a saved session in place of MODEL: they need neither the model nor a text.",
   ],
   options: {
     file: { short: "f", value: "F", help: "the text" },
@@ -51,21 +60,31 @@ export const kv: Command = {
     formats: {
       value: "LIST",
       help:
-        "compare: KEY, KEY/VALUE or FILE.json of a policy, separated by commas; search: formats",
+        "compare: KEY, KEY/VALUE or FILE.json of a policy, separated by commas; search: formats; diff: one",
     },
-    reference: { value: "F", help: "compare, search: what it is measured against; default: f32" },
+    reference: {
+      value: "F",
+      help: "compare, search, diff: what it is measured against; default: f32",
+    },
     layers: { help: "ledger, compare: print one row a layer too" },
     kl: { value: "X", help: "search: the smallest cache of a mean KL divergence up to X nats" },
     bytes: { value: "N", help: "search: the nearest cache of N bytes at most, for --ctx tokens" },
-    out: { short: "o", value: "FILE", help: "search: write the policy there" },
-    svg: { value: "FILE", help: "search: draw the measured caches there" },
+    which: { value: "W", help: "dump, diff: key or value; default: both" },
+    layer: { value: "LIST", help: "dump, diff: layers, as in 0,4-7; default: all" },
+    head: { value: "LIST", help: "dump, diff: KV heads; default: all" },
+    from: { value: "N", help: "dump, diff: the first position; default: 0" },
+    to: { value: "N", help: "dump, diff: up to this position, without it; default: all" },
+    view: { value: "V", help: "dump: decoded (default), unrotated or raw" },
+    sequence: { value: "N", help: "dump, diff: which sequence of saved sessions; default: 0" },
+    out: { short: "o", value: "FILE", help: "search: the policy; dump: FILE.csv, .json or .npy" },
+    svg: { value: "FILE", help: "draw a chart there" },
     ...loadOptions,
     ...sessionOptions,
     ...commonOptions,
   },
-  positionals: [2, 2],
+  positionals: [2, 3],
   run: async (given) => {
-    const [ref, name] = given.positionals as [string, string];
+    const [ref, name, extra] = given.positionals as [string, string, string | undefined];
     const action = Object.hasOwn(actions, name) ? actions[name] : undefined;
     if (action === undefined) {
       const names = Object.keys(actions);
@@ -76,14 +95,15 @@ export const kv: Command = {
         }`,
       );
     }
-    const file = given.text("file");
-    if (file === undefined) throw new UsageError("Expected --file with a text, but found none");
-    const text = readText(file);
-    const most = given.integer("tokens", 2);
-    const run = action(given);
-    const signal = interruptSignal();
-    using model = await openModel(ref, given, { signal });
-    await run(model, model.tokenize(text, { parseSpecial: false }).slice(0, most), signal);
+    if (extra !== undefined && name !== "diff") {
+      throw new UsageError(`Expected nothing after ${name}, but found ${JSON.stringify(extra)}`);
+    }
+    const known = [...common, ...action.options];
+    const foreign = given.order.find((option) => !known.includes(option));
+    if (foreign !== undefined) {
+      throw new UsageError(`Expected an option of kv ${name}, but found --${foreign}`);
+    }
+    await action.prepare(ref, given)(interruptSignal());
     return 0;
   },
 };

@@ -4,11 +4,24 @@
  * @module
  */
 
+import { writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import { compareKv, type KvFormat, kvFormats, type KvPolicy, type Model } from "../mod.ts";
+import {
+  compareKv,
+  type KvCandidate,
+  type KvFormat,
+  kvFormats,
+  type KvPolicy,
+  type Model,
+} from "../mod.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
+import { scatter } from "./chart.ts";
+import type { KvAction } from "./kv.ts";
+import { textOf, withTokens } from "./kv_source.ts";
 import { readPolicy } from "./model.ts";
 import { figure, note, print, printJson, ProgressBar, snakeCase, table } from "./output.ts";
+
+type LayerErrors = KvCandidate["layers"][number];
 
 /** A cache, and what it is called in tables. */
 export interface Named {
@@ -16,8 +29,25 @@ export interface Named {
   readonly policy: KvPolicy;
 }
 
+/** The action. */
+export const compareAction: KvAction = {
+  options: ["formats", "reference", "layers", "ctx"],
+  prepare: (ref, given) => {
+    const caches = cachesOf(given);
+    const text = textOf(given);
+    return (signal) =>
+      withTokens(
+        ref,
+        text,
+        given,
+        signal,
+        (model, tokens) => compare(model, tokens, caches, given, signal),
+      );
+  },
+};
+
 /** The reference and the candidates that the options name. */
-export function cachesOf(given: Arguments): { reference: Named; candidates: Named[] } {
+function cachesOf(given: Arguments): { reference: Named; candidates: Named[] } {
   const reference = cacheOf(given.text("reference") ?? "f32", "reference");
   const list = given.text("formats");
   const { key, value } = reference.policy;
@@ -44,7 +74,7 @@ export function cacheOf(text: string, option: string): Named {
 }
 
 /** Reads the text with all caches and prints how far they are from the reference. */
-export async function compare(
+async function compare(
   model: Model,
   tokens: Uint32Array,
   { reference, candidates }: { reference: Named; candidates: Named[] },
@@ -63,6 +93,26 @@ export async function compare(
     });
   } finally {
     bar.end();
+  }
+  const svg = given.text("svg");
+  if (svg !== undefined) {
+    writeFileSync(
+      svg,
+      scatter({
+        title: `KV cache of ${model.info.architecture}: KL divergence from ${reference.name}`,
+        x: "bits per value, scales included",
+        y: "mean KL divergence, nats a token",
+        sets: [
+          { name: "", points: [] },
+          {
+            name: "",
+            points: found.candidates.map((row, i) => ({
+              ...{ x: row.bitsPerValue, y: row.kl.mean, label: shortName(candidates[i] as Named) },
+            })),
+          },
+        ],
+      }),
+    );
   }
   if (given.has("json")) {
     printJson({
@@ -92,14 +142,15 @@ export async function compare(
     ]),
   ]));
   if (given.has("layers")) {
-    print("\nerror of keys/values by layer, relative\n");
+    print("\nerror of keys/values/attention by layer, relative\n");
     print(table([
       ["layer", ...names],
       ...Array.from({ length: model.info.layers }, (_, layer) => [
         String(layer),
         ...found.candidates.map((row) => {
-          const { keyError, valueError } = row.layers[layer] as typeof row.layers[number];
-          return `${keyError.toExponential(1)}/${valueError.toExponential(1)}`;
+          const { keyError, valueError, attentionError } = row.layers[layer] as LayerErrors;
+          return [keyError, valueError, attentionError].map((error) => error.toExponential(1))
+            .join("/");
         }),
       ]),
     ]));
@@ -107,4 +158,10 @@ export async function compare(
   note(
     `${found.tokens} tokens in pieces of ${found.context}; speed at depth ${found.reference.depth}\n`,
   );
+}
+
+/** One format where keys and values have the same. */
+function shortName({ name }: Named): string {
+  const [key, value] = name.split("/");
+  return key === value ? key as string : name;
 }

@@ -4,13 +4,39 @@
  * @module
  */
 
-import type { KvLedger, Model } from "../mod.ts";
+import { writeFileSync } from "node:fs";
+import {
+  type KvBytes,
+  type KvLedger,
+  type KvLedgerColumns,
+  KvLedgerLog,
+  type Model,
+} from "../mod.ts";
 import type { Arguments } from "./arguments.ts";
-import { sessionSettings } from "./model.ts";
-import { bytesText, print, printJson, ProgressBar, snakeCase, table } from "./output.ts";
+import type { KvAction } from "./kv.ts";
+import { readInto, textOf, withTokens } from "./kv_source.ts";
+import { sessionOptions, sessionSettings } from "./model.ts";
+import { bytesText, print, printJson, snakeCase, table } from "./output.ts";
+import { stacks } from "./stacks.ts";
+
+/** The action. */
+export const ledgerAction: KvAction = {
+  options: [...Object.keys(sessionOptions), "layers"],
+  prepare: (ref, given) => {
+    const text = textOf(given);
+    return (signal) =>
+      withTokens(
+        ref,
+        text,
+        given,
+        signal,
+        (model, tokens) => ledger(model, tokens, given, signal),
+      );
+  },
+};
 
 /** Reads the text and accounts for the cache. */
-export async function ledger(
+async function ledger(
   model: Model,
   tokens: Uint32Array,
   given: Arguments,
@@ -18,24 +44,26 @@ export async function ledger(
 ): Promise<void> {
   const settings = sessionSettings(given);
   using session = model.session({ ...settings, context: settings.context ?? tokens.length });
-  const bar = new ProgressBar((value) => `${value} tokens`);
-  try {
-    const onPrefill = ({ done, total }: { done: number; total: number }) =>
-      bar.show("reading", done, total);
-    await session.prefill(tokens, { signal, onPrefill });
-  } finally {
-    bar.end();
-  }
+  const log = new KvLedgerLog({ session });
+  log.note();
+  await readInto([session], tokens, signal, () => log.note());
   const found = session.kv.ledger();
   const { keyFormat, valueFormat } = session.kv;
+  const columns = log.columns();
+  const svg = given.text("svg");
+  if (svg !== undefined) writeFileSync(svg, chartOf(found, columns, model.info.architecture));
   if (given.has("json")) {
     const { layers, ...all } = found;
+    const { rows: _rows, sequence: _sequence, ...history } = columns;
     printJson({
       tokens: session.position,
       key_format: keyFormat,
       value_format: valueFormat,
       ...snakeCase(all),
       layers: layers.map(snakeCase),
+      history: snakeCase(
+        Object.fromEntries(Object.entries(history).map(([name, column]) => [name, [...column]])),
+      ),
     });
     return;
   }
@@ -58,4 +86,36 @@ function ledgerRow(name: string, row: KvLedger["layers"][number]): string[] {
     name,
     ...[keyPayload, keyScales, valuePayload, valueScales, pageSlack, free, bytes].map(bytesText),
   ];
+}
+
+/** While the text was read, and layer by layer at its end. */
+function chartOf(found: KvLedger, columns: KvLedgerColumns, name: string): string {
+  const partsOf = (row: Omit<KvBytes, "bytes">) => [
+    ...[row.keyPayload, row.keyScales, row.valuePayload, row.valueScales],
+    ...[row.pageSlack, row.free],
+  ];
+  const steps = [...columns.positions.keys()];
+  const over = steps.map((step) =>
+    partsOf({
+      keyPayload: columns.keyPayload[step] as number,
+      keyScales: columns.keyScales[step] as number,
+      valuePayload: columns.valuePayload[step] as number,
+      valueScales: columns.valueScales[step] as number,
+      pageSlack: columns.pageSlack[step] as number,
+      free: columns.free[step] as number,
+    })
+  );
+  return stacks({
+    title: `KV cache of ${name}: where its bytes are`,
+    names: ["keys", "their scales", "values", "their scales", "room in pages", "free"],
+    panels: [
+      { name: "over time", x: "tokens read", at: [...columns.positions], bars: over },
+      {
+        name: "by layer, at the end",
+        x: "layer",
+        at: [...found.layers.keys()],
+        bars: found.layers.map(partsOf),
+      },
+    ],
+  });
 }

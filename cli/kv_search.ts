@@ -8,7 +8,9 @@ import { writeFileSync } from "node:fs";
 import { type KvFormat, kvFormats, type KvPoint, type Model, searchKv } from "../mod.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { scatter } from "./chart.ts";
+import type { KvAction } from "./kv.ts";
 import { cacheOf } from "./kv_compare.ts";
+import { textOf, withTokens } from "./kv_source.ts";
 import {
   bytesText,
   figure,
@@ -21,15 +23,32 @@ import {
 } from "./output.ts";
 
 /** What to look for, and where to put it. */
-export interface SearchRequest {
+interface SearchRequest {
   readonly budget: { readonly kl: number } | { readonly bytes: number };
   readonly formats: readonly KvFormat[] | undefined;
   readonly out: string | undefined;
   readonly svg: string | undefined;
 }
 
+/** The action. */
+export const searchAction: KvAction = {
+  options: ["formats", "reference", "ctx", "kl", "bytes", "out"],
+  prepare: (ref, given) => {
+    const request = searchRequest(given);
+    const text = textOf(given);
+    return (signal) =>
+      withTokens(
+        ref,
+        text,
+        given,
+        signal,
+        (model, tokens) => search(model, tokens, request, given, signal),
+      );
+  },
+};
+
 /** Checks the options before a model is loaded. */
-export function searchRequest(given: Arguments): SearchRequest {
+function searchRequest(given: Arguments): SearchRequest {
   const kl = given.number("kl");
   const bytes = given.number("bytes");
   if ((kl === undefined) === (bytes === undefined)) {
@@ -53,7 +72,7 @@ export function searchRequest(given: Arguments): SearchRequest {
 }
 
 /** Searches, prints the frontier and writes the policy. */
-export async function search(
+async function search(
   model: Model,
   tokens: Uint32Array,
   request: SearchRequest,

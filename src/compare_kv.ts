@@ -23,6 +23,8 @@ export interface CompareKvOptions {
    * 16 by default, 0 leaves it out.
    */
   readonly speedTokens?: number | undefined;
+  /** Whether the error of attention's output is measured; true by default. */
+  readonly attentionError?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Is told how many tokens of the text have been compared. */
   readonly onProgress?: ((progress: { done: number; total: number }) => void) | undefined;
@@ -68,10 +70,16 @@ export interface KvCandidate extends KvMeasure {
   /** Share of the tokens, from 0 to 1, at which both find the same token most probable. */
   readonly sameTop: number;
   /**
-   * One row a layer: ‖candidate - reference‖ / ‖reference‖ of what the caches hold of the last piece.
-   * It has the rounding of the format and what the layers before made of theirs.
+   * One row a layer: ‖candidate - reference‖ / ‖reference‖ of what the caches hold of the last piece, and
+   * of what attention made of it: what all heads found (the point `blocks.N.z`), before their output
+   * matrix. It has the rounding of the format and what the layers before made of theirs.
+   * `attentionError` is NaN where it wasn't asked for.
    */
-  readonly layers: readonly { readonly keyError: number; readonly valueError: number }[];
+  readonly layers: readonly {
+    readonly keyError: number;
+    readonly valueError: number;
+    readonly attentionError: number;
+  }[];
 }
 
 /**
@@ -136,6 +144,9 @@ export async function compareKv(
     const piece = tokens.subarray(begin, begin + context);
     if (piece.length < 2) break;
     for (const side of all) side.session.truncate(0);
+    // The last piece is what the caches hold afterwards; a rest of one token is no piece.
+    const isLast = tokens.length - (begin + context) < 2;
+    if (isLast && settings.attentionError) { for (const side of all) side.record(); }
     for (let from = 0; from < piece.length; from += rows) {
       const part = piece.slice(from, from + rows);
       settings.signal?.throwIfAborted();
@@ -147,6 +158,8 @@ export async function compareKv(
       for (let row = 0; row < part.length; row++) {
         compareRow(reference, candidates, row, piece[from + row + 1]);
       }
+      for (const side of candidates) side.compareAttention(reference);
+      for (const side of all) side.forget();
       done += part.length;
       settings.onProgress?.({ done, total: tokens.length });
     }
@@ -189,9 +202,12 @@ function distributionOf(side: Side, row: number): Distribution {
   const found = side.distribution(row);
   if (Number.isFinite(found.logMass)) return found;
   const { keyFormat, valueFormat } = side.session.kv;
+  const cache = side.simulates
+    ? "a simulated cache"
+    : `keys in ${keyFormat} and values in ${valueFormat}`;
   throw new EngineError(
     "numeric",
-    `Expected logits that are numbers with keys in ${keyFormat} and values in ${valueFormat}, but found others`,
+    `Expected logits that are numbers with ${cache}, but found others`,
   );
 }
 

@@ -120,6 +120,7 @@ export async function searchKv(
       const compared = await compareKv(model, text, {
         ...{ reference, candidates, context, signal },
         speedTokens: 0,
+        attentionError: false,
       });
       for (const [i, { bitsPerValue, kl, sameTop }] of compared.candidates.entries()) {
         const policy = candidates[i] as KvPolicy;

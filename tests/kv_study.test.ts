@@ -7,6 +7,7 @@ import {
   type KvBytes,
   type KvFormat,
   kvFormats,
+  KvLedgerLog,
   loadModel,
   type Session,
 } from "../mod.ts";
@@ -66,6 +67,66 @@ study("what forks have in common is shared in the ledger", async () => {
   await fork.prefill([9]);
   assert.is(fork.kv.ledger().shared, bytes);
   assert.is(partsOf(fork.kv.ledger()), fork.kv.bytes);
+});
+
+study("ledgers over time, of each sequence", async () => {
+  using model = await load();
+  using session = model.session({ context: 256, kv: { key: "q8_0" } });
+  await session.prefill(tokens.slice(0, 62));
+  using fork = session.fork();
+  const log = new KvLedgerLog({ trunk: session, branch: fork });
+  log.note();
+  const ledgers = [session.kv.ledger(), fork.kv.ledger()];
+  for await (const _ of fork.generate([5], { maxTokens: 4, ignoreEnd: true })) log.note();
+  const columns = log.columns();
+  assert.equal([columns.rows, log.names], [10, ["trunk", "branch"]]);
+  assert.equal([...columns.sequence], [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+  for (const [row, ledger] of ledgers.entries()) {
+    assert.is(columns.positions[row], 62);
+    for (const part of ["bytes", "keyPayload", "keyScales", "pageSlack", "shared"] as const) {
+      assert.is(columns[part][row], ledger[part]);
+    }
+  }
+  const parts = ["keyPayload", "keyScales", "valuePayload", "valueScales"] as const;
+  for (let row = 0; row < columns.rows; row++) {
+    const sum = [...parts, "pageSlack" as const, "free" as const]
+      .reduce((all, part) => all + columns[part][row]!, 0);
+    assert.is(sum, session.kv.bytes);
+    assert.ok(row < 2 || columns.time[row]! >= columns.time[row - 2]!);
+  }
+  // The trunk stays as it is; the branch has its own copy of the page that it writes to.
+  assert.equal([...columns.positions].filter((_, row) => row % 2 === 0), [62, 62, 62, 62, 62]);
+  assert.is(columns.positions[9], fork.kv.positions);
+  assert.is(columns.shared[1], session.kv.pages.bytes);
+  assert.is(columns.shared[9], 0);
+  assert.throws(() => new KvLedgerLog({}), /sessions by names/);
+  assert.throws(() => new KvLedgerLog({ a: 7 as never }), /sessions by names/);
+  fork.dispose();
+  assert.throws(() => log.note(), /still open/);
+  assert.is(log.columns().rows, 10);
+});
+
+study("LLaMA-2-7B at 2,048 tokens takes what the documentation says", async () => {
+  // Nothing but metadata: no weights are read.
+  const u32 = (value: number) => ({ type: "uint32" as const, value });
+  const llama = tinyModel({
+    vocabularyOnly: true,
+    metadata: {
+      "llama.block_count": u32(32),
+      "llama.embedding_length": u32(4096),
+      "llama.attention.head_count": u32(32),
+      "llama.attention.head_count_kv": u32(32),
+      "llama.rope.dimension_count": u32(128),
+    },
+  });
+  const gib = async (format: KvFormat) =>
+    (await estimate(llama, { context: 2048, kv: { key: format, value: format } })).kvBytes /
+    2 ** 30;
+  assert.is(await gib("f32"), 2);
+  assert.is(await gib("f16"), 1);
+  assert.is(await gib("q8_0"), 0.53125);
+  assert.is(await gib("f8_e4m3"), 0.5);
+  assert.is(await gib("q4_0"), 0.28125);
 });
 
 study("bits per value with scales", async () => {
@@ -162,6 +223,63 @@ function expectMoments(
   assert.is(found.saturation, 0);
 }
 
+study("what is too large for a format saturates, and what is no number is counted", async () => {
+  using model = await load();
+  using session = model.session({ context: 128, kv: { key: "f8_e4m3", value: "f32" } });
+  {
+    using _hooks = session.hooks({
+      // Of 64 values a row in two heads, the first of each row is too large.
+      "blocks.0.k": ({ values }) => values.map((x, i) => i % 64 === 0 ? 1e6 : x),
+      "blocks.1.v": ({ values, width }) => {
+        values[width + 40] = NaN;
+      },
+    });
+    await session.prefill(tokens);
+  }
+  const { whole, heads, channels } = session.kv.statistics({ which: "key", layer: 0 });
+  assert.is(whole.maximum, 448);
+  assert.equal([whole.saturation, heads[0]!.saturation, heads[1]!.saturation], [1 / 64, 1 / 32, 0]);
+  assert.equal([channels.saturation[0], channels.saturation[1]], [1, 0]);
+  const values = session.kv.statistics({ which: "value", layer: 1 });
+  assert.is(values.whole.nonFinite, 1 / 6400);
+  assert.is(values.channels.nonFinite[40], 1 / 100);
+  assert.ok(Number.isFinite(values.whole.mean) && Number.isFinite(values.whole.kurtosis));
+});
+
+study("a comparison whose logits are no numbers says which cache it was", async () => {
+  using model = await load();
+  const broken = { simulate: { value: (values: Float32Array<ArrayBuffer>) => values.fill(NaN) } };
+  await assertRejects(
+    compareKv(model, tokens, { candidates: [{}, broken], speedTokens: 0 }),
+    /Expected logits that are numbers with a simulated cache, but found others/,
+  );
+  // The model goes on.
+  const { candidates } = await compareKv(model, tokens, { candidates: [{}], speedTokens: 0 });
+  assert.ok(candidates[0]!.kl.mean >= 0);
+});
+
+study("what a session that is gone had is refused with the reason", async () => {
+  using model = await load();
+  const session = model.session();
+  await session.prefill(tokens);
+  session.dispose();
+  const { kv } = session;
+  for (
+    const look of [
+      () => kv.ledger(),
+      () => kv.pages,
+      () => kv.positions,
+      () => kv.statistics({ which: "key", layer: 0 }),
+      () => session.meter(),
+      () => session.simulateKv({}),
+    ]
+  ) assert.throws(look, /Expected a session that is still open, but it was disposed of/);
+  const place = { which: "key", layer: 0, head: 0 } as const;
+  assert.is(kv.format(place), "f16");
+  assert.throws(() => kv.format({ ...place, layer: 2 }), /layer to be .* from 0 to 1, but found 2/);
+  assert.throws(() => kv.format({ ...place, head: -1 }), /head to be .* from 0 to 1, but found -1/);
+});
+
 study("statistics refuse what isn't there", async () => {
   using model = await load();
   using session = model.session();
@@ -192,7 +310,9 @@ study("a cache beside itself is the same", async () => {
   assert.is(same!.kl.max, 0);
   assert.is(same!.sameTop, 1);
   assert.is(same!.perplexity, found.reference.perplexity);
-  assert.equal(same!.layers, [{ keyError: 0, valueError: 0 }, { keyError: 0, valueError: 0 }]);
+  const none = { keyError: 0, valueError: 0, attentionError: 0 };
+  assert.equal(same!.layers, [none, none]);
+  assert.ok(wide!.layers.every(({ attentionError: error }) => error > 0 && error < 1e-2));
   assert.ok(wide!.kl.mean > 0 && wide!.kl.mean < 1e-4);
   assert.ok(wide!.layers.every(({ keyError }) => keyError > 0 && keyError < 1e-2));
   assert.is(same!.bitsPerValue, 16);
@@ -228,6 +348,32 @@ study("a comparison is that of the logits", async () => {
   assert.ok(Math.abs(candidate.kl.max - sorted[99]!) < 1e-9);
   assert.is(candidate.sameTop, same / 100);
   assert.ok(Math.abs(Math.log(candidate.perplexity) - nll / 98) < 1e-6);
+});
+
+study("the error of attention's output is that of what heads find in the last piece", async () => {
+  using model = await loadModel(path, { threads: 1, precision: "float" });
+  const kv = { key: "q4_0", value: "q4_0" } as const;
+  const options = { candidates: [kv], context: 60, speedTokens: 0 };
+  const { candidates: [found] } = await compareKv(model, tokens, options);
+  const heads = await Promise.all([{ key: "f32", value: "f32" } as const, kv].map(async (kv) => {
+    using session = model.session({ context: 60, kv });
+    using recording = session.record(["blocks.*.z"]);
+    await session.prefill(tokens.slice(60));
+    return recording.names.map((name) => recording.get(name).values);
+  }));
+  for (const [layer, { attentionError }] of found!.layers.entries()) {
+    const [expected, z] = heads.map((values) => values[layer] as Float32Array) as [
+      Float32Array,
+      Float32Array,
+    ];
+    const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
+    const wanted = norm(expected.map((x, i) => x - z[i]!)) / norm(expected);
+    assert.ok(wanted > 1e-3 && Math.abs(attentionError - wanted) < 1e-6 * wanted);
+  }
+  const without = await compareKv(model, tokens, { ...options, attentionError: false });
+  assert.ok(without.candidates[0]!.layers.every((row) => Number.isNaN(row.attentionError)));
+  // Looking changes nothing.
+  assert.equal(without.candidates[0]!.kl, found!.kl);
 });
 
 function softmax(logits: Float32Array): number[] {

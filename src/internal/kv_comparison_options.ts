@@ -6,7 +6,14 @@
 import type { CompareKvOptions } from "../compare_kv.ts";
 import type { KvPolicy } from "../kv_policy.ts";
 import type { Model } from "../model.ts";
-import { checkFields, checkFunction, checkInteger, checkSignal, found } from "./check.ts";
+import {
+  checkBoolean,
+  checkFields,
+  checkFunction,
+  checkInteger,
+  checkSignal,
+  found,
+} from "./check.ts";
 import { checkPolicy } from "./kv_table.ts";
 import type { KvSimulation } from "../kv_simulation.ts";
 
@@ -21,12 +28,16 @@ export interface ComparisonSettings {
   readonly candidates: readonly ComparedCache[];
   readonly context: number;
   readonly speedTokens: number;
+  readonly attentionError: boolean;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: CompareKvOptions["onProgress"];
 }
 
 const contextDefault = 512;
-const fields = ["reference", "candidates", "context", "speedTokens", "signal", "onProgress"];
+const fields = [
+  ...["reference", "candidates", "context", "speedTokens", "attentionError", "signal"],
+  "onProgress",
+];
 
 /** The options with defaults. */
 export function checkComparison(model: Model, options: CompareKvOptions): ComparisonSettings {
@@ -50,6 +61,7 @@ export function checkComparison(model: Model, options: CompareKvOptions): Compar
     speedTokens: options.speedTokens === undefined
       ? 16
       : checkInteger(options.speedTokens, 0, 4096, "speedTokens"),
+    attentionError: checkBoolean(options.attentionError, "attentionError") ?? true,
     signal: checkSignal(options.signal, "signal"),
     onProgress: options.onProgress,
   };

@@ -6,6 +6,7 @@
 import type { KvCandidate, KvMeasure } from "../compare_kv.ts";
 import type { KvSimulation } from "../kv_simulation.ts";
 import type { ModelInfo } from "../model_info.ts";
+import type { Recording } from "../recording.ts";
 import type { Session } from "../session.ts";
 import { SimulationTable } from "./kv_simulation.ts";
 import { cacheShapeOf } from "./kv_table.ts";
@@ -29,6 +30,9 @@ export class Side {
   readonly #simulation: KvSimulation | undefined;
   readonly #divergences: number[] = [];
   #errors: KvCandidate["layers"] = [];
+  #recording: Recording | undefined;
+  /** Of what attention found: squares of the differences and of the reference, by layer. */
+  readonly #attention: { difference: number; size: number }[];
   #sameTop = 0;
   #nll = 0;
   #predicted = 0;
@@ -37,6 +41,7 @@ export class Side {
     this.session = session;
     this.#info = info;
     this.#simulation = simulation;
+    this.#attention = Array.from({ length: info.layers }, () => ({ difference: 0, size: 0 }));
     // It ends with the session.
     if (simulation !== undefined) session.simulateKv(simulation);
   }
@@ -84,15 +89,43 @@ export class Side {
     if (expected.top === found.top) this.#sameTop++;
   }
 
+  /** Begins to keep what attention finds; it ends with the session. */
+  record(): void {
+    this.#recording = this.session.record(["blocks.*.z"]);
+  }
+
+  /** Forgets what was kept so far. */
+  forget(): void {
+    this.#recording?.clear();
+  }
+
+  /** Takes note of the error of what attention found since `forget`. */
+  compareAttention(reference: Side): void {
+    const [found, expected] = [this.#recording, reference.#recording];
+    if (found === undefined || expected === undefined) return;
+    for (const [layer, name] of found.names.entries()) {
+      const { difference, size } = squares(found.get(name).values, expected.get(name).values);
+      const sum = this.#attention[layer] as { difference: number; size: number };
+      sum.difference += difference;
+      sum.size += size;
+    }
+  }
+
   /** Takes note of the error of what the cache holds, layer by layer. */
   compareLayers(reference: Side): void {
     this.#errors = Array.from({ length: this.#info.layers }, (_, layer) => {
       const error = (which: "key" | "value") =>
-        relativeError(
+        relative(squares(
           this.session.kv.read({ which, layer }),
           reference.session.kv.read({ which, layer }),
-        );
-      return { keyError: error("key"), valueError: error("value") };
+        ));
+      return {
+        keyError: error("key"),
+        valueError: error("value"),
+        attentionError: this.#recording === undefined
+          ? NaN
+          : relative(this.#attention[layer] as { difference: number; size: number }),
+      };
     });
   }
 
@@ -150,13 +183,21 @@ function quantile(values: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? NaN;
 }
 
-/** ‖found - expected‖ / ‖expected‖; 0 when both are 0. */
-function relativeError(found: Float32Array, expected: Float32Array): number {
+/** ‖found - expected‖² and ‖expected‖². */
+function squares(
+  found: Float32Array,
+  expected: Float32Array,
+): { difference: number; size: number } {
   let [difference, size] = [0, 0];
   for (let i = 0; i < expected.length; i++) {
     const x = expected[i] as number;
     difference += ((found[i] as number) - x) ** 2;
     size += x ** 2;
   }
+  return { difference, size };
+}
+
+/** ‖found - expected‖ / ‖expected‖; 0 when both are 0. */
+function relative({ difference, size }: { difference: number; size: number }): number {
   return difference === 0 ? 0 : Math.sqrt(difference / size);
 }

@@ -74,6 +74,7 @@ export {
   type TapeDifference,
   type TapeHeader,
   type TapeRow,
+  type TapeSampleOptions,
 } from "./src/logit_tape.ts";
 export { LogitsView } from "./src/logits_view.ts";
 export type { MachineLimits } from "./src/machine_limits.ts";
@@ -124,6 +125,7 @@ export type { SampleManyOptions } from "./src/sample_many_options.ts";
 export { type Sample, type SampledStep, Samples } from "./src/samples.ts";
 export { sampleLogits } from "./src/sample_logits.ts";
 export type { SamplerStage } from "./src/sampler_stage.ts";
+export type { StageData } from "./src/stage_data.ts";
 export { type PullProgress, resolveModel, type ResolveOptions } from "./src/store.ts";
 export { type KvPoint, type KvSearch, searchKv, type SearchKvOptions } from "./src/search_kv.ts";
 export { Session } from "./src/session.ts";

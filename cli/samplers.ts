@@ -13,6 +13,7 @@ import {
   type SamplerFigure,
 } from "../mod.ts";
 import { samplerMeasures } from "../src/internal/sampler_measures.ts";
+import { splitOutside } from "../src/internal/split_outside.ts";
 import { nearest } from "../src/store/nearest.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { intervals } from "./chart.ts";
@@ -105,7 +106,7 @@ export const samplers: Command = {
 /** The chains by their canonical forms, which are their names. */
 function chainsOf(given: Arguments): Record<string, string> {
   const chains: Record<string, string> = {};
-  for (const text of (given.text("samplers") ?? chainsDefault).split(";")) {
+  for (const text of splitOutside(given.text("samplers") ?? chainsDefault, ";")) {
     const name = formatSampler(parseSampler(text));
     if (name in chains) {
       throw new UsageError(`Expected each sampler once, but found "${name}" twice`);

@@ -81,8 +81,9 @@ export function seedOf(given: Arguments): bigint | undefined {
 /** A chain for people. */
 export function chainText(chain: readonly SamplerStage[]): string {
   if (chain.length === 0) return "the model's own distribution";
-  return chain.map(({ name, params }) => {
-    const values = Object.values(params);
+  return chain.map(({ name, params, data }) => {
+    const values: unknown[] = Object.values(params);
+    if (data !== undefined) values.push(JSON.stringify(data));
     return values.length === 0 ? name : `${name} ${values.join(" ")}`;
   }).join(", ");
 }

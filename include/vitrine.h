@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xc987e16b)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x3b0fe14b)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xe81106f7)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x7095cb2b)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -219,6 +219,7 @@ enum {
     VITRINE_TRACE_COLUMN_TOP_LOGIT = 12,
     VITRINE_TRACE_COLUMN_TOP_PROBABILITY = 13,
     VITRINE_TRACE_COLUMN_STATE = 14,
+    VITRINE_TRACE_COLUMN_OUTCOME = 15,
 };
 
 typedef uint32_t vitrine_tape_kind_t;
@@ -368,7 +369,10 @@ typedef struct {
     uint32_t tape_steps; /* at 40 */
     uint32_t tape_kind; /* at 44 */
     uint32_t tape_top; /* at 48 */
-} vitrine_request_t; /* 52 bytes */
+    uint32_t history_count; /* at 52 */
+    uint32_t model; /* at 56 */
+    uint32_t reserved; /* at 60 */
+} vitrine_request_t; /* 64 bytes */
 
 typedef struct {
     uint32_t trace_steps; /* at 0 */
@@ -394,11 +398,15 @@ typedef struct {
     uint32_t count; /* at 28 */
     uint32_t draws; /* at 32 */
     uint32_t rows; /* at 36 */
-} vitrine_tape_draw_t; /* 40 bytes */
+    uint32_t skip; /* at 40 */
+    uint32_t history_count; /* at 44 */
+    uint32_t model; /* at 48 */
+    uint32_t reserved; /* at 52 */
+} vitrine_tape_draw_t; /* 56 bytes */
 
 typedef struct {
     uint32_t id; /* at 0 */
-    uint32_t flags; /* at 4 */
+    uint32_t data_length; /* at 4 */
     float parameters[6]; /* at 8 */
 } vitrine_stage_t; /* 32 bytes */
 
@@ -715,7 +723,7 @@ int32_t vitrine_session_destroy(uint32_t session);
  *   request_length: In bytes.
  *   tokens: Appended to the sequence; read during the call only.
  *   token_count: How many; 0 is allowed when the sequence isn't empty.
- *   stages: `stage_count` times, in the order of their application; read during the call only.
+ *   stages: `stage_count` records: stages in the order of their application, each with its data; read during the call only.
  */
 int32_t vitrine_session_start(uint32_t session, const vitrine_request_t *request, uint32_t request_length, const uint32_t *tokens, uint32_t token_count, const vitrine_stage_t *stages);
 
@@ -970,9 +978,10 @@ int32_t vitrine_hooks_write(uint32_t session, const float *values, uint32_t coun
 int32_t vitrine_hooks_proceed(uint32_t session);
 
 /*
- * Says whether a chain is valid, and if not, in words why.
- *   stages: In the order of their application; read during the call only.
- *   count: How many.
+ * Says whether a chain is valid, and if not, in words why. A stage that must know the texts of tokens
+ * is refused: only a model has them.
+ *   stages: In the order of their application, each with its data; read during the call only.
+ *   count: How many records.
  *   vocabulary: Tokens that the chain chooses from.
  *   buffer: The caller's; filled with the text of the error, in UTF-8.
  *   length: Of the buffer, in bytes; the text is cut to it.
@@ -984,8 +993,8 @@ int32_t vitrine_sampler_check(const vitrine_stage_t *stages, uint32_t count, uin
  * Draws tokens from one row of logits with a sampler chain: the first for position 0, the next
  * for position 1, and so on, all from the same logits. vitrine_sampler_check says in words what
  * is wrong with a chain.
- *   request: A Request, of which seed_low, seed_high and stage_count count.
- *   stages: In the order of their application; read during the call only.
+ *   request: A Request, of which seed_low, seed_high, stage_count, history_count and model count.
+ *   stages: In the order of their application, each with its data; read during the call only.
  *   logits: Read during the call only.
  *   vocabulary: How many logits.
  *   tokens: The caller's; filled with token ids.
@@ -1032,10 +1041,10 @@ int32_t vitrine_session_tape(uint32_t session, void *bytes, uint32_t length);
  * Draws tokens from the rows of a tape with a sampler chain: those of a row one behind the other. The
  * first of each row is the one that a session draws at the row's position with the same chain and seed.
  *   options: How.
- *   stages: In the order of their application; read during the call only.
+ *   stages: In the order of their application, each with its data; read during the call only.
  *   rows: As vitrine_session_tape gives them; read during the call only.
  *   length: Of the rows, in bytes.
- *   tokens: The caller's; filled with token ids: [rows][draws].
+ *   tokens: The caller's; filled with token ids: [rows behind `skip`][draws].
  *   count: Of them, exactly.
  */
 int32_t vitrine_tape_draw(const vitrine_tape_draw_t *options, const vitrine_stage_t *stages, const void *rows, uint32_t length, uint32_t *tokens, uint32_t count);
@@ -1044,10 +1053,10 @@ int32_t vitrine_tape_draw(const vitrine_tape_draw_t *options, const vitrine_stag
  * The distributions that tokens of the rows of a tape would be drawn from; 0 for those that no stage left,
  * more than 0 for all others.
  *   options: How; `draws` doesn't count.
- *   stages: In the order of their application; read during the call only.
+ *   stages: In the order of their application, each with its data; read during the call only.
  *   rows: As vitrine_session_tape gives them; read during the call only.
  *   length: Of the rows, in bytes.
- *   probabilities: The caller's; filled: [rows][logits of a row].
+ *   probabilities: The caller's; filled: [rows behind `skip`][logits of a row].
  *   count: Of them, exactly.
  */
 int32_t vitrine_tape_distribution(const vitrine_tape_draw_t *options, const vitrine_stage_t *stages, const void *rows, uint32_t length, float *probabilities, uint32_t count);

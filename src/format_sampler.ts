@@ -4,7 +4,7 @@ import type { SamplerStage } from "./sampler_stage.ts";
 
 /**
  * Writes a chain in the short notation that `parseSampler` reads, always in the same form: full
- * names, every value. A stage that is a function is written as `function:` and its name, which
+ * names, every value, and what a stage has beside numbers as JSON. A stage that is a function is written as `function:` and its name, which
  * `parseSampler` doesn't read.
  *
  * @param sampler The stages, in order.
@@ -22,7 +22,8 @@ export function formatSampler(sampler: readonly SamplerStage[]): string {
   return sampler.map((stage) => {
     if (stage.apply !== undefined) return `function:${stage.name}`;
     const { params } = SamplerStages[stage.name as keyof typeof SamplerStages];
-    const values = params.map((name) => stage.params[name]);
+    const values: unknown[] = params.map((name) => stage.params[name]);
+    if (stage.data !== undefined) values.push(JSON.stringify(stage.data));
     const name = stage.name.replaceAll("_", "-");
     return values.length === 0 ? name : `${name}=${values.join(":")}`;
   }).join(",");

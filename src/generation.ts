@@ -122,6 +122,8 @@ export class Generation implements AsyncIterableIterator<Step> {
     const records = wantedRecords(wanted, this.#settings.request, core);
     const request = { ...this.#settings.request, records };
     const before = core.position;
+    // The text that stages see before the first step.
+    const history = wanted.tape ? [...core.tokens(), ...this.promptTokens] : [];
     const prompt = unscored(this.promptTokens, before);
     if (request.flags & RequestFlags.prompt_logprobs) this.#prompt = prompt;
     const filter = new StopFilter(stop);
@@ -161,7 +163,7 @@ export class Generation implements AsyncIterableIterator<Step> {
       finished = true;
     } finally {
       if (started && !core.disposed) {
-        const recorded = readRecorded(core, wanted, request.seed, kept.shown);
+        const recorded = readRecorded(core, wanted, { seed: request.seed, history }, kept.shown);
         this.#trace = recorded.trace;
         this.#tape = recorded.tape;
       }

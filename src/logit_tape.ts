@@ -11,13 +11,15 @@ import { EngineError } from "./engine_error.ts";
 import { openLibrary } from "./ffi/library.ts";
 import { StageLayout, TapeDrawLayout, TapeKind } from "./ffi/symbols.gen.ts";
 import { formatSampler } from "./format_sampler.ts";
-import { checkFields, checkInteger, found } from "./internal/check.ts";
+import { checkFields, checkInteger, checkTokens, found } from "./internal/check.ts";
 import { checkSeed } from "./internal/generation_settings.ts";
 import { decodeRows } from "./internal/kv_rows.ts";
+import { handleOf } from "./internal/model_handles.ts";
 import { permutations } from "./internal/permutations.ts";
 import { packStages } from "./internal/request.ts";
 import { drawing } from "./internal/stage_host.ts";
 import { xxHash32 } from "./internal/xxhash32.ts";
+import type { Model } from "./model.ts";
 import { parseSampler } from "./parse_sampler.ts";
 import type { SamplerStage } from "./sampler_stage.ts";
 
@@ -38,6 +40,8 @@ export interface TapeHeader {
   readonly seed: string;
   /** The generation's chain, as `formatSampler` writes it. */
   readonly sampler: string;
+  /** The tokens before the first step, the prompt's and those that the session held. */
+  readonly history: readonly number[];
 }
 
 /** The logits of one step, and what was drawn from them. */
@@ -78,6 +82,14 @@ export interface TapeComparison {
   readonly differences: readonly TapeDifference[];
 }
 
+/** How tokens are drawn from a tape. */
+export interface TapeSampleOptions {
+  /** Of the random numbers; by default the recorded one. */
+  readonly seed?: number | bigint | undefined;
+  /** The tape's model, for stages that must know the texts of tokens. */
+  readonly model?: Model | undefined;
+}
+
 /** What a list of stages does in one order. */
 export interface OrderResult {
   /** The stages in this order. */
@@ -105,6 +117,8 @@ const preambleBytes = 24;
 /** Position, token, its log-probability, and the logarithm of the mass that a row leaves out. */
 const headBytes = 16;
 const orderMax = 6;
+/** Probabilities that are compared at once. */
+const distributionsMax = 1 << 24;
 
 /**
  * The logits of a generation's steps and the tokens that were drawn. Any chain can draw from them, without
@@ -188,28 +202,27 @@ export class LogitTape {
   }
 
   /**
-   * Draws with any chain, as a session would that stands at the step.
+   * Draws with any chain, as a session would that stands at the step: stages that look at the text see
+   * the recorded one.
    *
    * @param sampler The stages, in order; none: the model's own distribution.
-   * @param options The seed, by default the recorded one, and how many draws of each step, 1 by default: the
-   *   first is what `Session.generate` gives with that seed, the n-th has random numbers of its own.
+   * @param options The seed, by default the recorded one; a model, for stages that must know the texts of
+   *   tokens; and how many draws of each step, 1 by default: the first is what `Session.generate` gives with
+   *   that seed, the n-th has random numbers of its own.
    * @returns Ids of tokens: [steps][draws].
    */
   async sample(
     sampler: readonly SamplerStage[],
-    options: {
-      readonly seed?: number | bigint | undefined;
-      readonly draws?: number | undefined;
-    } = {},
+    options: TapeSampleOptions & { readonly draws?: number | undefined } = {},
   ): Promise<Uint32Array<ArrayBuffer>> {
-    checkFields(options, ["seed", "draws"], "sample");
+    checkFields(options, ["seed", "model", "draws"], "sample");
     const draws = checkInteger(options.draws ?? 1, 1, 1 << 24, "draws");
     const seed = checkSeed(options.seed ?? BigInt(this.header.seed));
     const library = await openLibrary();
     const stages = packStages(sampler);
     const { steps } = this.header;
     const tokens = new Uint32Array(steps * draws);
-    const packed = this.#pack(stages, seed, draws, steps);
+    const packed = this.#pack({ stages, seed, draws, rows: steps, skip: 0, model: options.model });
     const { vitrine_tape_draw } = library.calls;
     const rows = this.#rows;
     const draw = () => vitrine_tape_draw(packed, stages, rows, rows.length, tokens, tokens.length);
@@ -218,24 +231,41 @@ export class LogitTape {
   }
 
   /**
-   * The distribution that a chain leaves of a step.
+   * The distribution that a chain leaves of a step, behind the recorded text.
    *
    * @param sampler The stages, in order.
    * @param step From 0.
+   * @param options A model, for stages that must know the texts of tokens.
    * @returns Probabilities of `row(step).tokens`; exactly 0 for those that are not left.
    */
   async distribution(
     sampler: readonly SamplerStage[],
     step: number,
+    options: { readonly model?: Model | undefined } = {},
   ): Promise<Float32Array<ArrayBuffer>> {
-    const row = this.#row(step);
+    checkFields(options, ["model"], "distribution");
+    this.#row(step);
+    return await this.#distributions(sampler, step, step + 1, {
+      model: options.model,
+      seed: BigInt(this.header.seed),
+    });
+  }
+
+  /** Those of the steps in a range: [steps][header.count]. */
+  async #distributions(
+    sampler: readonly SamplerStage[],
+    from: number,
+    to: number,
+    { model, seed }: { readonly model: Model | undefined; readonly seed: bigint },
+  ): Promise<Float32Array<ArrayBuffer>> {
     const library = await openLibrary();
     const stages = packStages(sampler);
-    const seed = BigInt(this.header.seed);
-    const out = new Float32Array(this.header.count);
+    const rows = this.#rows.subarray(0, to * rowBytes(this.header));
+    const out = new Float32Array((to - from) * this.header.count);
     const { vitrine_tape_distribution } = library.calls;
-    const packed = this.#pack(stages, seed, 1, 1);
-    const draw = () => vitrine_tape_distribution(packed, stages, row, row.length, out, out.length);
+    const packed = this.#pack({ stages, seed, draws: 1, rows: to, skip: from, model });
+    const draw = () =>
+      vitrine_tape_distribution(packed, stages, rows, rows.length, out, out.length);
     drawing(library, sampler, seed, this.header.vocabulary, draw);
     return out;
   }
@@ -243,22 +273,28 @@ export class LogitTape {
   /**
    * Draws again with the recorded chain and seed. With all logits in 32 bits each token comes again; rounding
    * or leaving logits out may change some.
+   *
+   * @param options A model, for stages that must know the texts of tokens.
    */
-  async replay(): Promise<TapeComparison> {
-    return await this.counterfactual(parseSampler(this.header.sampler));
+  async replay(
+    options: { readonly model?: Model | undefined } = {},
+  ): Promise<TapeComparison> {
+    checkFields(options, ["model"], "replay");
+    return await this.counterfactual(parseSampler(this.header.sampler), options);
   }
 
   /**
    * What another chain would have chosen from the same logits with the same random numbers.
    *
    * @param sampler The stages, in order.
-   * @param options The seed, by default the recorded one.
+   * @param options The seed, by default the recorded one, and a model, for stages that must know the texts
+   *   of tokens.
    */
   async counterfactual(
     sampler: readonly SamplerStage[],
-    options: { readonly seed?: number | bigint | undefined } = {},
+    options: TapeSampleOptions = {},
   ): Promise<TapeComparison> {
-    checkFields(options, ["seed"], "counterfactual");
+    checkFields(options, ["seed", "model"], "counterfactual");
     const tokens = await this.sample(sampler, options);
     const [recorded, positions] = [this.tokens, this.positions];
     const differences: TapeDifference[] = [];
@@ -273,17 +309,22 @@ export class LogitTape {
    * What becomes of a chain in every order of its stages.
    *
    * @param sampler From 1 to 6 stages.
-   * @param options The seed, by default the recorded one.
+   * @param options The seed, by default the recorded one, and a model, for stages that must know the texts
+   *   of tokens.
    * @returns One result for each order, the given one first: 6 for 3 stages, 720 for 6.
    */
   async orderAblation(
     sampler: readonly SamplerStage[],
-    options: { readonly seed?: number | bigint | undefined } = {},
+    options: TapeSampleOptions = {},
   ): Promise<OrderResult[]> {
-    checkFields(options, ["seed"], "orderAblation");
+    checkFields(options, ["seed", "model"], "orderAblation");
     packStages(sampler); // Refuses what is no chain.
     checkInteger(sampler.length, 1, orderMax, "the number of stages");
-    const { steps } = this.header;
+    const { steps, count } = this.header;
+    const settings = {
+      model: options.model,
+      seed: checkSeed(options.seed ?? BigInt(this.header.seed)),
+    };
     const orders = [...permutations(sampler)].map((order) => ({
       order,
       candidates: 0,
@@ -291,16 +332,21 @@ export class LogitTape {
       distance: 0,
       distanceMax: 0,
     }));
-    for (let step = 0; step < steps; step++) {
+    const piece = Math.max(1, Math.floor(distributionsMax / count));
+    for (let from = 0; from < steps; from += piece) {
+      const to = Math.min(steps, from + piece);
       let first: Float32Array<ArrayBuffer> | undefined;
       for (const sums of orders) {
-        const shares = await this.distribution(sums.order, step);
+        const shares = await this.#distributions(sums.order, from, to, settings);
         first ??= shares;
-        const { candidates, entropy, distance } = measure(shares, first);
-        sums.candidates += candidates / steps;
-        sums.entropy += entropy / steps;
-        sums.distance += distance / steps;
-        sums.distanceMax = Math.max(sums.distanceMax, distance);
+        for (let at = 0; at < shares.length; at += count) {
+          const [own, other] = [shares, first].map((all) => all.subarray(at, at + count));
+          const { candidates, entropy, distance } = measure(own!, other!);
+          sums.candidates += candidates / steps;
+          sums.entropy += entropy / steps;
+          sums.distance += distance / steps;
+          sums.distanceMax = Math.max(sums.distanceMax, distance);
+        }
       }
     }
     const results: OrderResult[] = [];
@@ -365,10 +411,23 @@ export class LogitTape {
     );
   }
 
-  #pack(stages: Uint8Array, seed: bigint, draws: number, rows: number): Uint8Array<ArrayBuffer> {
+  #pack(given: {
+    readonly stages: Uint8Array;
+    readonly seed: bigint;
+    readonly draws: number;
+    readonly rows: number;
+    readonly skip: number;
+    readonly model: Model | undefined;
+  }): Uint8Array<ArrayBuffer> {
     const at = TapeDrawLayout;
-    const view = new DataView(new ArrayBuffer(at.bytes));
-    const { vocabulary, kind, count } = this.header;
+    const { vocabulary, kind, count, history } = this.header;
+    const { stages, seed, draws, rows, skip, model } = given;
+    const view = new DataView(new ArrayBuffer(at.bytes + 4 * history.length));
+    if (model !== undefined && model.info.logits !== vocabulary) {
+      throw new RangeError(
+        `Expected a model with ${vocabulary} logits, but found one with ${model.info.logits}`,
+      );
+    }
     const fields: readonly (readonly [number, number])[] = [
       [at.size, at.bytes],
       [at.version, 1],
@@ -380,8 +439,12 @@ export class LogitTape {
       [at.count, count],
       [at.draws, draws],
       [at.rows, rows],
+      [at.skip, skip],
+      [at.history_count, history.length],
+      [at.model, handleOf(model)],
     ];
     for (const [offset, value] of fields) view.setUint32(offset, value, true);
+    new Uint32Array(view.buffer, at.bytes).set(history);
     return new Uint8Array(view.buffer);
   }
 }
@@ -457,9 +520,11 @@ function readWhole(path: string): Uint8Array<ArrayBuffer> {
   }
 }
 
-function checkedHeader(header: TapeHeader): TapeHeader {
+function checkedHeader(given: TapeHeader): TapeHeader {
   const known = ["model", "identity", "vocabulary", "kind", "count", "steps", "seed", "sampler"];
-  checkFields(header, known, "a tape's header");
+  checkFields(given, [...known, "history"], "a tape's header");
+  // Files of before stages looked at the text have none.
+  const header = { ...given, history: given.history ?? [] };
   for (const field of ["model", "identity", "seed"] as const) {
     if (typeof header[field] !== "string") throw new TypeError(`${field} ${found(header[field])}`);
   }
@@ -469,6 +534,7 @@ function checkedHeader(header: TapeHeader): TapeHeader {
   checkInteger(header.count, least, header.vocabulary, "count");
   checkInteger(header.steps, 0, 1 << 24, "steps");
   checkSeed(BigInt(header.seed));
+  checkTokens(header.history, header.vocabulary, "history");
   if (typeof header.sampler !== "string") throw new TypeError(`sampler ${found(header.sampler)}`);
   return header;
 }

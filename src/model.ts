@@ -6,6 +6,7 @@ import { hookNames } from "./internal/hook_table.ts";
 import { guard, unguard } from "./internal/leak_net.ts";
 import { readMetadata, readTensors } from "./internal/metadata.ts";
 import type { ModelCore } from "./internal/model_core.ts";
+import { keepHandle } from "./internal/model_handles.ts";
 import { template } from "./internal/template.ts";
 import type { MetadataValue } from "./metadata_value.ts";
 import type { ModelInfo } from "./model_info.ts";
@@ -38,6 +39,7 @@ export class Model {
   /** Only `loadModel` makes models. */
   constructor(core: ModelCore) {
     this.#core = core;
+    keepHandle(this, () => this.#alive().handle);
     guard(this, () => core.release());
   }
 

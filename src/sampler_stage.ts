@@ -1,4 +1,5 @@
 import type { StageFunction } from "./custom_stage.ts";
+import type { StageData } from "./stage_data.ts";
 
 /**
  * One stage of a sampler chain. Make it with a constructor such as `temperature` or `topP`; the
@@ -9,6 +10,8 @@ export interface SamplerStage {
   readonly name: string;
   /** Its parameters by name, as they were given. */
   readonly params: Readonly<Record<string, number>>;
+  /** What it has beside numbers, for stages that do. */
+  readonly data?: StageData | undefined;
   /** What a stage does that is a function: `customStage` makes those. */
   readonly apply?: StageFunction | undefined;
 }

@@ -32,6 +32,8 @@ export interface TraceStage {
   readonly left: TracePlace;
   /** A number that the stage says of itself at each step; NaN for a stage that says none. */
   readonly state: Float32Array<ArrayBuffer>;
+  /** A number that the stage says of the token that was drawn; NaN for a stage that says none. */
+  readonly outcome: Float32Array<ArrayBuffer>;
   /** Time that it took, in nanoseconds. */
   readonly nanoseconds: Float32Array<ArrayBuffer>;
 }
@@ -121,9 +123,9 @@ export class Trace implements TraceSteps {
       depth,
       ...plain({ position, token, rank, logprob, probability }),
       model: plain(this.model),
-      stages: this.stages.map(({ name, left, state, nanoseconds }) => ({
+      stages: this.stages.map(({ name, left, state, outcome, nanoseconds }) => ({
         name,
-        ...plain({ state, nanoseconds }),
+        ...plain({ state, outcome, nanoseconds }),
         left: plain(left),
       })),
     };

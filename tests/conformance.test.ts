@@ -321,6 +321,11 @@ buffers("requests: NaN, unknown stages, wrong tokens and flags have texts", () =
     view.setFloat32(StageLayout.parameters, value, true);
     return new Uint8Array(view.buffer);
   };
+  const withData = (id: number, length: number) => {
+    const record = stage(id, 1);
+    new DataView(record.buffer).setUint32(StageLayout.data_length, length, true);
+    return record;
+  };
   const withStage = request(1, (view) => view.setUint32(RequestLayout.stage_count, 1, true));
   const start = (
     packed: Uint8Array<ArrayBuffer>,
@@ -335,6 +340,11 @@ buffers("requests: NaN, unknown stages, wrong tokens and flags have texts", () =
     [() => start(withStage, tokens, stage(2, -Infinity)), /temperature.*inf/i],
     [() => start(withStage, tokens, stage(999, 1)), /999/],
     [() => start(withStage, tokens, null), /null/],
+    [() => start(withStage, tokens, withData(4, 1)), /stage 1 \(top_p\).*1 bytes .*found 0/],
+    [() => start(withStage, tokens, withData(4, 0xffff_ffff)), /4294967295 bytes .*found 0/],
+    [() => start(count(at.stage_count, 0x0100_0000), tokens, stage(4, 1)), /records/],
+    [() => start(count(at.history_count, 1), tokens, null), /without history/],
+    [() => start(count(at.model, 1), tokens, null), /without history and model/],
     [() => start(count(at.flags, 1 << 20), tokens, null), /flags/],
     [() => start(count(at.stage_count, 2 ** 31), tokens, null), /stages/],
     [() => start(count(at.top_logprobs, 2 ** 30), tokens, null), /top_logprobs/],
@@ -560,7 +570,7 @@ interfaces("a library that isn't one is refused with its path", () => {
 });
 
 interfaces("layouts hold what they must", () => {
-  assert.is(RequestLayout.bytes, 52);
+  assert.is(RequestLayout.bytes, 64);
   assert.is(StageLayout.bytes, 32);
   for (const layout of [ModelInfoLayout, TakeResultLayout, WakeStatsLayout, SessionOptionsLayout]) {
     for (const [field, offset] of Object.entries(layout)) {

@@ -44,6 +44,7 @@ test {
     _ = abi;
     _ = describe;
     _ = @import("capi/core/buffers.zig");
+    _ = @import("capi/core/chain.zig");
     _ = @import("capi/core/errors.zig");
     _ = @import("capi/core/table.zig");
     _ = @import("capi/core/model_object.zig");

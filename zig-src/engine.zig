@@ -31,6 +31,7 @@ pub const restore = @import("engine/snapshot_restore.zig").restore;
 pub const identity = @import("engine/identity.zig");
 pub const recorder = @import("engine/recorder.zig");
 pub const tape = @import("engine/tape.zig");
+pub const texts = @import("engine/sampling.zig").texts;
 pub const unembed = @import("engine/unembed.zig");
 
 pub const limits = @import("engine/limits.zig");

@@ -40,19 +40,33 @@ pub const Event = chain_file.Event;
 pub const Observer = chain_file.Observer;
 pub const stages_max = chain_file.stages_max;
 
+pub const Accepted = stage_file.Accepted;
 pub const Candidates = candidates_file.Candidates;
+pub const Data = stage_file.Data;
+pub const dataOf = stage_file.dataOf;
 pub const Host = stage_file.Host;
+pub const Options = chain_file.Options;
 pub const Parameter = stage_file.Parameter;
 pub const StageSpec = stage_file.StageSpec;
 pub const Step = stage_file.Step;
 pub const TokenLogprob = top.TokenLogprob;
+pub const Vocabulary = @import("sampler/core/vocabulary.zig").Vocabulary;
 /// The passes over all logits; `Chain.use` takes those of a CPU variant.
 pub const Passes = @import("sampler/core/sweep.zig").Passes;
 pub const topLogprobs = top.topLogprobs;
 
 pub const philox = @import("sampler/core/philox.zig");
 
-/// The wire form of a stage: `spec("top_p", .{0.9})`.
+/// One stage in bytes, and what reads a list of them.
+pub const wire = @import("sampler/core/wire.zig");
+
+/// The name of the stage with this id.
+pub fn nameOf(id: u32) ?[]const u8 {
+    inline for (stages) |Stage| if (Stage.id == id) return Stage.name;
+    return null;
+}
+
+/// A stage by its name: `spec("top_p", .{0.9})`.
 pub fn spec(comptime name: []const u8, parameters: anytype) StageSpec {
     inline for (stages) |Stage| {
         if (comptime std.mem.eql(u8, Stage.name, name)) {
@@ -67,8 +81,19 @@ pub fn spec(comptime name: []const u8, parameters: anytype) StageSpec {
     @compileError("no sampler stage is called " ++ name);
 }
 
+/// The same for one that has data.
+pub fn specWith(comptime name: []const u8, parameters: anytype, data: []const u8) StageSpec {
+    var result = spec(name, parameters);
+    result.data = data;
+    return result;
+}
+
 test {
     inline for (stages) |Stage| _ = Stage;
+    _ = wire;
+    _ = Vocabulary;
+    _ = @import("sampler/core/data.zig");
+    _ = @import("sampler/core/history.zig");
     _ = chain_file;
     _ = philox;
     _ = top;
@@ -80,6 +105,7 @@ test {
     _ = @import("sampler/core/sweep.zig");
     _ = @import("sampler/core/test_chain.zig");
     _ = @import("sampler/core/test_draw.zig");
+    _ = @import("sampler/core/test_memory.zig");
 }
 
 test "every file of sampler/ is registered under its name" {
@@ -103,7 +129,9 @@ test "every file of sampler/ is registered under its name" {
     try std.testing.expectEqual(stages.len, files);
 }
 
-test "spec fills the wire form" {
+test "spec fills a stage by its name" {
     const found = spec("top_p", .{0.5});
     try std.testing.expectEqual(StageSpec{ .id = 4, .p = .{ 0.5, 0, 0, 0, 0, 0 } }, found);
+    try std.testing.expectEqualStrings("top_p", nameOf(4).?);
+    try std.testing.expectEqual(null, nameOf(0));
 }

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xc987e16b, 0x3b0fe14b];
+export const abiHash: readonly [number, number] = [0xe81106f7, 0x7095cb2b];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -311,7 +311,7 @@ export interface Calls {
    * @param request_length In bytes.
    * @param tokens Appended to the sequence; read during the call only.
    * @param token_count How many; 0 is allowed when the sequence isn't empty.
-   * @param stages `stage_count` times, in the order of their application; read during the call only.
+   * @param stages `stage_count` records: stages in the order of their application, each with its data; read during the call only.
    */
   vitrine_session_start(session: number, request: Bytes, request_length: number, tokens: Bytes, token_count: number, stages: Bytes): number;
   /**
@@ -565,10 +565,11 @@ export interface Calls {
    */
   vitrine_hooks_proceed(session: number): number;
   /**
-   * Says whether a chain is valid, and if not, in words why.
+   * Says whether a chain is valid, and if not, in words why. A stage that must know the texts of tokens
+   * is refused: only a model has them.
    *
-   * @param stages In the order of their application; read during the call only.
-   * @param count How many.
+   * @param stages In the order of their application, each with its data; read during the call only.
+   * @param count How many records.
    * @param vocabulary Tokens that the chain chooses from.
    * @param buffer The caller's; filled with the text of the error, in UTF-8.
    * @param length Of the buffer, in bytes; the text is cut to it.
@@ -580,8 +581,8 @@ export interface Calls {
    * for position 1, and so on, all from the same logits. vitrine_sampler_check says in words what
    * is wrong with a chain.
    *
-   * @param request A Request, of which seed_low, seed_high and stage_count count.
-   * @param stages In the order of their application; read during the call only.
+   * @param request A Request, of which seed_low, seed_high, stage_count, history_count and model count.
+   * @param stages In the order of their application, each with its data; read during the call only.
    * @param logits Read during the call only.
    * @param vocabulary How many logits.
    * @param tokens The caller's; filled with token ids.
@@ -628,10 +629,10 @@ export interface Calls {
    * first of each row is the one that a session draws at the row's position with the same chain and seed.
    *
    * @param options How.
-   * @param stages In the order of their application; read during the call only.
+   * @param stages In the order of their application, each with its data; read during the call only.
    * @param rows As vitrine_session_tape gives them; read during the call only.
    * @param length Of the rows, in bytes.
-   * @param tokens The caller's; filled with token ids: [rows][draws].
+   * @param tokens The caller's; filled with token ids: [rows behind `skip`][draws].
    * @param count Of them, exactly.
    */
   vitrine_tape_draw(options: Bytes, stages: Bytes, rows: Bytes, length: number, tokens: Bytes, count: number): number;
@@ -640,10 +641,10 @@ export interface Calls {
    * more than 0 for all others.
    *
    * @param options How; `draws` doesn't count.
-   * @param stages In the order of their application; read during the call only.
+   * @param stages In the order of their application, each with its data; read during the call only.
    * @param rows As vitrine_session_tape gives them; read during the call only.
    * @param length Of the rows, in bytes.
-   * @param probabilities The caller's; filled: [rows][logits of a row].
+   * @param probabilities The caller's; filled: [rows behind `skip`][logits of a row].
    * @param count Of them, exactly.
    */
   vitrine_tape_distribution(options: Bytes, stages: Bytes, rows: Bytes, length: number, probabilities: Bytes, count: number): number;
@@ -884,6 +885,7 @@ export const TraceColumn = {
   top_logit: 12,
   top_probability: 13,
   state: 14,
+  outcome: 15,
 } as const;
 
 export const TapeKind = {
@@ -1020,7 +1022,7 @@ export const SnapshotStateLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const RequestLayout = {
-  bytes: 52,
+  bytes: 64,
   size: 0,
   version: 4,
   max_tokens: 8,
@@ -1034,6 +1036,9 @@ export const RequestLayout = {
   tape_steps: 40,
   tape_kind: 44,
   tape_top: 48,
+  history_count: 52,
+  model: 56,
+  reserved: 60,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1053,7 +1058,7 @@ export const RecordedLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const TapeDrawLayout = {
-  bytes: 40,
+  bytes: 56,
   size: 0,
   version: 4,
   seed_low: 8,
@@ -1064,13 +1069,17 @@ export const TapeDrawLayout = {
   count: 28,
   draws: 32,
   rows: 36,
+  skip: 40,
+  history_count: 44,
+  model: 48,
+  reserved: 52,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
 export const StageLayout = {
   bytes: 32,
   id: 0,
-  flags: 4,
+  data_length: 4,
   parameters: 8,
 } as const;
 
@@ -1183,22 +1192,22 @@ export const LimitsLayout = {
   bf16_ops: 64,
 } as const;
 
-/** Sampler stages with their wire numbers and parameters, in order. */
+/** Sampler stages with their wire numbers, their parameters in order, and the kind of their data. */
 export const SamplerStages = {
-  greedy: { id: 1, params: [] },
-  temperature: { id: 2, params: ["t"] },
-  top_k: { id: 3, params: ["k"] },
-  top_p: { id: 4, params: ["p"] },
-  min_p: { id: 5, params: ["p"] },
-  typical: { id: 6, params: ["p"] },
-  top_n_sigma: { id: 7, params: ["n"] },
-  epsilon_cutoff: { id: 8, params: ["epsilon"] },
-  eta_cutoff: { id: 9, params: ["epsilon"] },
-  tail_free: { id: 10, params: ["z"] },
-  top_a: { id: 11, params: ["a"] },
-  dynamic_temperature: { id: 12, params: ["low", "high", "exponent"] },
-  p_less: { id: 13, params: ["norm"] },
-  min_k: { id: 14, params: ["tau"] },
-  xtc: { id: 15, params: ["probability", "threshold"] },
-  script: { id: 100, params: ["number"] },
+  greedy: { id: 1, params: [], data: "none" },
+  temperature: { id: 2, params: ["t"], data: "none" },
+  top_k: { id: 3, params: ["k"], data: "none" },
+  top_p: { id: 4, params: ["p"], data: "none" },
+  min_p: { id: 5, params: ["p"], data: "none" },
+  typical: { id: 6, params: ["p"], data: "none" },
+  top_n_sigma: { id: 7, params: ["n"], data: "none" },
+  epsilon_cutoff: { id: 8, params: ["epsilon"], data: "none" },
+  eta_cutoff: { id: 9, params: ["epsilon"], data: "none" },
+  tail_free: { id: 10, params: ["z"], data: "none" },
+  top_a: { id: 11, params: ["a"], data: "none" },
+  dynamic_temperature: { id: 12, params: ["low", "high", "exponent"], data: "none" },
+  p_less: { id: 13, params: ["norm"], data: "none" },
+  min_k: { id: 14, params: ["tau"], data: "none" },
+  xtc: { id: 15, params: ["probability", "threshold"], data: "none" },
+  script: { id: 100, params: ["number"], data: "none" },
 } as const;

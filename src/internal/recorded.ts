@@ -11,11 +11,13 @@ import { Trace, type TracePlace } from "../trace.ts";
 import type { RecordSettings } from "./record_settings.ts";
 import type { SessionCore } from "./session_core.ts";
 
-/** What the last request recorded of its first `shown` steps. */
+/**
+ * What the last request recorded of its first `shown` steps. `history` is the text before the first one.
+ */
 export function readRecorded(
   core: SessionCore,
   settings: RecordSettings,
-  seed: bigint,
+  { seed, history }: { readonly seed: bigint; readonly history: readonly number[] },
   shown: number,
 ): { readonly trace: Trace | undefined; readonly tape: LogitTape | undefined } {
   const { trace, tape } = settings;
@@ -25,7 +27,7 @@ export function readRecorded(
   core.check(vitrine_session_recorded(core.handle, new Uint8Array(view.buffer), view.byteLength));
   return {
     trace: trace && readTrace(core, view, settings.sampler, shown),
-    tape: tape && readTape(core, view, settings, seed, shown),
+    tape: tape && readTape(core, view, settings, { seed, history }, shown),
   };
 }
 
@@ -106,7 +108,7 @@ function readTrace(
     topLogits: topLogits[i]!,
     topProbabilities: topProbabilities[i]!,
   }));
-  const [state, nanoseconds] = [floats("state"), floats("nanoseconds")];
+  const [state, outcome, nanoseconds] = [floats("state"), floats("outcome"), floats("nanoseconds")];
   return new Trace(
     // Those that were computed and not shown don't count.
     { steps, dropped: Math.max(0, Math.min(all + dropped, shown) - steps), depth },
@@ -123,6 +125,7 @@ function readTrace(
       received: seen[i]!,
       left: seen[i + 1]!,
       state: state[i + 1]!,
+      outcome: outcome[i + 1]!,
       nanoseconds: nanoseconds[i + 1]!,
     })),
   );
@@ -132,7 +135,7 @@ function readTape(
   core: SessionCore,
   recorded: DataView<ArrayBuffer>,
   { tape, sampler }: RecordSettings,
-  seed: bigint,
+  { seed, history }: { readonly seed: bigint; readonly history: readonly number[] },
   shown: number,
 ): LogitTape {
   const word = (offset: number) => recorded.getUint32(offset, true);
@@ -154,5 +157,6 @@ function readTape(
     steps,
     seed: seed.toString(),
     sampler: formatSampler(sampler),
+    history,
   }, rows.subarray(0, steps * rowBytes));
 }

@@ -14,6 +14,7 @@ import {
 import type { SamplerStage } from "../sampler_stage.ts";
 import type { TokenLogprob } from "../token_logprob.ts";
 import { checkFields, found } from "./check.ts";
+import { packData, type StageDataKind } from "./stage_data.ts";
 
 /** What a session asks of the engine. */
 export interface Request {
@@ -25,6 +26,9 @@ export interface Request {
   readonly records?: WantedRecords;
   /** The chain, if one of its stages is a function. */
   readonly functions?: readonly SamplerStage[] | undefined;
+  /** Of draws without a session: the text before, and the handle of a model. */
+  readonly history?: Uint32Array | undefined;
+  readonly model?: number | undefined;
 }
 
 /** What a request records of its sampling. */
@@ -50,10 +54,11 @@ export type EngineRecord =
   | { readonly kind: "prefill"; readonly done: number; readonly total: number }
   | { readonly kind: "end"; readonly reason: number; readonly text: string };
 
-/** The fixed part of a request. */
+/** A request, with its history behind it. */
 export function packRequest(request: Request): Uint8Array<ArrayBuffer> {
   const at = RequestLayout;
-  const view = new DataView(new ArrayBuffer(at.bytes));
+  const { history = new Uint32Array(0) } = request;
+  const view = new DataView(new ArrayBuffer(at.bytes + 4 * history.length));
   view.setUint32(at.size, at.bytes, true);
   view.setUint32(at.version, 1, true);
   view.setUint32(at.max_tokens, request.maxTokens, true);
@@ -70,11 +75,14 @@ export function packRequest(request: Request): Uint8Array<ArrayBuffer> {
     view.setUint32(at.tape_kind, records.tapeKind, true);
     view.setUint32(at.tape_top, records.tapeTop, true);
   }
+  view.setUint32(at.history_count, history.length, true);
+  view.setUint32(at.model, request.model ?? 0, true);
+  new Uint32Array(view.buffer, at.bytes).set(history);
   return new Uint8Array(view.buffer);
 }
 
 /**
- * The stages of a chain; a stage or a parameter that the engine doesn't know is refused. Those that are
+ * The stages of a chain, each with its data behind it; a stage or a parameter that the engine doesn't know is refused. Those that are
  * functions are known by their place, from 1.
  */
 export function packStages(stages: unknown): Uint8Array<ArrayBuffer> {
@@ -82,35 +90,55 @@ export function packStages(stages: unknown): Uint8Array<ArrayBuffer> {
   if (!Array.isArray(stages)) {
     throw new TypeError(`Expected sampler to be an array of stages, but found ${found(stages)}`);
   }
-  const view = new DataView(new ArrayBuffer(stages.length * StageLayout.bytes));
-  stages.forEach((stage: SamplerStage, index) => {
-    if (typeof stage?.apply !== "function") return packStage(view, index, stage);
-    const from = index * StageLayout.bytes;
-    view.setUint32(from + StageLayout.id, SamplerStages.script.id, true);
-    view.setFloat32(from + StageLayout.parameters, index + 1, true);
-  });
-  return new Uint8Array(view.buffer);
+  const parts = stages.map((stage: SamplerStage, index) =>
+    typeof stage?.apply === "function"
+      ? stageRecords(SamplerStages.script.id, [index + 1])
+      : packStage(index, stage)
+  );
+  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
-function packStage(view: DataView, index: number, stage: SamplerStage): void {
-  checkFields(stage, ["name", "params"], `sampler[${index}]`);
+function packStage(index: number, stage: SamplerStage): Uint8Array {
+  checkFields(stage, ["name", "params", "data"], `sampler[${index}]`);
   // The stage that is a function is no name for users.
   const { script: _, ...named } = SamplerStages;
-  const known = (named as Record<string, { id: number; params: readonly string[] }>)[stage.name];
+  type Known = { id: number; params: readonly string[]; data: StageDataKind };
+  const known = (named as Record<string, Known>)[stage.name];
   if (known === undefined) {
     const names = Object.keys(named).join(", ");
     throw new RangeError(`Expected a sampler stage (${names}), but found ${found(stage.name)}`);
   }
   checkFields(stage.params, known.params, `the sampler stage ${stage.name}`);
-  const from = index * StageLayout.bytes;
-  view.setUint32(from + StageLayout.id, known.id, true);
-  known.params.forEach((name, place) => {
+  const values = known.params.map((name) => {
     const value = stage.params[name];
-    if (typeof value !== "number") {
-      throw new TypeError(`Expected ${stage.name} to have ${name}, but found ${found(value)}`);
-    }
-    view.setFloat32(from + StageLayout.parameters + 4 * place, value, true);
+    if (typeof value === "number") return value;
+    throw new TypeError(`Expected ${stage.name} to have ${name}, but found ${found(value)}`);
   });
+  return stageRecords(known.id, values, packData(known.data, stage.data, stage.name));
+}
+
+/** A stage and, in whole records behind it, its data. */
+function stageRecords(
+  id: number,
+  values: readonly number[],
+  data: Uint8Array = new Uint8Array(0),
+): Uint8Array {
+  const at = StageLayout;
+  const view = new DataView(
+    new ArrayBuffer(at.bytes * (1 + Math.ceil(data.length / at.bytes))),
+  );
+  view.setUint32(at.id, id, true);
+  view.setUint32(at.data_length, data.length, true);
+  for (const [i, value] of values.entries()) view.setFloat32(at.parameters + 4 * i, value, true);
+  const bytes = new Uint8Array(view.buffer);
+  bytes.set(data, at.bytes);
+  return bytes;
 }
 
 const decoder = new TextDecoder();

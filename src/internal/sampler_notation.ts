@@ -1,6 +1,7 @@
 /**
  * The short notation of sampler chains: stages in order, separated by commas, each its name and its
- * values, as in `temp=0.8,top-p=0.9`. Names are those of the engine with dashes.
+ * values, as in `temp=0.8,top-p=0.9`. Names are those of the engine with dashes. What a stage has
+ * beside numbers stands behind them as JSON, as in `logit-bias=[[13,-2],[2,false]]`.
  *
  * @module
  */
@@ -12,6 +13,7 @@ import { minK } from "../min_k.ts";
 import { minP } from "../min_p.ts";
 import { pLess } from "../p_less.ts";
 import type { SamplerStage } from "../sampler_stage.ts";
+import type { StageData } from "../stage_data.ts";
 import { tailFree } from "../tail_free.ts";
 import { temperature } from "../temperature.ts";
 import { topA } from "../top_a.ts";
@@ -25,7 +27,9 @@ import { xtc } from "../xtc.ts";
 export interface StageNotation {
   /** How many values it takes at least, and at most. */
   readonly values: readonly [least: number, most: number];
-  readonly make: (values: readonly number[]) => SamplerStage;
+  readonly make: (values: readonly number[], data?: StageData) => SamplerStage;
+  /** Whether it has data: never by default. */
+  readonly data?: "always" | "maybe";
   /** Its values, for people. */
   readonly help: string;
 }

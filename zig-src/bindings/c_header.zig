@@ -45,6 +45,8 @@ pub fn write(writer: *Writer) Writer.Error!void {
     inline for (sampler.stages) |stage| {
         try writer.print("    VITRINE_STAGE_{s} = {d}, /*", .{ comptime names.upper(stage.name), stage.id });
         inline for (stage.parameters, 0..) |parameter, i| try writer.print("{s} {s}", .{ if (i == 0) "" else ",", parameter.name });
+        const data = comptime sampler.dataOf(stage);
+        if (data != .none) try writer.print("{s} data: {t}", .{ if (stage.parameters.len == 0) "" else ";", data });
         try writer.writeAll(" */\n");
     }
     try writer.writeAll("};\n\n");

@@ -48,6 +48,8 @@ pub fn write(writer: *Writer) Writer.Error!void {
             try json.write(.{ .name = parameter.name, .min = parameter.min, .max = parameter.max, .whole = parameter.whole });
         }
         try json.endArray();
+        try json.objectField("data");
+        try json.write(@tagName(comptime sampler.dataOf(stage)));
         try json.endObject();
     }
     try json.endArray();

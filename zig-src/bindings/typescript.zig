@@ -40,11 +40,11 @@ pub fn write(writer: *Writer) Writer.Error!void {
     try writer.writeAll("}\n\n");
     inline for (capi.abi.enums) |entry| try writeEnum(writer, entry[0], entry[1]);
     inline for (capi.abi.structs) |entry| try writeLayout(writer, entry[0], entry[1]);
-    try writer.writeAll("/** Sampler stages with their wire numbers and parameters, in order. */\nexport const SamplerStages = {\n");
+    try writer.writeAll("/** Sampler stages with their wire numbers, their parameters in order, and the kind of their data. */\nexport const SamplerStages = {\n");
     inline for (sampler.stages) |stage| {
         try writer.print("  {s}: {{ id: {d}, params: [", .{ stage.name, stage.id });
         inline for (stage.parameters, 0..) |parameter, i| try writer.print("{s}\"{s}\"", .{ if (i == 0) "" else ", ", parameter.name });
-        try writer.writeAll("] },\n");
+        try writer.print("], data: \"{t}\" }},\n", .{comptime sampler.dataOf(stage)});
     }
     try writer.writeAll("} as const;\n");
 }

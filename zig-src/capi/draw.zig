@@ -1,11 +1,10 @@
 //! Drawing tokens from logits that the caller has, without a model: the same chains as a session's.
 
 const std = @import("std");
-const backend = @import("../backend.zig");
 const abi = @import("core/abi.zig");
 const buffers = @import("core/buffers.zig");
 const errors = @import("core/errors.zig");
-const host = @import("stage.zig").host;
+const Drawing = @import("core/chain.zig").Drawing;
 const sampler = @import("../sampler.zig");
 const table = @import("core/table.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
@@ -20,8 +19,8 @@ pub const functions = .{
         \\is wrong with a chain.
         ,
         .params = .{
-            .{ "request", "A Request, of which seed_low, seed_high and stage_count count.", "Request" },
-            .{ "stages", "In the order of their application; read during the call only.", "Stage" },
+            .{ "request", "A Request, of which seed_low, seed_high, stage_count, history_count and model count.", "Request" },
+            .{ "stages", "In the order of their application, each with its data; read during the call only.", "Stage" },
             .{ "logits", "Read during the call only." },
             .{ "vocabulary", "How many logits." },
             .{ "tokens", "The caller's; filled with token ids." },
@@ -56,7 +55,7 @@ pub fn drawError(buffer: ?[*]u8, length: u32, out_length: ?*align(1) u32) callco
 
 pub fn draw(
     request: ?[*]const u8,
-    stages: ?[*]align(1) const sampler.StageSpec,
+    stages: ?[*]align(1) const sampler.wire.Record,
     logits: ?[*]align(1) const f32,
     vocabulary: u32,
     tokens: ?[*]align(1) u32,
@@ -68,7 +67,7 @@ pub fn draw(
 
 fn drawAll(
     request: ?[*]const u8,
-    stages: ?[*]align(1) const sampler.StageSpec,
+    stages: ?[*]align(1) const sampler.wire.Record,
     logits: ?[*]align(1) const f32,
     vocabulary: u32,
     tokens: ?[*]align(1) u32,
@@ -76,30 +75,34 @@ fn drawAll(
     diag: *Diagnostic,
 ) errors.Error!void {
     const given = try buffers.options(abi.Request, request, @sizeOf(abi.Request), "the request", diag);
-    if (given.stage_count > sampler.stages_max or vocabulary > 1 << 24) return error.InvalidArgument;
-    var specs: [sampler.stages_max]sampler.StageSpec = undefined;
-    const wanted = try buffers.slice(sampler.StageSpec, stages, given.stage_count, "the sampler stages", diag);
-    for (wanted, specs[0..wanted.len]) |from, *to| to.* = from;
     const row = try buffers.slice(f32, logits, vocabulary, "the logits", diag);
     if (count == 0) return;
     const out = try buffers.required(tokens, "the tokens", diag);
-    const seed = @as(u64, given.seed_high) << 32 | given.seed_low;
-    var chain = try sampler.Chain.init(table.gpa, specs[0..wanted.len], vocabulary, seed, diag);
-    defer chain.deinit(table.gpa);
-    chain.use((try backend.cpu.choose(diag)).sampling);
-    chain.host = host();
+    var drawing: Drawing = try .init(.{
+        .stages = stages,
+        .stage_count = given.stage_count,
+        .vocabulary = vocabulary,
+        .seed_low = given.seed_low,
+        .seed_high = given.seed_high,
+        .model = given.model,
+        .history = if (request) |from| @ptrCast(from[given.size..]) else null,
+        .history_count = given.history_count,
+        .count = count,
+    }, diag);
+    defer drawing.deinit();
+    const chain = &drawing.chain;
     const aligned = try table.gpa.alloc(f32, row.len);
     defer table.gpa.free(aligned);
     for (row, aligned) |from, *to| to.* = from;
     for (0..count) |position| {
         const choice = try chain.sample(aligned, 0, position, diag);
-        chain.accept(choice.token);
+        chain.accept(choice.accepted());
         out[position] = choice.token;
     }
 }
 
 test "the same seed draws the same tokens, and what is wrong is refused" {
-    const specs = [_]sampler.StageSpec{ sampler.spec("temperature", .{0.8}), sampler.spec("top_k", .{2}) };
+    const specs = [_]sampler.wire.Record{ .{ .id = 2, .p = .{ 0.8, 0, 0, 0, 0, 0 } }, .{ .id = 3, .p = .{ 2, 0, 0, 0, 0, 0 } } };
     const request: abi.Request = .{ .seed_low = 7, .stage_count = specs.len };
     const bytes = std.mem.asBytes(&request);
     const logits = [_]f32{ 1, 3, -2, 2.5 };
@@ -122,7 +125,7 @@ test "the same seed draws the same tokens, and what is wrong is refused" {
 }
 
 test "a draw that fails says which stage it was" {
-    const specs = [_]sampler.StageSpec{ sampler.spec("top_k", .{2}), sampler.spec("script", .{1}) };
+    const specs = [_]sampler.wire.Record{ .{ .id = 3, .p = .{ 2, 0, 0, 0, 0, 0 } }, .{ .id = 100, .p = .{ 1, 0, 0, 0, 0, 0 } } };
     const request: abi.Request = .{ .stage_count = specs.len };
     const bytes = std.mem.asBytes(&request);
     var token: [1]u32 = undefined;

@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const buffers = @import("core/buffers.zig");
+const chains = @import("core/chain.zig");
 const errors = @import("core/errors.zig");
 const sampler = @import("../sampler.zig");
 const table = @import("core/table.zig");
@@ -11,10 +12,13 @@ pub const functions = .{
     .{
         .name = "vitrine_sampler_check",
         .function = "check",
-        .doc = "Says whether a chain is valid, and if not, in words why.",
+        .doc =
+        \\Says whether a chain is valid, and if not, in words why. A stage that must know the texts of tokens
+        \\is refused: only a model has them.
+        ,
         .params = .{
-            .{ "stages", "In the order of their application; read during the call only.", "Stage" },
-            .{ "count", "How many." },
+            .{ "stages", "In the order of their application, each with its data; read during the call only.", "Stage" },
+            .{ "count", "How many records." },
             .{ "vocabulary", "Tokens that the chain chooses from." },
             .{ "buffer", "The caller's; filled with the text of the error, in UTF-8." },
             .{ "length", "Of the buffer, in bytes; the text is cut to it." },
@@ -24,7 +28,7 @@ pub const functions = .{
 };
 
 pub fn check(
-    stages: ?[*]align(1) const sampler.StageSpec,
+    stages: ?[*]align(1) const sampler.wire.Record,
     count: u32,
     vocabulary: u32,
     buffer: ?[*]u8,
@@ -43,33 +47,31 @@ pub fn check(
     return status;
 }
 
-fn validate(stages: ?[*]align(1) const sampler.StageSpec, count: u32, vocabulary: u32, diag: *Diagnostic) errors.Error!void {
-    if (count > sampler.stages_max) {
-        diag.set("expected at most {d} sampler stages, found {d}", .{ sampler.stages_max, count });
-        return error.InvalidArgument;
-    }
+fn validate(stages: ?[*]align(1) const sampler.wire.Record, count: u32, vocabulary: u32, diag: *Diagnostic) errors.Error!void {
     if (vocabulary > 1 << 24) {
         diag.set("expected a vocabulary of at most {d} tokens, found {d}", .{ 1 << 24, vocabulary });
         return error.InvalidArgument;
     }
-    var specs: [sampler.stages_max]sampler.StageSpec = undefined;
-    const given = try buffers.slice(sampler.StageSpec, stages, count, "the sampler stages", diag);
-    for (given, specs[0..given.len]) |from, *to| to.* = from;
-    var chain = try sampler.Chain.init(table.gpa, specs[0..given.len], vocabulary, 0, diag);
+    var specs: chains.Specs = undefined;
+    const given = try chains.stages(stages, count, &specs, diag);
+    var chain = try sampler.Chain.init(table.gpa, given, vocabulary, 0, diag);
     chain.deinit(table.gpa);
 }
 
 test "a chain is checked, and the text says what is wrong" {
     var buffer: [200]u8 = undefined;
     var len: u32 = 7;
-    const good = [_]sampler.StageSpec{ sampler.spec("temperature", .{0.8}), sampler.spec("top_p", .{0.9}) };
+    const good = [_]sampler.wire.Record{ .{ .id = 2, .p = .{ 0.8, 0, 0, 0, 0, 0 } }, .{ .id = 4, .p = .{ 0.9, 0, 0, 0, 0, 0 } } };
     try std.testing.expectEqual(0, check(&good, 2, 100, &buffer, buffer.len, &len));
     try std.testing.expectEqual(0, len);
-    const wrong = [_]sampler.StageSpec{sampler.spec("top_p", .{std.math.nan(f32)})};
+    const wrong = [_]sampler.wire.Record{.{ .id = 4, .p = .{ std.math.nan(f32), 0, 0, 0, 0, 0 } }};
     try std.testing.expectEqual(-1, check(&wrong, 1, 100, &buffer, buffer.len, &len));
     try std.testing.expect(std.mem.indexOf(u8, buffer[0..len], "top_p") != null);
     try std.testing.expectEqual(-1, check(&wrong, 1, 100, &buffer, 3, &len));
     try std.testing.expectEqual(3, len);
     try std.testing.expectEqual(-1, check(null, 1, 100, &buffer, buffer.len, &len));
     try std.testing.expectEqual(-1, check(&good, 0xffff_ffff, 100, &buffer, buffer.len, &len));
+    const hostile = [_]sampler.wire.Record{ .{ .id = 4, .data_length = 33 }, .{ .id = 4 } };
+    try std.testing.expectEqual(-1, check(&hostile, 2, 100, &buffer, buffer.len, &len));
+    try std.testing.expectEqualStrings("sampler stage 1 (top_p): expected 33 bytes of data behind it, found 32", buffer[0..len]);
 }

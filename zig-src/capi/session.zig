@@ -6,6 +6,7 @@ const std = @import("std");
 const abi = @import("core/abi.zig");
 const buffers = @import("core/buffers.zig");
 const cache = @import("../cache.zig");
+const chains = @import("core/chain.zig");
 const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
 const recorder = @import("recorder.zig");
@@ -63,7 +64,7 @@ pub const functions = .{
             .{ "request_length", "In bytes." },
             .{ "tokens", "Appended to the sequence; read during the call only." },
             .{ "token_count", "How many; 0 is allowed when the sequence isn't empty." },
-            .{ "stages", "`stage_count` times, in the order of their application; read during the call only.", "Stage" },
+            .{ "stages", "`stage_count` records: stages in the order of their application, each with its data; read during the call only.", "Stage" },
         },
     },
     .{
@@ -298,7 +299,7 @@ pub fn start(
     request_length: u32,
     token_ids: ?[*]align(1) const u32,
     token_count: u32,
-    stages: ?[*]align(1) const sampler.StageSpec,
+    stages: ?[*]align(1) const sampler.wire.Record,
 ) callconv(.c) i32 {
     return withSession(handle, .{ request, request_length, token_ids, token_count, stages }, begin);
 }
@@ -309,18 +310,19 @@ fn begin(
     length: u32,
     token_ids: ?[*]align(1) const u32,
     token_count: u32,
-    stages: ?[*]align(1) const sampler.StageSpec,
+    stages: ?[*]align(1) const sampler.wire.Record,
 ) Error!void {
     const diag = &self.object.diag;
     const request = try buffers.options(abi.Request, bytes, length, "a request", diag);
     try buffers.checkFlags(abi.RequestFlags, request.flags, "flags", diag);
-    if (request.stage_count > sampler.stages_max) {
-        diag.set("expected at most {d} sampler stages, found {d}", .{ sampler.stages_max, request.stage_count });
+    if (request.history_count != 0 or request.model != 0) {
+        diag.set("expected a session's request without history and model, which the session has, found {d} tokens and model {d}", .{
+            request.history_count, request.model,
+        });
         return error.InvalidArgument;
     }
-    var specs: [sampler.stages_max]sampler.StageSpec = undefined;
-    const given = try buffers.slice(sampler.StageSpec, stages, request.stage_count, "the sampler stages", diag);
-    for (given, specs[0..given.len]) |from, *to| to.* = from;
+    var specs: chains.Specs = undefined;
+    const given = try chains.stages(stages, request.stage_count, &specs, diag);
     const ids = try buffers.slice(u32, token_ids, token_count, "tokens", diag);
     // The engine reads aligned words; a copy is cheap beside a prefill.
     const copied = try table.gpa.alloc(u32, ids.len);
@@ -329,7 +331,7 @@ fn begin(
     try self.session.?.start(.{
         .tokens = copied,
         .max_tokens = request.max_tokens,
-        .stages = specs[0..given.len],
+        .stages = given,
         .seed = @as(u64, request.seed_high) << 32 | request.seed_low,
         .top_logprobs = request.top_logprobs,
         .all_logits = buffers.has(request.flags, abi.RequestFlags.all_logits),

@@ -2,12 +2,11 @@
 
 const std = @import("std");
 const abi = @import("core/abi.zig");
-const backend = @import("../backend.zig");
 const buffers = @import("core/buffers.zig");
 const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
+const Drawing = @import("core/chain.zig").Drawing;
 const finish = @import("draw.zig").finish;
-const host = @import("stage.zig").host;
 const kindOf = @import("recorder.zig").kindOf;
 const sampler = @import("../sampler.zig");
 const table = @import("core/table.zig");
@@ -24,10 +23,10 @@ pub const functions = .{
         ,
         .params = .{
             .{ "options", "How.", "TapeDraw" },
-            .{ "stages", "In the order of their application; read during the call only.", "Stage" },
+            .{ "stages", "In the order of their application, each with its data; read during the call only.", "Stage" },
             .{ "rows", "As vitrine_session_tape gives them; read during the call only." },
             .{ "length", "Of the rows, in bytes." },
-            .{ "tokens", "The caller's; filled with token ids: [rows][draws]." },
+            .{ "tokens", "The caller's; filled with token ids: [rows behind `skip`][draws]." },
             .{ "count", "Of them, exactly." },
         },
     },
@@ -40,10 +39,10 @@ pub const functions = .{
         ,
         .params = .{
             .{ "options", "How; `draws` doesn't count.", "TapeDraw" },
-            .{ "stages", "In the order of their application; read during the call only.", "Stage" },
+            .{ "stages", "In the order of their application, each with its data; read during the call only.", "Stage" },
             .{ "rows", "As vitrine_session_tape gives them; read during the call only." },
             .{ "length", "Of the rows, in bytes." },
-            .{ "probabilities", "The caller's; filled: [rows][logits of a row]." },
+            .{ "probabilities", "The caller's; filled: [rows behind `skip`][logits of a row]." },
             .{ "count", "Of them, exactly." },
         },
     },
@@ -51,7 +50,7 @@ pub const functions = .{
 
 pub fn draw(
     options: ?[*]const u8,
-    stages: ?[*]align(1) const sampler.StageSpec,
+    stages: ?[*]align(1) const sampler.wire.Record,
     rows: ?[*]const u8,
     length: u32,
     tokens: ?[*]align(1) u32,
@@ -63,7 +62,7 @@ pub fn draw(
 
 pub fn distribution(
     options: ?[*]const u8,
-    stages: ?[*]align(1) const sampler.StageSpec,
+    stages: ?[*]align(1) const sampler.wire.Record,
     rows: ?[*]const u8,
     length: u32,
     probabilities: ?[*]align(1) f32,
@@ -80,7 +79,7 @@ const Out = union(enum) {
 
 fn run(
     bytes: ?[*]const u8,
-    stages: ?[*]align(1) const sampler.StageSpec,
+    stages: ?[*]align(1) const sampler.wire.Record,
     rows: ?[*]const u8,
     length: u32,
     out: Out,
@@ -89,44 +88,67 @@ fn run(
 ) errors.Error!void {
     const given = try buffers.options(abi.TapeDraw, bytes, @sizeOf(abi.TapeDraw), "the options", diag);
     const kind = try kindOf(given.kind, diag);
-    if (given.stage_count > sampler.stages_max or given.vocabulary > 1 << 24) return error.InvalidArgument;
+    if (given.vocabulary > 1 << 24) return error.InvalidArgument;
     if (given.count == 0 or given.count > given.vocabulary) return error.InvalidArgument;
     if (kind != .top and given.count != given.vocabulary) return error.InvalidArgument;
     const row_bytes = engine.tape.rowBytes(kind, given.count);
-    if (@as(u64, given.rows) * row_bytes != length) return error.InvalidArgument;
+    if (@as(u64, given.rows) * row_bytes != length or given.skip > given.rows) return error.InvalidArgument;
     const each: u64 = if (out == .tokens) given.draws else given.count;
-    if (given.rows * each != count) return error.InvalidArgument;
-    var specs: [sampler.stages_max]sampler.StageSpec = undefined;
-    const wanted = try buffers.slice(sampler.StageSpec, stages, given.stage_count, "the sampler stages", diag);
-    for (wanted, specs[0..wanted.len]) |from, *to| to.* = from;
+    if ((given.rows - given.skip) * each != count) return error.InvalidArgument;
     const from = try buffers.slice(u8, rows, length, "the rows", diag);
     if (count == 0) return;
-    const seed = @as(u64, given.seed_high) << 32 | given.seed_low;
-    var chain = try sampler.Chain.init(table.gpa, specs[0..wanted.len], given.vocabulary, seed, diag);
-    defer chain.deinit(table.gpa);
-    chain.use((try backend.cpu.choose(diag)).sampling);
-    chain.logprobs = false;
-    chain.host = host();
+    var drawing: Drawing = try .init(.{
+        .stages = stages,
+        .stage_count = given.stage_count,
+        .vocabulary = given.vocabulary,
+        .seed_low = given.seed_low,
+        .seed_high = given.seed_high,
+        .model = given.model,
+        .history = if (bytes) |at| @ptrCast(at[given.size..]) else null,
+        .history_count = given.history_count,
+        .count = given.rows,
+    }, diag);
+    defer drawing.deinit();
+    drawing.chain.logprobs = false;
     var reader = try Reader.init(table.gpa, kind, given.count);
     defer reader.deinit(table.gpa);
-    const fixed = chain.isFixed();
+    const follows = drawing.chain.follows();
     for (0..given.rows) |r| {
-        const head = reader.read(from[r * row_bytes ..][0..row_bytes], given.vocabulary) orelse return error.InvalidArgument;
-        switch (out) {
-            .tokens => |to| {
-                const tokens = (try buffers.required(to, "the tokens", diag))[r * given.draws ..][0..given.draws];
-                for (tokens, 0..) |*token, sequence| token.* = if (sequence == 0 or !fixed)
-                    (try sample(&chain, &reader, @intCast(sequence), head.position, diag)).token
-                else
-                    chain.drawAgain(@intCast(sequence), head.position);
-            },
-            .probabilities => |to| {
-                const all = (try buffers.required(to, "the probabilities", diag))[r * given.count ..][0..given.count];
-                _ = try sample(&chain, &reader, 0, head.position, diag);
-                spread(&chain.candidates, &reader, all);
-            },
+        const row = from[r * row_bytes ..][0..row_bytes];
+        const reads = r >= given.skip or follows;
+        const head = if (reads) reader.read(row, given.vocabulary) orelse return error.InvalidArgument else engine.tape.headOf(row);
+        if (head.token >= given.vocabulary) {
+            diag.set("expected tokens under {d}, found {d} in row {d} of a tape", .{ given.vocabulary, head.token, r });
+            return error.InvalidArgument;
         }
-        chain.accept(head.token);
+        if (r >= given.skip) {
+            try drawRow(&drawing.chain, &reader, head.position, out, r - given.skip, @intCast(each), diag);
+        } else if (follows) _ = try sample(&drawing.chain, &reader, 0, head.position, diag);
+        // The text goes on as it was recorded, whatever would have been drawn.
+        drawing.chain.accept(.{
+            .token = head.token,
+            .probability = if (follows) drawing.chain.probabilityOf(head.token) else 0,
+            .logprob = head.logprob,
+        });
+    }
+}
+
+/// Fills the `each` results of the row at `index`.
+fn drawRow(chain: *sampler.Chain, reader: *const Reader, position: u64, out: Out, index: usize, each: usize, diag: *Diagnostic) errors.Error!void {
+    switch (out) {
+        .tokens => |to| {
+            const tokens = (try buffers.required(to, "the tokens", diag))[index * each ..][0..each];
+            const fixed = chain.isFixed();
+            for (tokens, 0..) |*token, sequence| token.* = if (sequence == 0 or !fixed)
+                (try sample(chain, reader, @intCast(sequence), position, diag)).token
+            else
+                chain.drawAgain(@intCast(sequence), position);
+        },
+        .probabilities => |to| {
+            const all = (try buffers.required(to, "the probabilities", diag))[index * each ..][0..each];
+            _ = try sample(chain, reader, 0, position, diag);
+            spread(&chain.candidates, reader, all);
+        },
     }
 }
 
@@ -157,7 +179,7 @@ test "a tape draws what the rows say, and what is wrong is refused" {
         .ids = .{ 2, 5, 9 },
         .logits = .{ 1, 3, 2 },
     };
-    const specs = [_]sampler.StageSpec{sampler.spec("top_k", .{2})};
+    const specs = [_]sampler.wire.Record{.{ .id = 3, .p = .{ 2, 0, 0, 0, 0, 0 } }};
     var options: abi.TapeDraw = .{ .seed_low = 7, .stage_count = 1, .vocabulary = 10, .kind = 2, .count = 3, .draws = 50, .rows = 2 };
     const bytes = std.mem.asBytes(&options);
     const given: [*]const u8 = @ptrCast(&rows);

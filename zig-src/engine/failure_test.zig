@@ -93,7 +93,7 @@ test "a refused request leaves the session as it was" {
     session.wait();
     // Its logits are gone, so that the last token would be evaluated again.
     try session.truncate(5, &diag);
-    const unknown: sampler.StageSpec = .{ .id = 9999, .flags = 0, .p = @splat(0) };
+    const unknown: sampler.StageSpec = .{ .id = 9999 };
     try std.testing.expectError(error.BadSampler, session.start(.{ .max_tokens = 1, .stages = &.{unknown} }, &diag));
     try std.testing.expectEqual(5, session.position());
     var kept: [5]u32 = undefined;

@@ -66,6 +66,8 @@ pub const Column = enum(u32) {
     top_probability = 13,
     /// What the stage says of itself; NaN for one that says nothing.
     state = 14,
+    /// What the stage says of the token that was drawn; NaN for one that says nothing.
+    outcome = 15,
 
     const Per = enum { step, stage, top };
 
@@ -155,7 +157,7 @@ pub const Trace = struct {
     max: f32 = 0,
     log_mass: f64 = 0,
     lowest: f32 = 0,
-    was_whole: bool = false,
+    was_untouched: bool = false,
     mark: i96 = 0,
 
     fn init(gpa: std.mem.Allocator, wanted: Wanted, stages: usize, vocab: u32, diag: *Diagnostic) error{ OutOfMemory, BadOption }!Trace {
@@ -220,7 +222,7 @@ pub const Trace = struct {
         trace.put(.temperature, place, set.temperature);
         trace.measure(set, place);
         if (trace.depth != 0) trace.keepBest(set, place);
-        trace.was_whole = set.whole;
+        trace.was_untouched = set.untouched();
         trace.mark = now();
     }
 
@@ -230,12 +232,12 @@ pub const Trace = struct {
         trace.max = set.max;
         trace.log_mass = @log(set.mass());
         trace.lowest = set.lowestLogit();
-        trace.was_whole = false;
+        trace.was_untouched = false;
     }
 
     /// How many candidates there are, and what they have of the model's distribution.
     fn measure(trace: *Trace, set: *sampler.Candidates, place: usize) void {
-        if (set.whole and trace.was_whole) {
+        if (set.untouched() and trace.was_untouched) {
             // Only the temperature may have changed.
             for ([_]Column{ .candidates, .mass, .threshold }) |column| {
                 const values_of = trace.columns[@backingInt(column)];
@@ -246,7 +248,7 @@ pub const Trace = struct {
         trace.put(.candidates, place, @as(u32, @intCast(set.finiteCount())));
         var share: f64 = 1;
         var lowest = trace.lowest;
-        if (!set.whole) {
+        if (!set.untouched()) {
             var sum: f64 = 0;
             lowest = trace.max;
             for (set.values, 0..) |x, index| {
@@ -262,7 +264,7 @@ pub const Trace = struct {
     }
 
     fn keepBest(trace: *Trace, set: *sampler.Candidates, place: usize) void {
-        const known = set.whole and trace.was_whole;
+        const known = set.untouched() and trace.was_untouched;
         if (!known) {
             const found = head.members(set, trace.best);
             top.sortDescending(found);
@@ -298,6 +300,9 @@ pub const Trace = struct {
         trace.put(.rank, step, rankOf(trace.logits, choice.token));
         trace.put(.logprob, step, choice.logprob);
         trace.put(.probability, step, choice.probability);
+        const place = step * trace.places;
+        trace.put(.outcome, place, std.math.nan(f32));
+        for (event.outcomes, place + 1..) |outcome, at| trace.put(.outcome, at, outcome);
         trace.steps += 1;
     }
 };

@@ -438,7 +438,7 @@ pub const Scheduler = struct {
             .entropy = if (job.request.entropy) scheduler.entropyOf(session.logits, row.max, row.log_mass) else std.math.nan(f32),
         }, top, job.stream.push(choice.token, session.text));
         if (job.generated == 0) session.stats.first_token_ns = @intCast(@max(0, now() - job.started_ns));
-        job.chain.?.accept(choice.token);
+        job.chain.?.accept(choice.accepted());
         job.generated += 1;
         session.carry = choice.token;
         if (ends and !job.request.ignore_eog) return .end_of_generation;

@@ -19,6 +19,7 @@ const Ring = @import("ring.zig").Ring;
 const Scheduler = @import("scheduler.zig").Scheduler;
 const record = @import("record.zig");
 const recorder = @import("recorder.zig");
+const sampling = @import("sampling.zig");
 const wake = @import("wake.zig");
 
 pub const context_max = 1 << 20;
@@ -430,11 +431,7 @@ pub const Session = struct {
         errdefer gpa.free(pending);
         if (lead) |token| pending[0] = token;
         @memcpy(pending[@intFromBool(lead != null)..][0..request.tokens.len], request.tokens);
-        var chain: ?sampler.Chain = null;
-        if (request.max_tokens != 0) {
-            chain = try sampler.Chain.init(gpa, request.stages, session.model.vocab(), request.seed, diag);
-            chain.?.use(session.model.kernels.sampling);
-        }
+        var chain = if (request.max_tokens == 0) null else try sampling.chainFor(session, request, diag);
         errdefer if (chain) |*c| c.deinit(gpa);
         try recorder.attach(&session.recorder, if (chain) |*c| c else null, session, request, diag);
         gpa.free(session.all_logits);

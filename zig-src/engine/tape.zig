@@ -182,9 +182,14 @@ pub const Reader = struct {
                 }
             },
         }
-        return std.mem.bytesToValue(Head, row[0..@sizeOf(Head)]);
+        return headOf(row);
     }
 };
+
+/// What a row says of its step.
+pub fn headOf(row: []const u8) Head {
+    return std.mem.bytesToValue(Head, row[0..@sizeOf(Head)]);
+}
 
 test "a tape keeps what was drawn from, and reads it again" {
     const gpa = std.testing.allocator;

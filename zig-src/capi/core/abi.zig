@@ -334,7 +334,7 @@ pub const Request = extern struct {
     seed_high: u32 = 0,
     /// Most likely tokens that come with each token.
     top_logprobs: u32 = 0,
-    /// How many `Stage`s there are.
+    /// How many records of the size of `Stage` there are: stages, and their data.
     stage_count: u32 = 0,
     /// Steps of which each stage's work is recorded (vitrine_session_column); 0: none.
     trace_steps: u32 = 0,
@@ -346,6 +346,12 @@ pub const Request = extern struct {
     tape_kind: u32 = @backingInt(TapeKind.f32),
     /// Logits of a row of kind `top`.
     tape_top: u32 = 0,
+    /// Of draws without a session: how many token ids right behind the struct are the text before.
+    history_count: u32 = 0,
+    /// Of draws without a session: a loaded model whose texts of tokens stages may ask for; 0: none.
+    model: u32 = 0,
+    /// 0.
+    reserved: u32 = 0,
 };
 
 /// What the last request recorded.
@@ -384,12 +390,22 @@ pub const TapeDraw = extern struct {
     /// Of each row: draw n has the random numbers of sequence n.
     draws: u32 = 1,
     rows: u32 = 0,
+    /// Rows at the beginning that nothing is drawn from: they are text for what follows.
+    skip: u32 = 0,
+    /// How many token ids right behind the struct are the text before the first row.
+    history_count: u32 = 0,
+    /// A loaded model whose texts of tokens stages may ask for; 0: none.
+    model: u32 = 0,
+    /// 0.
+    reserved: u32 = 0,
 };
 
-/// One stage of a sampler chain; parameters that the stage doesn't have are 0.
+/// One stage of a sampler chain; parameters that the stage doesn't have are 0. The data of a stage fills as
+/// many records of this size behind it as it needs, the last one up with zeros; they count as stages do.
 pub const Stage = extern struct {
     id: u32,
-    flags: u32 = 0,
+    /// Bytes of data in the records that follow.
+    data_length: u32 = 0,
     parameters: [6]f32 = @splat(0),
 };
 
@@ -518,7 +534,7 @@ pub const WakeStats = extern struct { signals: f64 = 0, calls: f64 = 0 };
 
 comptime {
     same(StepHeader, record.Header);
-    same(Stage, sampler.StageSpec);
+    same(Stage, sampler.wire.Record);
     same(TokenLogprob, sampler.TokenLogprob);
 }
 

@@ -46,7 +46,7 @@ pub fn cPointer(comptime T: type) []const u8 {
         else => pointer.child,
     };
     const name = switch (Element) {
-        u8, sampler.StageSpec => "void",
+        u8, sampler.wire.Record => "void",
         u32 => "uint32_t",
         f32 => "float",
         f64 => "double",
@@ -96,6 +96,7 @@ pub fn hash() u64 {
     for (sampler.stages) |stage| {
         mix(&state, std.fmt.comptimePrint("{s} {d}", .{ stage.name, stage.id }));
         for (stage.parameters) |parameter| mix(&state, parameter.name);
+        mix(&state, @tagName(sampler.dataOf(stage)));
     }
     return state;
 }

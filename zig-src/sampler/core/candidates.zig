@@ -121,6 +121,18 @@ pub const Candidates = struct {
         return if (set.whole) @intCast(index) else set.ids[index];
     }
 
+    /// Where a token stands; null when it is not among the members.
+    pub fn indexOf(set: *const Candidates, token: u32) ?usize {
+        if (set.whole) return if (token < set.values.len) token else null;
+        const ids = set.ids[0..set.values.len];
+        const index = std.sort.lowerBound(u32, ids, token, order);
+        return if (index < ids.len and ids[index] == token) index else null;
+    }
+
+    fn order(token: u32, member: u32) std.math.Order {
+        return std.math.order(token, member);
+    }
+
     /// Divides all logits by `temperature`, which is positive.
     pub fn heat(set: *Candidates, temperature: f64) void {
         assert(temperature > 0);
@@ -392,6 +404,50 @@ pub const Candidates = struct {
 
     pub fn edited(set: *Candidates) Error!void {
         try set.rescan();
+    }
+
+    /// Whether the members are the whole vocabulary with the model's own logits, whatever the temperature.
+    pub fn untouched(set: *const Candidates) bool {
+        return set.whole and set.values.ptr != set.logits.ptr;
+    }
+
+    /// Writes single logits, without a pass over all of them: `change` for each, then `changed`. Logits are
+    /// at no temperature; a distance in the distribution is one of logits times `beta`.
+    pub fn change(set: *Candidates, index: usize, logit: f32) void {
+        const block_max = set.own();
+        const before = set.logits[index];
+        set.logits[index] = logit;
+        const block = index / sweep.block_len;
+        // NaN stays, for `changed` to find.
+        if (logit >= block_max[block] or logit != logit) {
+            block_max[block] = logit;
+        } else if (before == block_max[block]) {
+            const start = block * sweep.block_len;
+            const end = @min(start + sweep.block_len, set.values.len);
+            _ = set.passes.scan(set.values[start..end], set.block_max[block..][0..1]);
+        }
+    }
+
+    /// Makes the logits the set's own, as they are, and their maxima known.
+    fn own(set: *Candidates) []f32 {
+        _ = set.maxima();
+        if (set.values.ptr != set.logits.ptr) {
+            @memcpy(set.logits[0..set.values.len], set.values);
+            set.values = set.logits[0..set.values.len];
+        }
+        return set.block_max[0..sweep.blockCount(set.values.len)];
+    }
+
+    pub fn changed(set: *Candidates) Error!void {
+        set.mass_beta = 0;
+        var max = -std.math.inf(f32);
+        for (set.maxima()) |found| {
+            if (found != found) return error.NotANumber;
+            if (found > max) max = found;
+        }
+        if (max == std.math.inf(f32)) return error.NotANumber;
+        if (max == -std.math.inf(f32)) return error.NoCandidates;
+        set.max = max;
     }
 
     /// The normalised distribution in `probs`, valid until the next selection.

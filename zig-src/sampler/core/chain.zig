@@ -6,13 +6,16 @@ const std = @import("std");
 const candidates_file = @import("candidates.zig");
 const stage_file = @import("stage.zig");
 const draw = @import("draw.zig");
+const History = @import("history.zig").History;
 const philox = @import("philox.zig");
 const sweep = @import("sweep.zig");
 const top = @import("top.zig");
 const Candidates = candidates_file.Candidates;
 const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
+const Accepted = stage_file.Accepted;
 const StageSpec = stage_file.StageSpec;
 const Step = stage_file.Step;
+const Vocabulary = @import("vocabulary.zig").Vocabulary;
 const assert = std.debug.assert;
 
 pub const Error = error{ OutOfMemory, BadSampler } || candidates_file.Error;
@@ -25,6 +28,21 @@ pub const Choice = struct {
     probability: f32,
     /// How many tokens the stages left to draw from.
     candidates: u32,
+
+    /// For `Chain.accept`.
+    pub fn accepted(choice: Choice) Accepted {
+        return .{ .token = choice.token, .probability = choice.probability, .logprob = choice.logprob };
+    }
+};
+
+pub const Options = struct {
+    /// Length of a row of logits.
+    vocab: u32,
+    seed: u64 = 0,
+    /// The most tokens of the text that are kept for stages that look at it.
+    history_max: u32 = 4096,
+    /// The texts of tokens, where there is a model.
+    vocabulary: ?Vocabulary = null,
 };
 
 /// Sees the set before the first stage (`applied` = 0) and after each one, and once more with the
@@ -42,6 +60,8 @@ pub const Event = struct {
     /// What that stage says of itself, NaN for one that says nothing: `state` in its file.
     state: f32 = std.math.nan(f32),
     choice: ?Choice = null,
+    /// With a choice, what each stage says of it, NaN for one that says nothing: `outcome` in its file.
+    outcomes: []const f32 = &.{},
 };
 
 pub const stages_max = 64;
@@ -53,9 +73,16 @@ pub fn ChainType(comptime registry: anytype) type {
         pub const Stage = StageType(registry);
 
         stages: []Stage,
-        /// The stages as they were made, for `reset`.
+        /// The stages as they were decoded, for `reset`.
         initial: []const Stage,
+        /// What they were made from, for `clone`; their data is the chain's.
+        specs: []StageSpec,
+        data: []const u8,
+        options: Options,
         candidates: Candidates,
+        history: History,
+        /// What each stage says of the last choice.
+        outcomes: []f32,
         seed: u64,
         /// What is known of the logits of the last `sample`.
         row: top.Row,
@@ -66,15 +93,21 @@ pub fn ChainType(comptime registry: anytype) type {
         /// Who has the code of stages that are functions.
         host: ?stage_file.Host = null,
 
-        /// `specs` in the order of application; none means the model's own distribution. The text
-        /// of `BadSampler` names the stage, the parameter, what it may be and what it was.
+        /// As `initWith`, for a text that begins here, without the texts of tokens.
         pub fn init(
             gpa: std.mem.Allocator,
             specs: []const StageSpec,
             vocab: u32,
             seed: u64,
             diag: *Diagnostic,
-        ) error{ OutOfMemory, BadSampler }!Chain {
+        ) stage_file.MakeError!Chain {
+            return initWith(gpa, specs, .{ .vocab = vocab, .seed = seed }, diag);
+        }
+
+        /// `specs` in the order of application; none means the model's own distribution. The text
+        /// of `BadSampler` names the stage, the parameter, what it may be and what it was.
+        pub fn initWith(gpa: std.mem.Allocator, specs: []const StageSpec, options: Options, diag: *Diagnostic) stage_file.MakeError!Chain {
+            const vocab = options.vocab;
             if (vocab == 0) {
                 diag.set("expected a vocabulary of at least 1 token, found 0", .{});
                 return error.BadSampler;
@@ -87,29 +120,113 @@ pub fn ChainType(comptime registry: anytype) type {
             for (specs, decoded[0..specs.len], 1..) |spec, *stage, number| {
                 stage.* = try decodeStage(registry, spec, number, diag);
             }
-            errdefer diag.set("out of memory for a sampler over {d} tokens", .{vocab});
+            diag.len = 0;
+            // A stage that refuses says why, memory says nothing.
+            errdefer if (diag.text().len == 0) diag.set("out of memory for a sampler over {d} tokens", .{vocab});
+            const kept = try keepSpecs(gpa, specs);
+            errdefer gpa.free(kept.specs);
+            errdefer gpa.free(kept.data);
             const initial = try gpa.dupe(Stage, decoded[0..specs.len]);
             errdefer gpa.free(initial);
             const stages = try gpa.dupe(Stage, initial);
             errdefer gpa.free(stages);
+            const outcomes = try gpa.alloc(f32, specs.len);
+            errdefer gpa.free(outcomes);
+            @memset(outcomes, std.math.nan(f32));
+            const window = try makeStages(gpa, stages, kept.specs, options, diag);
+            errdefer for (stages) |*stage| freeStage(stage, gpa);
+            var history: History = try .init(gpa, window);
+            errdefer history.deinit(gpa);
             var set: Candidates = try .init(gpa, vocab);
             errdefer set.deinit(gpa);
             return .{
                 .stages = stages,
                 .initial = initial,
+                .specs = kept.specs,
+                .data = kept.data,
+                .options = options,
                 .candidates = set,
-                .seed = seed,
+                .history = history,
+                .outcomes = outcomes,
+                .seed = options.seed,
                 .row = try .init(gpa, vocab),
                 .observer = null,
             };
         }
 
+        /// Gives the stages their memory, all or none. Returns how many tokens of the text they look at.
+        fn makeStages(
+            gpa: std.mem.Allocator,
+            stages: []Stage,
+            specs: []const StageSpec,
+            options: Options,
+            diag: *Diagnostic,
+        ) stage_file.MakeError!u32 {
+            var window: u32 = 0;
+            var made: usize = 0;
+            errdefer for (stages[0..made]) |*stage| freeStage(stage, gpa);
+            while (made < stages.len) : (made += 1) switch (stages[made]) {
+                inline else => |*member| {
+                    const Member = @TypeOf(member.*);
+                    if (@hasDecl(Member, "init")) try member.init(.{
+                        .gpa = gpa,
+                        .data = specs[made].data,
+                        .vocab = options.vocab,
+                        .history_max = options.history_max,
+                        .vocabulary = options.vocabulary,
+                        .number = made + 1,
+                        .name = Member.name,
+                        .diag = diag,
+                    });
+                    if (@hasDecl(Member, "remembers")) window = @max(window, @min(member.remembers(), options.history_max));
+                },
+            };
+            return window;
+        }
+
+        fn freeStage(stage: *Stage, gpa: std.mem.Allocator) void {
+            switch (stage.*) {
+                inline else => |*member| if (@hasDecl(@TypeOf(member.*), "deinit")) member.deinit(gpa),
+            }
+        }
+
         pub fn deinit(chain: *Chain, gpa: std.mem.Allocator) void {
             chain.row.deinit(gpa);
             chain.candidates.deinit(gpa);
+            chain.history.deinit(gpa);
+            for (chain.stages) |*stage| freeStage(stage, gpa);
+            gpa.free(chain.outcomes);
             gpa.free(chain.stages);
             gpa.free(chain.initial);
+            gpa.free(chain.specs);
+            gpa.free(chain.data);
             chain.* = undefined;
+        }
+
+        /// A chain of its own that goes on from where this one stands.
+        pub fn clone(chain: *const Chain, gpa: std.mem.Allocator, diag: *Diagnostic) stage_file.MakeError!Chain {
+            var other = try initWith(gpa, chain.specs, chain.options, diag);
+            other.seed = chain.seed;
+            other.logprobs = chain.logprobs;
+            other.host = chain.host;
+            other.candidates.passes = chain.candidates.passes;
+            other.copy(chain);
+            return other;
+        }
+
+        /// Goes on from where another chain of the same stages stands, which may be an earlier state of
+        /// this one: two chains are enough to try tokens and take them back. Allocates nothing.
+        pub fn copy(chain: *Chain, from: *const Chain) void {
+            assert(chain.stages.len == from.stages.len);
+            chain.history.copy(&from.history);
+            for (chain.stages, from.stages) |*stage, *other| switch (stage.*) {
+                inline else => |*member, tag| {
+                    const source = &@field(other, @tagName(tag));
+                    if (!@hasDecl(@TypeOf(member.*), "init")) {
+                        member.* = source.*;
+                    } else if (@hasDecl(@TypeOf(member.*), "copy")) member.copy(source);
+                },
+            };
         }
 
         /// Makes the passes over all logits with `passes`, which may be of another compilation.
@@ -117,18 +234,48 @@ pub fn ChainType(comptime registry: anytype) type {
             chain.candidates.passes = passes;
         }
 
-        /// Forgets all tokens accepted so far.
+        /// Forgets the text, and all tokens accepted so far.
         pub fn reset(chain: *Chain) void {
-            @memcpy(chain.stages, chain.initial);
-        }
-
-        /// Tells the stages that `token` is now part of the text.
-        pub fn accept(chain: *Chain, token: u32) void {
-            for (chain.stages) |*stage| switch (stage.*) {
-                inline else => |*member| {
-                    if (@hasDecl(@TypeOf(member.*), "accept")) member.accept(token);
+            chain.history.reset();
+            for (chain.stages, chain.initial) |*stage, initial| switch (stage.*) {
+                inline else => |*member, tag| {
+                    if (!@hasDecl(@TypeOf(member.*), "init")) {
+                        member.* = @field(initial, @tagName(tag));
+                    } else if (@hasDecl(@TypeOf(member.*), "reset")) member.reset();
                 },
             };
+        }
+
+        /// Shows the stages text that was there before, or that nobody draws: a prompt.
+        pub fn read(chain: *Chain, text: []const u32) void {
+            chain.history.read(text);
+        }
+
+        /// Tells the stages that a token is now part of the text: `Choice.accepted`, or another one that
+        /// takes the place of the choice.
+        pub fn accept(chain: *Chain, accepted: Accepted) void {
+            chain.history.append(accepted.token);
+            for (chain.stages) |*stage| switch (stage.*) {
+                inline else => |*member| {
+                    if (@hasDecl(@TypeOf(member.*), "accept")) member.accept(accepted);
+                },
+            };
+        }
+
+        /// Whether stages follow what is chosen, so that what they leave of a row depends on more than the
+        /// row and the text.
+        pub fn follows(chain: *const Chain) bool {
+            for (chain.stages) |stage| switch (stage) {
+                inline else => |member| if (@hasDecl(@TypeOf(member), "accept")) return true,
+            };
+            return false;
+        }
+
+        /// The probability of any token in the distribution of the last `sample`.
+        pub fn probabilityOf(chain: *Chain, token: u32) f32 {
+            const set = &chain.candidates;
+            const index = set.indexOf(token) orelse return 0;
+            return @floatCast(set.weight(index) / set.mass());
         }
 
         /// The token for `position` of `sequence`: a pure function of the logits, the stages, the
@@ -164,6 +311,7 @@ pub fn ChainType(comptime registry: anytype) type {
         fn run(chain: *Chain, at: Step, diag: *Diagnostic) candidates_file.Error!Choice {
             var step = at;
             step.host = chain.host;
+            step.history = chain.history.tokens();
             const set = &chain.candidates;
             const logits = set.values;
             const whole = set.whole;
@@ -198,8 +346,17 @@ pub fn ChainType(comptime registry: anytype) type {
                 .probability = @floatCast(set.weight(index) / set.mass()),
                 .candidates = @intCast(set.len()),
             };
-            chain.tell(.{ .step = step, .applied = chain.stages.len, .candidates = set, .choice = choice });
+            if (chain.observer != null) chain.judge(choice.accepted());
+            chain.tell(.{ .step = step, .applied = chain.stages.len, .candidates = set, .choice = choice, .outcomes = chain.outcomes });
             return choice;
+        }
+
+        fn judge(chain: *Chain, accepted: Accepted) void {
+            for (chain.stages, chain.outcomes) |*stage, *outcome| switch (stage.*) {
+                inline else => |*member| if (@hasDecl(@TypeOf(member.*), "outcome")) {
+                    outcome.* = member.outcome(accepted);
+                },
+            };
         }
 
         /// Whether what the stages leave of a row is the same for every sequence.
@@ -229,6 +386,22 @@ pub fn ChainType(comptime registry: anytype) type {
             observer.observe(observer.context, event);
         }
     };
+}
+
+/// Copies of specs, with all their data in one piece.
+fn keepSpecs(gpa: std.mem.Allocator, specs: []const StageSpec) error{OutOfMemory}!struct { specs: []StageSpec, data: []u8 } {
+    var length: usize = 0;
+    for (specs) |spec| length += spec.data.len;
+    const data = try gpa.alloc(u8, length);
+    errdefer gpa.free(data);
+    const kept = try gpa.dupe(StageSpec, specs);
+    var at: usize = 0;
+    for (kept) |*spec| {
+        @memcpy(data[at..][0..spec.data.len], spec.data);
+        spec.data = data[at..][0..spec.data.len];
+        at += spec.data.len;
+    }
+    return .{ .specs = kept, .data = data };
 }
 
 /// The text of an error, which is returned as it came.

@@ -6,30 +6,92 @@
 //!   pub const about              one sentence for lists and help texts
 //!   pub const parameters         [_]Parameter, with the ranges that are accepted
 //!   pub fn apply(*Stage, *Candidates, Step) Candidates.Error!void
-//!   pub fn accept(*Stage, token: u32) void       only when it has state
+//!   pub fn accept(*Stage, Accepted) void         only when it follows what is chosen
+//!   pub fn remembers(*const Stage) u32           only when it looks at `step.history`: how many of the
+//!                                                last tokens, `whole_text` for all
 //!   pub fn state(*const Stage) f32               only when traces shall show a number of it
+//!   pub fn outcome(*const Stage, Accepted) f32   only when traces shall show what it says of a choice
 //!   pub const draws_numbers = true               only when it does
+//!   pub const data: Data                         only when it has data beside its numbers
 //!
-//! A stage allocates nothing. Resetting and cloning need no code, because a stage is a value.
+//! A stage without memory of its own is a value: resetting and copying it need no code. One that has
+//! data, or takes memory, also declares
+//!
+//!   pub fn init(*Stage, Making) MakeError!void   when the numbers are in their fields; everything is
+//!                                                taken here, nothing while it samples
+//!   pub fn deinit(*Stage, std.mem.Allocator) void
+//!   pub fn reset(*Stage) void                    only when it has state: as behind `init`
+//!   pub fn copy(*Stage, *const Stage) void       only when it has state: takes over that of a stage
+//!                                                which was made from the same numbers and data
 
 const std = @import("std");
 const candidates = @import("candidates.zig");
 const philox = @import("philox.zig");
 const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
+const Vocabulary = @import("vocabulary.zig").Vocabulary;
 
-/// One stage with its parameters on the wire: 32 bytes, little endian. Parameters that a stage
-/// does not have must be 0, so that nothing that was asked for is dropped in silence.
-pub const StageSpec = extern struct {
+/// One stage with its parameters. Those that it does not have must be 0, so that nothing that was asked
+/// for is dropped in silence. `core/wire.zig` has its form in bytes.
+pub const StageSpec = struct {
     id: u32,
-    flags: u32 = 0,
     p: [slots]f32 = @splat(0),
+    /// What `Stage.data` says; read while a chain is made only.
+    data: []const u8 = "",
 
     pub const slots = 6;
+};
 
-    comptime {
-        if (@sizeOf(StageSpec) != 32) @compileError("a stage takes 32 bytes on the wire");
+/// What a stage has beside its numbers, little endian. `data.zig` reads it.
+pub const Data = enum {
+    none,
+    /// Pairs of a token's id (u32) and a number (f32).
+    biases,
+    /// Each a length (u32) and so many bytes of UTF-8.
+    strings,
+    /// UTF-8.
+    text,
+};
+
+/// Of `remembers`: as many tokens as the chain keeps.
+pub const whole_text = std.math.maxInt(u32);
+
+/// A token that is now part of the text.
+pub const Accepted = struct {
+    token: u32,
+    /// In the distribution that tokens were drawn from; 0 for one that could not have been.
+    probability: f32 = 0,
+    /// ln p in the model's own distribution; NaN where nobody knows.
+    logprob: f32 = std.math.nan(f32),
+};
+
+/// What a stage with memory is made from.
+pub const Making = struct {
+    gpa: std.mem.Allocator,
+    data: []const u8,
+    /// How many tokens there are: length of a row of logits.
+    vocab: u32,
+    /// The most tokens that `step.history` can have.
+    history_max: u32,
+    /// The texts of tokens; null in draws without a model.
+    vocabulary: ?Vocabulary,
+    /// Which stage of the chain it is, from 1, and its name.
+    number: usize,
+    name: []const u8,
+    diag: *Diagnostic,
+
+    /// Refuses the stage: `format` says what was expected and what was found.
+    pub fn refuse(making: Making, comptime format: []const u8, args: anytype) error{BadSampler} {
+        making.diag.set("sampler stage {d} ({s}): " ++ format, .{ making.number, making.name } ++ args);
+        return error.BadSampler;
+    }
+
+    /// The texts of tokens, which the stage can't do without; `why` ends "expected a model for …".
+    pub fn texts(making: Making, why: []const u8) error{BadSampler}!Vocabulary {
+        return making.vocabulary orelse making.refuse("expected a model for {s}, found none", .{why});
     }
 };
+
+pub const MakeError = error{ OutOfMemory, BadSampler };
 
 pub const Parameter = struct {
     name: [:0]const u8,
@@ -44,6 +106,9 @@ pub const Step = struct {
     seed: u64,
     sequence: u32,
     position: u64,
+    /// The last tokens of the text, the prompt's too, oldest first: at least as many as the stage
+    /// remembers, if there are so many. Valid during the call.
+    history: []const u32 = &.{},
     /// Who has the code of stages that are functions, if there is somebody.
     host: ?Host = null,
 
@@ -84,18 +149,37 @@ pub fn check(comptime Stage: type) void {
                 " must be of type " ++ @typeName(Field));
         }
     }
+    if (@hasDecl(Stage, "init") != @hasDecl(Stage, "deinit")) {
+        @compileError("sampler stage " ++ file ++ " must declare both of init and deinit, or none");
+    }
+    if (dataOf(Stage) != .none and !@hasDecl(Stage, "init")) {
+        @compileError("sampler stage " ++ file ++ " has data, and no init that reads it");
+    }
+    if (@hasDecl(Stage, "init") and @hasDecl(Stage, "accept")) for (.{ "reset", "copy" }) |declaration| {
+        if (!@hasDecl(Stage, declaration)) @compileError("sampler stage " ++ file ++ " has memory and state, and lacks `pub fn " ++ declaration ++ "`");
+    };
 }
 
-/// The stage that `spec` describes. `number` counts from 1 and is for the message.
+/// What data a stage has.
+pub fn dataOf(comptime Stage: type) Data {
+    return if (@hasDecl(Stage, "data")) Stage.data else .none;
+}
+
+/// The last `count` tokens of a history, or all.
+pub fn last(history: []const u32, count: u32) []const u32 {
+    return history[history.len - @min(history.len, count) ..];
+}
+
+/// The stage that `spec` describes, before `init`. `number` counts from 1 and is for the message.
 pub fn decode(
     comptime Stage: type,
     spec: StageSpec,
     number: usize,
     diag: *Diagnostic,
 ) error{BadSampler}!Stage {
-    if (spec.flags != 0) {
-        diag.set("sampler stage {d} ({s}): expected flags to be 0, found {d}", .{
-            number, Stage.name, spec.flags,
+    if (spec.data.len != 0 and dataOf(Stage) == .none) {
+        diag.set("sampler stage {d} ({s}): expected no data, found {d} bytes", .{
+            number, Stage.name, spec.data.len,
         });
         return error.BadSampler;
     }

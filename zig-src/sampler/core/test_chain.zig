@@ -54,8 +54,8 @@ test "nothing that was asked for is dropped in silence" {
         "sampler stage 1 (top_p): expected 1 parameter, found 7 in place 3",
     );
     try expectRefused(
-        &.{.{ .id = 1, .flags = 8 }},
-        "sampler stage 1 (greedy): expected flags to be 0, found 8",
+        &.{.{ .id = 1, .data = "12345678" }},
+        "sampler stage 1 (greedy): expected no data, found 8 bytes",
     );
     var diag: Diagnostic = .{};
     const unknown = Chain.init(std.testing.allocator, &.{.{ .id = 99 }}, 100, 0, &diag);
@@ -132,7 +132,7 @@ test "sampling allocates nothing" {
     for (0..21) |kind| {
         reference.fillRandom(prng.random(), kind, &logits);
         _ = try chain.sample(&logits, 0, kind, &diag);
-        chain.accept(0);
+        chain.accept(.{ .token = 0 });
         chain.reset();
     }
     try std.testing.expectEqual(allocations, failing.allocations);
@@ -248,8 +248,8 @@ const NoRepeat = struct {
         try set.edited();
     }
 
-    pub fn accept(self: *NoRepeat, token: u32) void {
-        self.seen |= @as(u128, 1) << @intCast(token);
+    pub fn accept(self: *NoRepeat, accepted: stage_file.Accepted) void {
+        self.seen |= @as(u128, 1) << @intCast(accepted.token);
     }
 };
 
@@ -268,7 +268,7 @@ test "a stage with state and an editing hand: accept, reset, errors that name it
     for ([_]u32{ 1, 2, 0 }) |expected| {
         const choice = try chain.sample(&logits, 0, 0, &diag);
         try std.testing.expectEqual(expected, choice.token);
-        chain.accept(choice.token);
+        chain.accept(choice.accepted());
     }
     try std.testing.expectError(error.NoCandidates, chain.sample(&logits, 0, 0, &diag));
     try std.testing.expectEqualStrings(
@@ -280,7 +280,7 @@ test "a stage with state and an editing hand: accept, reset, errors that name it
     const poisoned = [_]StageSpec{.{ .id = NoRepeat.id, .p = .{ 1, 0, 0, 0, 0, 0 } }};
     var other: Registry = try .init(gpa, &poisoned, 3, 0, &diag);
     defer other.deinit(gpa);
-    other.accept(2);
+    other.accept(.{ .token = 2 });
     try std.testing.expectError(error.NotANumber, other.sample(&logits, 0, 0, &diag));
     try std.testing.expectEqualStrings(
         "sampler stage 1 (no_repeat): expected logits below infinity that are numbers, found nan for token 2",

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Machine } from "./machine.ts";
 import {
   holds,
   lessIsBetter,
@@ -99,13 +100,18 @@ export function tableOf(result: Result): string[][] {
   return [[...columns], ...result.rows.map(cellsOf)];
 }
 
+/** The machine in one line. */
+export function machineText(machine: Machine): string {
+  return `${machine.cpu}${machine.virtual ? " (virtual)" : ""}, ${machine.cpus} logical CPUs, ` +
+    `${(machine.memoryBytes / 2 ** 30).toFixed(0)} GiB, ${machine.caches.join(", ")}`;
+}
+
 /** The machine and its limits, one line each. */
 export function machineLines(result: Result): string[] {
   const { machine } = result;
   const told = (is: boolean) => is ? "told" : "not told by the system";
   return [
-    `${machine.cpu}${machine.virtual ? " (virtual)" : ""}, ${machine.cpus} logical CPUs, ` +
-    `${(machine.memoryBytes / 2 ** 30).toFixed(0)} GiB, ${machine.caches.join(", ")}`,
+    machineText(machine),
     `${machine.system}; ${result.threads} threads; power ${told(machine.power)}, temperature ${
       told(machine.temperature)
     }`,

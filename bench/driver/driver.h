@@ -36,6 +36,9 @@ void engine_generate(int sequences, int count, uint32_t *tokens);
 int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *times);
 /* Draws `count` tokens from logits with temperature 0.8, top-k 40 and top-p 0.9. */
 void engine_sample(const float *logits, int vocabulary, int count);
+/* Draws `count` tokens from logits with a chain in the engine's own words, `name:value:value,name`, each
+ * becoming part of the text that later ones see. Returns 0 where the engine is not measured so. */
+int engine_chain(const float *logits, int vocabulary, int count, const char *chain);
 /* Counts the tokens of a text. */
 int engine_tokenize(const char *text, int length);
 

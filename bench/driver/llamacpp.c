@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "driver.h"
 
@@ -81,6 +82,8 @@ static struct {
     void *(*top_p)(float, size_t);
     void *(*draw)(uint32_t);
     void (*apply)(void *, struct candidates *);
+    void (*accept)(void *, int32_t);
+    void *library;
     void (*sampler_free)(void *);
 } api;
 
@@ -137,7 +140,9 @@ static void open_api(const char *folder) {
     api.top_p = symbol(llama, "llama_sampler_init_top_p");
     api.draw = symbol(llama, "llama_sampler_init_dist");
     api.apply = symbol(llama, "llama_sampler_apply");
+    api.accept = symbol(llama, "llama_sampler_accept");
     api.sampler_free = symbol(llama, "llama_sampler_free");
+    api.library = llama;
 }
 
 void engine_open(int argc, char **argv) {
@@ -234,12 +239,8 @@ int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *t
     return 0;
 }
 
-void engine_sample(const float *logits, int candidates, int count) {
-    void *chain = api.chain_new(true);
-    api.chain_add(chain, api.temperature(0.8f));
-    api.chain_add(chain, api.top_k(40));
-    api.chain_add(chain, api.top_p(0.9f, 1));
-    api.chain_add(chain, api.draw(7));
+/* Draws, and lets the chain see what was drawn where it has a memory. */
+static void draw_all(void *chain, const float *logits, int candidates, int count, bool accepts) {
     struct candidate *data = malloc(sizeof *data * (size_t)candidates);
     if (!data) die("sample", "out of memory");
     for (int n = 0; n < count; n++) {
@@ -247,9 +248,69 @@ void engine_sample(const float *logits, int candidates, int count) {
         struct candidates set = {data, (size_t)candidates, -1, false};
         api.apply(chain, &set);
         if (set.selected < 0) die("sample", "nothing was selected");
+        if (accepts) api.accept(chain, set.data[set.selected].id);
     }
     api.sampler_free(chain);
     free(data);
+}
+
+void engine_sample(const float *logits, int candidates, int count) {
+    void *chain = api.chain_new(true);
+    api.chain_add(chain, api.temperature(0.8f));
+    api.chain_add(chain, api.top_k(40));
+    api.chain_add(chain, api.top_p(0.9f, 1));
+    api.chain_add(chain, api.draw(7));
+    draw_all(chain, logits, candidates, count, false);
+}
+
+/* One stage with its values, by the names of llama.h. */
+static void *stage_of(const char *name, const float *v, int candidates) {
+    char full[64];
+    snprintf(full, sizeof full, "llama_sampler_init_%s", name);
+    void *init = symbol(api.library, full);
+    if (!strcmp(name, "greedy")) return ((void *(*)(void))init)();
+    if (!strcmp(name, "top_k")) return ((void *(*)(int32_t))init)((int32_t)v[0]);
+    if (!strcmp(name, "temp") || !strcmp(name, "top_n_sigma")) return ((void *(*)(float))init)(v[0]);
+    if (!strcmp(name, "top_p") || !strcmp(name, "min_p") || !strcmp(name, "typical"))
+        return ((void *(*)(float, size_t))init)(v[0], 1);
+    if (!strcmp(name, "temp_ext")) return ((void *(*)(float, float, float))init)(v[0], v[1], v[2]);
+    if (!strcmp(name, "xtc")) return ((void *(*)(float, float, size_t, uint32_t))init)(v[0], v[1], 1, 7);
+    if (!strcmp(name, "mirostat"))
+        return ((void *(*)(int32_t, uint32_t, float, float, int32_t))init)(candidates, 7, v[0], v[1], (int32_t)v[2]);
+    if (!strcmp(name, "mirostat_v2")) return ((void *(*)(uint32_t, float, float))init)(7, v[0], v[1]);
+    if (!strcmp(name, "adaptive_p")) return ((void *(*)(float, float, uint32_t))init)(v[0], v[1], 7);
+    if (!strcmp(name, "penalties"))
+        return ((void *(*)(int32_t, float, float, float))init)((int32_t)v[0], v[1], v[2], v[3]);
+    if (!strcmp(name, "dry")) {
+        /* Its own breakers: the vocabulary of the tiny model has no texts for others. */
+        static const char *breakers[] = {"\n"};
+        return ((void *(*)(void *, int32_t, float, float, int32_t, int32_t, const char **, size_t))init)(
+            api.vocab(model), 4096, v[0], v[1], (int32_t)v[2], (int32_t)v[3], breakers, 1);
+    }
+    die("chain: no stage is called", name);
+}
+
+/* Whether a stage draws by itself. */
+static bool selects(const char *name) {
+    return !strcmp(name, "greedy") || !strncmp(name, "mirostat", 8) || !strcmp(name, "adaptive_p");
+}
+
+int engine_chain(const float *logits, int candidates, int count, const char *text) {
+    void *chain = api.chain_new(true);
+    char copy[4096], *rest = copy;
+    bool selected = false;
+    snprintf(copy, sizeof copy, "%s", strcmp(text, "none") ? text : "");
+    for (char *word; (word = strsep(&rest, ",")) != NULL;) {
+        if (!*word) continue;
+        float values[6] = {0};
+        char *name = strsep(&word, ":"), *value;
+        for (int i = 0; i < 6 && (value = strsep(&word, ":")) != NULL; i++) values[i] = strtof(value, NULL);
+        api.chain_add(chain, stage_of(name, values, candidates));
+        selected |= selects(name);
+    }
+    if (!selected) api.chain_add(chain, api.draw(7));
+    draw_all(chain, logits, candidates, count, true);
+    return 1;
 }
 
 int engine_tokenize(const char *text, int length) {

@@ -13,6 +13,7 @@
  *   stream P N          reads P tokens and draws N; answers the time to the first token, to the last
  *                       one, and the median and the 99th percentile between two
  *   sample V N          draws N tokens from V candidates; answers the time
+ *   chain V N CHAIN     the same with a chain of stages; answers the time
  *   tokenize N PATH     the tokens of the first N bytes of a file; answers the time and their number
  *   memory              answers resident bytes, now and at most
  */
@@ -116,7 +117,7 @@ static void memory(void) {
 }
 
 /* Logits about as a model has them: nearly normal, with a deviation of 3. */
-static void sample(int vocabulary, int count) {
+static float *made_logits(int vocabulary) {
     float *logits = malloc(sizeof *logits * (size_t)vocabulary);
     uint32_t state = 1;
     if (!logits) die("sample", "out of memory");
@@ -128,8 +129,21 @@ static void sample(int vocabulary, int count) {
         }
         logits[i] = 2.6f * sum;
     }
+    return logits;
+}
+
+static void sample(int vocabulary, int count) {
+    float *logits = made_logits(vocabulary);
     double begun = now_ms();
     engine_sample(logits, vocabulary, count);
+    printf("%.6f\n", now_ms() - begun);
+    free(logits);
+}
+
+static void chain(int vocabulary, int count, const char *stages) {
+    float *logits = made_logits(vocabulary);
+    double begun = now_ms();
+    if (!engine_chain(logits, vocabulary, count, stages)) die("chain", "this engine is not measured so");
     printf("%.6f\n", now_ms() - begun);
     free(logits);
 }
@@ -163,6 +177,8 @@ static void run(const char *command, const int *n, const char *path) {
         stream(n[0], n[1]);
     } else if (strcmp(command, "sample") == 0) {
         sample(n[0], n[1]);
+    } else if (strcmp(command, "chain") == 0) {
+        chain(n[0], n[1], path);
     } else if (strcmp(command, "tokenize") == 0) {
         tokenize(n[0], path);
     } else if (strcmp(command, "memory") == 0) {
@@ -184,6 +200,7 @@ int main(int argc, char **argv) {
         int n[5] = {0};
         if (sscanf(line, "%15s", command) != 1) continue;
         if (strcmp(command, "tokenize") == 0) sscanf(line, "%*s %d %3999[^\n]", n, path);
+        else if (strcmp(command, "chain") == 0) sscanf(line, "%*s %d %d %3999s", n, n + 1, path);
         else sscanf(line, "%*s %d %d %d %d %d", n, n + 1, n + 2, n + 3, n + 4);
         run(command, n, path);
     }

@@ -177,6 +177,12 @@ void engine_sample(const float *logits, int vocabulary, int count) {
     free(tokens);
 }
 
+/* Stages are measured through TypeScript, which knows them all by the registry (bench/stage_speed.ts). */
+int engine_chain(const float *logits, int vocabulary, int count, const char *chain) {
+    (void)logits, (void)vocabulary, (void)count, (void)chain;
+    return 0;
+}
+
 int engine_tokenize(const char *text, int length) {
     uint32_t count = (uint32_t)length + 8;
     uint32_t *tokens = malloc(count * sizeof *tokens);

@@ -24,7 +24,10 @@ export interface Scatter {
 
 const [width, height] = [640, 400];
 const [left, right, top, bottom] = [84, 24, 64, 52];
-const colours = ["#b0b6bd", "#1f6f8b", "#c9a227", "#a0413e", "#5b7f3a"];
+// deno-fmt-ignore
+const colours = [
+  "#b0b6bd", "#1f6f8b", "#c9a227", "#a0413e", "#5b7f3a", "#6b4f8f", "#d07f3c", "#3a3f47",
+];
 const ink = "#24292f";
 
 /** Points with a legend; later sets lie above earlier ones. */
@@ -138,10 +141,12 @@ export interface Lines {
   readonly x: string;
   readonly y: string;
   readonly sets: readonly { readonly name: string; readonly values: readonly number[] }[];
+  /** The number of the first step; 0 by default. */
+  readonly first?: number | undefined;
 }
 
 /** Lines over linear axes that begin at 0; the first set is of points. The legend has rows of three. */
-export function lines({ title, x, y, sets }: Lines): string {
+export function lines({ title, x, y, sets, first = 0 }: Lines): string {
   const above = top + 18 * Math.floor((sets.length - 1) / 3);
   const tall = height + above - top;
   const all = sets.flatMap(({ values }) => values).filter(Number.isFinite);
@@ -158,7 +163,7 @@ export function lines({ title, x, y, sets }: Lines): string {
     body.push(text(left - 8, atY(value) + 4, String(value), "end"));
   }
   for (let step = 0; step <= end; step += stride) {
-    body.push(text(atX(step), tall - bottom + 18, String(step), "middle"));
+    body.push(text(atX(step), tall - bottom + 18, String(step + first), "middle"));
   }
   for (const [i, { name, values }] of sets.entries()) {
     const colour = colours[i % colours.length] as string;
@@ -169,6 +174,7 @@ export function lines({ title, x, y, sets }: Lines): string {
         body.push(line(atX(step - 1), atY(before), atX(step), atY(value), colour, 2));
       }
     }
+    if (name === "") continue;
     const [legendX, legendY] = [left + i % 3 * 190, 46 + 18 * Math.floor(i / 3)];
     body.push(dot(legendX, legendY, 5, colour), text(legendX + 10, legendY + 4, name, "start"));
   }

@@ -4,6 +4,7 @@
  * @module
  */
 export type { Activation, Hook } from "./src/activation.ts";
+export { adaptiveP } from "./src/adaptive_p.ts";
 export type { AttentionOptions, AttentionRows } from "./src/attention_rows.ts";
 export {
   type AttentionStatistics,
@@ -27,6 +28,7 @@ export {
   type KvDifference,
   type KvSource,
 } from "./src/diff_kv.ts";
+export { dry, type DryOptions } from "./src/dry.ts";
 export { dynamicTemperature } from "./src/dynamic_temperature.ts";
 export {
   compareSamplers,
@@ -44,6 +46,7 @@ export { epsilonCutoff } from "./src/epsilon_cutoff.ts";
 export { etaCutoff } from "./src/eta_cutoff.ts";
 export { estimate, type EstimateOptions, type MemoryEstimate } from "./src/estimate.ts";
 export { formatSampler } from "./src/format_sampler.ts";
+export { frequencyPenalty } from "./src/frequency_penalty.ts";
 export type { GenerateOptions, TapeOptions, TraceOptions } from "./src/generate_options.ts";
 export { Generation } from "./src/generation.ts";
 export { greedy } from "./src/greedy.ts";
@@ -66,6 +69,7 @@ export type { KvMoments, KvStatistics, KvStatisticsOptions } from "./src/kv_stat
 export { loadModel } from "./src/load_model.ts";
 export type { LoadOptions } from "./src/load_options.ts";
 export type { LoadProgress } from "./src/load_progress.ts";
+export { logitBias } from "./src/logit_bias.ts";
 export {
   LogitTape,
   type OrderResult,
@@ -111,16 +115,21 @@ export type { MetadataArray } from "./src/metadata_array.ts";
 export type { MetadataValue } from "./src/metadata_value.ts";
 export { minK } from "./src/min_k.ts";
 export { minP } from "./src/min_p.ts";
+export { mirostat } from "./src/mirostat.ts";
+export { mirostatV2 } from "./src/mirostat_v2.ts";
 export { Model } from "./src/model.ts";
 export type { ModelInfo } from "./src/model_info.ts";
+export { noRepeatNgram } from "./src/no_repeat_ngram.ts";
 export { pLess } from "./src/p_less.ts";
 export type { PackedState } from "./src/packed_state.ts";
 export { parseSampler } from "./src/parse_sampler.ts";
 export { philox } from "./src/philox.ts";
 export type { Precision } from "./src/precision.ts";
 export type { PrefillOptions } from "./src/prefill_options.ts";
+export { presencePenalty } from "./src/presence_penalty.ts";
 export type { PromptToken } from "./src/prompt_token.ts";
 export { Recording } from "./src/recording.ts";
+export { repetitionPenalty } from "./src/repetition_penalty.ts";
 export type { SampleManyOptions } from "./src/sample_many_options.ts";
 export { type Sample, type SampledStep, Samples } from "./src/samples.ts";
 export { sampleLogits } from "./src/sample_logits.ts";

@@ -8,13 +8,41 @@ import { greedy, minP, parseSampler, type SamplerStage, temperature, topK, topP 
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { CommandOption } from "./command.ts";
 
-/** The stages by the names of their options. */
-const stages: Readonly<Record<string, (value: number) => SamplerStage>> = {
+/** Stages that are options of their own and take one number. */
+const numberStages: Readonly<Record<string, (value: number) => SamplerStage>> = {
   temperature,
   "top-k": topK,
   "top-p": topP,
   "min-p": minP,
 };
+
+/** Stages that are options of their own and take what `--sampler` has behind their names. */
+const notedStages = {
+  "repetition-penalty": {
+    value: "X[:N]",
+    help: "sampler stage: divide the logits of the last N tokens by X; default of N: 64",
+  },
+  "presence-penalty": {
+    value: "X[:N]",
+    help: "sampler stage: take X off the logits of the last N tokens",
+  },
+  "frequency-penalty": {
+    value: "X[:N]",
+    help: "sampler stage: take X off the logits of the last N tokens, each time",
+  },
+  "no-repeat-ngram": { value: "N", help: "sampler stage: no N tokens twice in a row" },
+  "logit-bias": { value: "JSON", help: "sampler stage: add to logits, as [[13,-2],[2,false]]" },
+  dry: {
+    value: "X[:BASE:LENGTH:N:JSON]",
+    help: "sampler stage: penalise what continues a repetition of LENGTH tokens and more",
+  },
+  mirostat: { value: "TAU[:ETA]", help: "sampler stage: hold the surprise at TAU bits" },
+  "mirostat-v2": { value: "TAU[:ETA]", help: "the same, by its second version" },
+  "adaptive-p": {
+    value: "P[:DECAY]",
+    help: "sampler stage: prefer tokens of about the probability P",
+  },
+} as const satisfies Record<string, CommandOption>;
 
 /** Options that make the chain. */
 export const samplingOptions = {
@@ -28,6 +56,7 @@ export const samplingOptions = {
     value: "P",
     help: "sampler stage: keep tokens with at least P of the best one's probability",
   },
+  ...notedStages,
   sampler: {
     value: "CHAIN",
     help: "all stages in one, as temp=0.8,top-n-sigma=1; no other stage beside it",
@@ -41,7 +70,7 @@ export const defaultChain: readonly SamplerStage[] = [temperature(0.7), topK(40)
 
 /** The chain that the options ask for. */
 export function samplerOf(given: Arguments): readonly SamplerStage[] {
-  const named = given.order.filter((name) => name in stages);
+  const named = given.order.filter((name) => name in numberStages || name in notedStages);
   if (given.has("greedy")) {
     if (given.has("sampler")) named.push("sampler");
     if (named.length > 0) {
@@ -61,9 +90,19 @@ export function samplerOf(given: Arguments): readonly SamplerStage[] {
     return parseSampler(chain);
   }
   if (named.length === 0) return defaultChain;
-  return named.map((name) =>
-    (stages[name] as (value: number) => SamplerStage)(given.number(name) as number)
-  );
+  return named.map((name) => stageOf(given, name));
+}
+
+function stageOf(given: Arguments, name: string): SamplerStage {
+  const make = numberStages[name];
+  if (make !== undefined) return make(given.number(name) as number);
+  const [stage, ...more] = parseSampler(`${name}=${given.text(name)}`);
+  if (stage === undefined || more.length > 0) {
+    throw new UsageError(
+      `Expected the values of one stage after --${name}, but found ${given.text(name)}`,
+    );
+  }
+  return stage;
 }
 
 /** The seed that the options ask for: up to 2^64 - 1. */

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xe81106f7)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x7095cb2b)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x0eee4631)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xfecfcb81)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -246,6 +246,15 @@ enum {
     VITRINE_STAGE_P_LESS = 13, /* norm */
     VITRINE_STAGE_MIN_K = 14, /* tau */
     VITRINE_STAGE_XTC = 15, /* probability, threshold */
+    VITRINE_STAGE_REPETITION_PENALTY = 16, /* penalty, last_n */
+    VITRINE_STAGE_PRESENCE_PENALTY = 17, /* penalty, last_n */
+    VITRINE_STAGE_FREQUENCY_PENALTY = 18, /* penalty, last_n */
+    VITRINE_STAGE_NO_REPEAT_NGRAM = 19, /* n */
+    VITRINE_STAGE_LOGIT_BIAS = 20, /* data: biases */
+    VITRINE_STAGE_DRY = 21, /* multiplier, base, allowed_length, last_n; data: strings */
+    VITRINE_STAGE_MIROSTAT = 22, /* tau, eta, mu, m */
+    VITRINE_STAGE_MIROSTAT_V2 = 23, /* tau, eta, mu */
+    VITRINE_STAGE_ADAPTIVE_P = 24, /* target, decay */
     VITRINE_STAGE_SCRIPT = 100, /* number */
 };
 

@@ -99,6 +99,12 @@ cli("what doesn't fit is refused by name, with exit status 2", () => {
     [["run", "--sampler", "temp=1", "--greedy", "x"], /--greedy without .* found --sampler/],
     [["run", "--sampler", "top-q=1", "x"], /a sampler stage \(greedy, .* but found "top-q=1"/],
     [["run", "--sampler", "top-p=1.5", "x"], /p of topP to be from 0 to 1, but found 1.5/],
+    [["run", "--mirostat", "hot", "x"], /numbers after mirostat=, but found "hot"/],
+    [["run", "--dry", "1:2:3:4:5", "x"], /Expected dry=MULTIPLIER:.*found "dry=1:2:3:4:5"/],
+    [["run", "--adaptive-p", "0.3,top-k=3", "x"], /values of one stage after --adaptive-p/],
+    [["run", "--logit-bias", "[[1]]", "x"], /a pair of a token and a number, but found an array/],
+    [["run", "--repetition-penalty", "0", "x"], /from 0.01 to 100, but found 0/],
+    [["run", "--greedy", "--dry", "1", "x"], /found --dry/],
     [["run", "--temperature", "-1", "x"], /temperature .* but found -1/],
     [["run", "--temperature", "hot", "x"], /a number after --temperature, but found "hot"/],
     [

@@ -131,8 +131,10 @@ stages("logits without a distribution are refused, whatever the stage", async ()
 
 /** A stage with values that its range allows. */
 function example(name: string): SamplerStage {
-  const { values: [least], make } = notation[name] as (typeof notation)[string];
-  return make(Array.from({ length: least }, () => 1));
+  const { values: [least], make, data } = notation[name] as (typeof notation)[string];
+  // A bias, and no sequence breakers.
+  const given = data === "always" ? [[0, 1]] as const : data === "maybe" ? [] : undefined;
+  return make(Array.from({ length: least }, () => 1), given);
 }
 
 stages("out of range is a RangeError that names the stage, no number a TypeError", () => {

@@ -30,6 +30,15 @@ pub const stages = .{
     @import("sampler/p_less.zig"),
     @import("sampler/min_k.zig"),
     @import("sampler/xtc.zig"),
+    @import("sampler/repetition_penalty.zig"),
+    @import("sampler/presence_penalty.zig"),
+    @import("sampler/frequency_penalty.zig"),
+    @import("sampler/no_repeat_ngram.zig"),
+    @import("sampler/logit_bias.zig"),
+    @import("sampler/dry.zig"),
+    @import("sampler/mirostat.zig"),
+    @import("sampler/mirostat_v2.zig"),
+    @import("sampler/adaptive_p.zig"),
     @import("sampler/script.zig"),
 };
 
@@ -92,8 +101,10 @@ test {
     inline for (stages) |Stage| _ = Stage;
     _ = wire;
     _ = Vocabulary;
+    _ = @import("sampler/core/breakers.zig");
     _ = @import("sampler/core/data.zig");
     _ = @import("sampler/core/history.zig");
+    _ = @import("sampler/core/token_table.zig");
     _ = chain_file;
     _ = philox;
     _ = top;

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xe81106f7, 0x7095cb2b];
+export const abiHash: readonly [number, number] = [0x0eee4631, 0xfecfcb81];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -1209,5 +1209,14 @@ export const SamplerStages = {
   p_less: { id: 13, params: ["norm"], data: "none" },
   min_k: { id: 14, params: ["tau"], data: "none" },
   xtc: { id: 15, params: ["probability", "threshold"], data: "none" },
+  repetition_penalty: { id: 16, params: ["penalty", "last_n"], data: "none" },
+  presence_penalty: { id: 17, params: ["penalty", "last_n"], data: "none" },
+  frequency_penalty: { id: 18, params: ["penalty", "last_n"], data: "none" },
+  no_repeat_ngram: { id: 19, params: ["n"], data: "none" },
+  logit_bias: { id: 20, params: [], data: "biases" },
+  dry: { id: 21, params: ["multiplier", "base", "allowed_length", "last_n"], data: "strings" },
+  mirostat: { id: 22, params: ["tau", "eta", "mu", "m"], data: "none" },
+  mirostat_v2: { id: 23, params: ["tau", "eta", "mu"], data: "none" },
+  adaptive_p: { id: 24, params: ["target", "decay"], data: "none" },
   script: { id: 100, params: ["number"], data: "none" },
 } as const;

@@ -5,13 +5,22 @@
  *
  * @module
  */
+import { adaptiveP } from "../adaptive_p.ts";
+import { dry } from "../dry.ts";
 import { dynamicTemperature } from "../dynamic_temperature.ts";
 import { epsilonCutoff } from "../epsilon_cutoff.ts";
 import { etaCutoff } from "../eta_cutoff.ts";
+import { frequencyPenalty } from "../frequency_penalty.ts";
 import { greedy } from "../greedy.ts";
+import { logitBias } from "../logit_bias.ts";
 import { minK } from "../min_k.ts";
 import { minP } from "../min_p.ts";
+import { mirostat } from "../mirostat.ts";
+import { mirostatV2 } from "../mirostat_v2.ts";
+import { noRepeatNgram } from "../no_repeat_ngram.ts";
 import { pLess } from "../p_less.ts";
+import { presencePenalty } from "../presence_penalty.ts";
+import { repetitionPenalty } from "../repetition_penalty.ts";
 import type { SamplerStage } from "../sampler_stage.ts";
 import type { StageData } from "../stage_data.ts";
 import { tailFree } from "../tail_free.ts";
@@ -61,6 +70,26 @@ export const notation: Readonly<Record<string, StageNotation>> = {
   "p-less": { values: [0, 1], make: relaxable, help: "RELAXED" },
   "min-k": numbers(minK, 0, "TAU"),
   xtc: numbers(xtc, 0, "PROBABILITY:THRESHOLD"),
+  "repetition-penalty": numbers(repetitionPenalty, 0, "PENALTY:LAST-N"),
+  "presence-penalty": numbers(presencePenalty, 1, "PENALTY:LAST-N"),
+  "frequency-penalty": numbers(frequencyPenalty, 1, "PENALTY:LAST-N"),
+  "no-repeat-ngram": numbers(noRepeatNgram, 0, "N"),
+  "logit-bias": {
+    values: [0, 0],
+    make: (_, data) => logitBias(data as Parameters<typeof logitBias>[0]),
+    data: "always",
+    help: "[[TOKEN,BIAS],…]",
+  },
+  dry: {
+    values: [0, 4],
+    make: ([multiplier, base, allowedLength, lastN], data) =>
+      dry({ multiplier, base, allowedLength, lastN, breakers: data as string[] | undefined }),
+    data: "maybe",
+    help: 'MULTIPLIER:BASE:ALLOWED-LENGTH:LAST-N:["BREAKER",…]',
+  },
+  mirostat: numbers(mirostat, 0, "TAU:ETA:MU:M"),
+  "mirostat-v2": numbers(mirostatV2, 0, "TAU:ETA:MU"),
+  "adaptive-p": numbers(adaptiveP, 1, "TARGET:DECAY"),
 };
 
 function relaxable(values: readonly number[]): SamplerStage {
@@ -75,4 +104,5 @@ export const aliases: Readonly<Record<string, string>> = {
   dynatemp: "dynamic-temperature",
   "typ-p": "typical",
   tfs: "tail-free",
+  "repeat-penalty": "repetition-penalty",
 };

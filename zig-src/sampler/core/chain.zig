@@ -472,6 +472,7 @@ fn decodeStage(
 }
 
 fn listed(comptime registry: anytype) []const u8 {
+    @setEvalBranchQuota(10_000 * (registry.len + 1));
     var text: []const u8 = "";
     for (registry, 0..) |Member, index| {
         text = text ++ (if (index == 0) " " else ", ") ++

@@ -3,7 +3,10 @@
 
 const std = @import("std");
 const candidates = @import("candidates.zig");
-const Step = @import("stage.zig").Step;
+const stage = @import("stage.zig");
+const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
+const Step = stage.Step;
+const Vocabulary = @import("vocabulary.zig").Vocabulary;
 
 pub const Member = struct { id: u32, logit: f64, p: f64 };
 
@@ -121,6 +124,63 @@ pub const Reference = struct {
 
 /// A step for stages that draw no numbers.
 pub const step: Step = .{ .seed = 0, .sequence = 0, .position = 0 };
+
+/// A step behind a text.
+pub fn stepAfter(text: []const u32) Step {
+    return .{ .seed = 0, .sequence = 0, .position = text.len, .history = text };
+}
+
+/// What a stage of a test is made from.
+pub fn making(given: struct {
+    vocab: u32,
+    history_max: u32 = 1000,
+    data: []const u8 = "",
+    name: []const u8 = "test",
+    vocabulary: ?Vocabulary = null,
+    diag: ?*Diagnostic = null,
+}) stage.Making {
+    return .{
+        .gpa = std.testing.allocator,
+        .data = given.data,
+        .vocab = given.vocab,
+        .history_max = given.history_max,
+        .vocabulary = given.vocabulary,
+        .number = 1,
+        .name = given.name,
+        .diag = given.diag orelse &unread,
+    };
+}
+
+var unread: Diagnostic = .{};
+var text_buffer: [100]u32 = undefined;
+
+/// A text of tokens of a pair, with many repetitions; valid until the next one.
+pub fn randomText(random: std.Random, pair: *const Pair) []const u32 {
+    const len = random.uintLessThan(usize, text_buffer.len + 1);
+    const kinds = 1 + random.uintLessThan(usize, 12);
+    for (text_buffer[0..len]) |*token| {
+        const kind = random.uintLessThan(usize, kinds);
+        token.* = @intCast(kind * 37 % pair.values.len);
+    }
+    return text_buffer[0..len];
+}
+
+/// Gives the set of a pair a temperature, which is returned, and leaves only some members, each in half of
+/// the cases. The reference stays as it was.
+pub fn heatAndNarrow(random: std.Random, pair: *Pair) f64 {
+    const inf = std.math.inf(f32);
+    if (random.boolean()) pair.set.keep(pair.set.cut(.count, @floatFromInt(1 + random.uintLessThan(usize, pair.set.len())), -inf));
+    if (random.boolean()) return 1;
+    pair.set.heat(0.5 + random.float(f32));
+    return 1 / @as(f64, pair.set.beta);
+}
+
+/// A logit as it should be, but for rounding.
+pub fn expectLogit(expected: f64, found: f64) !void {
+    if (expected == found) return;
+    // Two or three roundings of f32, of the larger of what was added.
+    try std.testing.expectApproxEqAbs(expected, found, 4e-7 * @max(@abs(expected), @abs(found)) + 2e-5);
+}
 
 /// Gives both of a pair the same temperature, in half of the cases.
 pub fn heatSometimes(random: std.Random, pair: *Pair) void {

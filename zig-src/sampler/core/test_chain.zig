@@ -335,3 +335,94 @@ test "drawing again from what was left is sampling for another sequence" {
     defer random.deinit(gpa);
     try std.testing.expect(!random.isFixed());
 }
+
+test "top-p with top-k: the nucleus of the k best, or the k best of the nucleus" {
+    try reference.forAll(35, 400, struct {
+        fn body(random: std.Random, pair: *reference.Pair) !void {
+            const gpa = std.testing.allocator;
+            const k = 1 + random.uintLessThan(u32, 60);
+            const p = 0.05 + 0.9 * random.float(f32);
+            const specs = [_]StageSpec{ spec("top_k", .{@as(f32, @floatFromInt(k))}), spec("top_p", .{p}) };
+            var diag: Diagnostic = .{};
+            for ([_]bool{ false, true }) |reversed| {
+                var chain: Chain = try .init(gpa, if (reversed) &.{ specs[1], specs[0] } else &specs, @intCast(pair.values.len), 3, &diag);
+                defer chain.deinit(gpa);
+                _ = try chain.sample(pair.values, 0, 0, &diag);
+                var list: reference.Reference = try .init(gpa, pair.values);
+                defer list.deinit(gpa);
+                if (!reversed) list.truncate(k);
+                const nucleus = list.nucleus(p);
+                const expected = @min(k, nucleus);
+                const found = chain.candidates.len();
+                try list.expectPrefix(&chain.candidates);
+                if (found == expected) continue;
+                // Rounding decides where the sum is p at a member, or nearly.
+                try std.testing.expectEqual(1, @max(found, expected) - @min(found, expected));
+                var sum: f64 = 0;
+                for (list.members.items[0..@min(found, expected)]) |member| sum += member.p;
+                try std.testing.expectApproxEqAbs(p, sum, 1e-5);
+            }
+        }
+    }.body);
+}
+
+test "top-p with top-k of 0.45, 0.35, 0.15, 0.05: their order decides at p = 0.82 and k = 3" {
+    const gpa = std.testing.allocator;
+    const logits = [_]f32{ @log(0.45), @log(0.35), @log(0.15), @log(0.05) };
+    // Of 0.95, 0.45 and 0.35 are 0.842; without top-k they are 0.8, less 0.82.
+    const cases = [_]struct { []const StageSpec, usize }{
+        .{ &.{ spec("top_k", .{3}), spec("top_p", .{0.82}) }, 2 },
+        .{ &.{ spec("top_p", .{0.82}), spec("top_k", .{3}) }, 3 },
+        .{ &.{spec("top_p", .{0.9})}, 3 },
+        .{ &.{ spec("top_p", .{0.9}), spec("top_k", .{2}) }, 2 },
+    };
+    for (cases) |case| {
+        const specs, const left = case;
+        var diag: Diagnostic = .{};
+        var chain: Chain = try .init(gpa, specs, logits.len, 3, &diag);
+        defer chain.deinit(gpa);
+        const choice = try chain.sample(&logits, 0, 0, &diag);
+        try std.testing.expectEqual(left, choice.candidates);
+    }
+}
+
+test "a chain of every stage samples without allocating, and after its own copy as before" {
+    var failing: std.testing.FailingAllocator = .init(std.testing.allocator, .{});
+    const gpa = failing.allocator();
+    var diag: Diagnostic = .{};
+    const list: []const []const u8 = &.{ "a", "b", "\n" };
+    const specs = [_]StageSpec{
+        spec("repetition_penalty", .{ 1.2, 64 }),
+        spec("presence_penalty", .{ 0.3, 16 }),
+        spec("frequency_penalty", .{ 0.2, 1 << 24 }),
+        spec("no_repeat_ngram", .{3}),
+        sampler.specWith("logit_bias", .{}, "\x01\x00\x00\x00\x00\x00\x80\xbf"),
+        sampler.specWith("dry", .{ 0.8, 1.75, 2, 1 << 24 }, "\x01\x00\x00\x00\n"),
+        spec("temperature", .{1.5}),
+        spec("mirostat", .{ 4, 0.1, 8, 100 }),
+        spec("mirostat_v2", .{ 4, 0.1, 8 }),
+        spec("adaptive_p", .{ 0.2, 0.9 }),
+    };
+    const options: sampler.Options = .{ .vocab = 700, .seed = 5, .history_max = 100, .vocabulary = .ofList(&list) };
+    var chain: Chain = try .initWith(gpa, &specs, options, &diag);
+    defer chain.deinit(gpa);
+    var kept = try chain.clone(gpa, &diag);
+    defer kept.deinit(gpa);
+    const allocations = failing.allocations;
+    failing.fail_index = failing.alloc_index;
+    var prng: std.Random.DefaultPrng = .init(36);
+    var logits: [700]f32 = undefined;
+    chain.read(&.{ 3, 1, 2, 3, 1, 2 });
+    var last: chain_file.Choice = undefined;
+    for (0..300) |position| {
+        for (&logits) |*x| x.* = prng.random().floatNorm(f32) * 2;
+        if (position == 299) kept.copy(&chain);
+        last = try chain.sample(&logits, 0, position, &diag);
+        chain.accept(last.accepted());
+    }
+    try std.testing.expectEqual(last, try kept.sample(&logits, 0, 299, &diag));
+    chain.reset();
+    try std.testing.expectEqual(0, chain.history.tokens().len);
+    try std.testing.expectEqual(allocations, failing.allocations);
+    try std.testing.expect(!failing.has_induced_failure);
+}

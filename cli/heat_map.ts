@@ -4,6 +4,7 @@
  * @module
  */
 import { line, page, text } from "./chart.ts";
+import { encodePng, pngAddress } from "./png.ts";
 
 /** Panels that share one scale of colours. */
 export interface HeatMap {
@@ -36,8 +37,12 @@ const ramps: Readonly<Record<HeatMap["scale"], readonly Colour[]>> = {
   logarithmic: [[246, 243, 226], [236, 197, 108], [214, 112, 70], [146, 44, 82], [44, 17, 70]],
   signed: [[23, 63, 122], [104, 160, 205], [247, 247, 247], [222, 130, 96], [125, 21, 38]],
 };
-const nothing = "#ffffff";
-const endless = "#000000";
+const nothing: Colour = [255, 255, 255];
+const endless: Colour = [0, 0, 0];
+/** Panels with more cells are drawn as pictures: an element for each would be too many. */
+const cellsMax = 1200;
+/** Colours of a scale in a picture. */
+const shades = 254;
 const [margin, above, below, gap] = [62, 74, 62, 66];
 const [widthMax, panelMax] = [1060, 260];
 
@@ -70,7 +75,9 @@ export function heatMap(map: HeatMap): string {
 interface Scale {
   readonly low: number;
   readonly high: number;
-  readonly colour: (value: number) => string;
+  /** Where a value lies between the ends, from 0 to 1. */
+  readonly share: (value: number) => number;
+  readonly colour: (value: number) => Colour;
 }
 
 function scaleOf({ scale, panels }: HeatMap): Scale {
@@ -88,23 +95,29 @@ function scaleOf({ scale, panels }: HeatMap): Scale {
   // Sizes that are nearly the same shall look nearly the same.
   const high = isSigned ? most : Math.log10(most);
   const low = isSigned ? -most : Math.min(Math.log10(least), high - 0.5);
+  const share = (value: number) =>
+    clamp(((isSigned ? value : Math.log10(value)) - low) / (high - low), 0, 1);
   return {
     low,
     high,
+    share,
     colour: (value) => {
       if (!Number.isFinite(value)) return endless;
-      if (!isSigned && value <= 0) return nothing;
-      return mixed(ramps[scale], ((isSigned ? value : Math.log10(value)) - low) / (high - low));
+      return !isSigned && value <= 0 ? nothing : mixed(ramps[scale], share(value));
     },
   };
 }
 
-function mixed(ramp: readonly Colour[], share: number): string {
+function mixed(ramp: readonly Colour[], share: number): Colour {
   const at = clamp(share, 0, 1) * (ramp.length - 1);
   const before = Math.min(Math.floor(at), ramp.length - 2);
   const [a, b] = [ramp[before] as Colour, ramp[before + 1] as Colour];
   const part = (i: 0 | 1 | 2) => Math.round(a[i] + (b[i] - a[i]) * (at - before));
-  return `#${[part(0), part(1), part(2)].map((x) => x.toString(16).padStart(2, "0")).join("")}`;
+  return [part(0), part(1), part(2)];
+}
+
+function hex(colour: Colour): string {
+  return `#${colour.map((x) => x.toString(16).padStart(2, "0")).join("")}`;
 }
 
 interface Frame {
@@ -123,11 +136,13 @@ function draw(
 ): string[] {
   const body = [text(left, top - 10, name, "start", 13)];
   const writes = kind === "logarithmic" && wide >= 40 && tall >= 12;
-  for (let r = 0; r < rows; r++) {
+  const isPicture = rows * columns > cellsMax;
+  if (isPicture) body.push(picture(values, columns, { left, top, wide, tall }, scale, kind));
+  for (let r = 0; r < rows && !isPicture; r++) {
     for (let c = 0; c < columns; c++) {
       const value = values[r * columns + c] as number;
       const [cellX, cellY] = [left + c * wide, top + r * tall];
-      body.push(rectangle(cellX, cellY, wide, tall, scale.colour(value)));
+      body.push(rectangle(cellX, cellY, wide, tall, hex(scale.colour(value))));
       if (!writes) continue;
       const dark = value > 0 && Math.log10(value) > (scale.low + scale.high) / 2;
       const digits = cellText(value);
@@ -166,6 +181,28 @@ function draw(
   return body;
 }
 
+/** All cells as one picture, a pixel each. */
+function picture(
+  values: ArrayLike<number>,
+  columns: number,
+  { left, top, wide, tall }: Frame,
+  scale: Scale,
+  kind: HeatMap["scale"],
+): string {
+  const ramp = Array.from({ length: shades }, (_, i) => mixed(ramps[kind], i / (shades - 1)));
+  const indices = Uint8Array.from({ length: values.length }, (_, i) => {
+    const value = values[i] as number;
+    if (!Number.isFinite(value)) return shades + 1;
+    if (kind === "logarithmic" && value <= 0) return shades;
+    return Math.round(scale.share(value) * (shades - 1));
+  });
+  const address = pngAddress(encodePng(columns, indices, [...ramp, nothing, endless]));
+  const [x, y, width, height] = [left, top, columns * wide, values.length / columns * tall]
+    .map((value) => Number(value.toFixed(2)));
+  return `<image x="${x}" y="${y}" width="${width}" height="${height}" preserveAspectRatio="none" ` +
+    `image-rendering="optimizeSpeed" style="image-rendering:pixelated" href="${address}"/>`;
+}
+
 /** Labels at steps of 1, 2, 5, 10, …, so that they have so many pixels each. */
 function strideOf(count: number, size: number, room: number): number {
   return [1, 2, 5, 10, 20, 50, 100].find((step) => step * size >= room) ?? count;
@@ -176,7 +213,7 @@ function legendOf({ legend, scale: kind }: HeatMap, scale: Scale, top: number): 
   const ramp = ramps[kind];
   const stops = ramp.map((_, i) => {
     const share = i / (ramp.length - 1);
-    return `<stop offset="${share}" stop-color="${mixed(ramp, share)}"/>`;
+    return `<stop offset="${share}" stop-color="${hex(mixed(ramp, share))}"/>`;
   });
   const body = [
     `<defs><linearGradient id="ramp">${stops.join("")}</linearGradient></defs>`,

@@ -5,7 +5,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { Buffer } from "node:buffer";
 import { fileURLToPath } from "node:url";
+import { crc32, inflateSync } from "node:zlib";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { heatMap } from "../cli/heat_map.ts";
@@ -133,8 +135,34 @@ kv("a model reads a text and dumps what a session holds", async () => {
   );
   const picture = readFileSync(chart, "utf8");
   assert.match(picture, /keys before their rotation.*keys, layer 0, head 1/s);
-  assert.ok(picture.match(/<rect /g)!.length > 2 * 70 * 32);
+  // Each head is a picture of 70 rows of 32 pixels.
+  const [, second] = [...picture.matchAll(/href="data:image\/png;base64,([^"]*)"/g)]
+    .map(([, text]) => pixelsOf(Uint8Array.from(atob(text!), (c) => c.charCodeAt(0))));
+  assert.equal([second!.width, second!.height], [32, 70]);
+  const most = keys.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+  const shade = (value: number) => Math.round((value / most + 1) / 2 * 253);
+  assert.equal([...second!.pixels], [...keys.slice(70 * 32)].map(shade));
 });
+
+/** The numbers of the colours of a picture, by the decoder of the runtime. */
+function pixelsOf(png: Uint8Array): { width: number; height: number; pixels: Uint8Array } {
+  const view = new DataView(png.buffer);
+  const parts: Buffer[] = [];
+  let [width, height] = [0, 0];
+  for (let at = 8; at < png.length; at += 12 + view.getUint32(at)) {
+    const name = String.fromCharCode(...png.subarray(at + 4, at + 8));
+    const body = png.subarray(at + 8, at + 8 + view.getUint32(at));
+    assert.is(
+      view.getUint32(at + 8 + body.length),
+      crc32(png.subarray(at + 4, at + 8 + body.length)),
+    );
+    if (name === "IHDR") [width, height] = [view.getUint32(at + 8), view.getUint32(at + 12)];
+    if (name === "IDAT") parts.push(Buffer.from(body));
+  }
+  const rows = inflateSync(Buffer.concat(parts));
+  const pixels = rows.filter((_, i) => i % (width + 1) !== 0);
+  return { width, height, pixels: Uint8Array.from(pixels) };
+}
 
 kv("differences of saved sessions and of two caches of a text", () => {
   const chart = at("diff.svg");

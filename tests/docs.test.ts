@@ -38,7 +38,7 @@ const sources = ["", "measures/"].flatMap((folder) =>
 );
 const examples = [
   ...sources.map((name) => `src/${name}`),
-  ...["README.md", "docs/snapshot.md"].filter((name) => existsSync(join(root, name))),
+  ...["README.md", "docs/kv.md", "docs/snapshot.md"].filter((name) => existsSync(join(root, name))),
 ].flatMap((file) => examplesOf(readFileSync(join(root, file), "utf8"), file));
 
 const docs = suite("documentation");

@@ -51,6 +51,7 @@ export type { GenerateOptions, TapeOptions, TraceOptions } from "./src/generate_
 export { Generation } from "./src/generation.ts";
 export { greedy } from "./src/greedy.ts";
 export { KvCache } from "./src/kv_cache.ts";
+export { type KvEventColumns, type KvEventKind, KvEvents } from "./src/kv_events.ts";
 export { type KvFormat, kvFormats } from "./src/kv_format.ts";
 export type { KvBytes, KvLedger } from "./src/kv_ledger.ts";
 export { type KvLedgerColumns, KvLedgerLog } from "./src/kv_ledger_log.ts";
@@ -64,6 +65,9 @@ export type {
   KvSimulation,
 } from "./src/kv_simulation.ts";
 export type { KvPages } from "./src/kv_pages.ts";
+export { KvPool } from "./src/kv_pool.ts";
+export type { KvPoolOptions } from "./src/kv_pool_options.ts";
+export type { KvPoolStats } from "./src/kv_pool_stats.ts";
 export type { KvPolicy, KvRule, KvShape } from "./src/kv_policy.ts";
 export type { KvMoments, KvStatistics, KvStatisticsOptions } from "./src/kv_statistics.ts";
 export { loadModel } from "./src/load_model.ts";

@@ -29,6 +29,7 @@ export type EngineErrorCode =
   | "numeric"
   | "no-logits"
   | "foreign"
+  | "pool-full"
   | "disposed"
   | "library-not-found"
   | "library-mismatch"

@@ -2,6 +2,7 @@ import type { Activation } from "./activation.ts";
 import type { AttentionOptions, AttentionRows } from "./attention_rows.ts";
 import { KvInfoLayout } from "./ffi/symbols.gen.ts";
 import { checkFields, checkInteger, checkSide } from "./internal/check.ts";
+import { eventCapacity, EventSource } from "./internal/event_source.ts";
 import { kvAttention } from "./internal/kv_attention.ts";
 import { kvErrors } from "./internal/kv_errors.ts";
 import { kvLedger } from "./internal/kv_ledger.ts";
@@ -9,6 +10,7 @@ import { kvStatistics } from "./internal/kv_statistics.ts";
 import { readKv } from "./internal/read_kv.ts";
 import type { SessionCore } from "./internal/session_core.ts";
 import type { KvDiff } from "./diff_kv.ts";
+import { KvEvents } from "./kv_events.ts";
 import type { KvFormat } from "./kv_format.ts";
 import type { KvLedger } from "./kv_ledger.ts";
 import type { KvPages } from "./kv_pages.ts";
@@ -39,7 +41,7 @@ import type { Recording } from "./recording.ts";
 export class KvCache {
   /**
    * Memory that keys and values of the whole context take, in bytes. It is set aside when the session
-   * is made; what forks have in common counts for each of them.
+   * is made, unless its pages come from a pool; what forks have in common counts for each of them.
    */
   readonly bytes: number;
   /** Tokens that fit. */
@@ -99,6 +101,32 @@ export class KvCache {
    */
   get positions(): number {
     return this.#core.kvInfo().getUint32(KvInfoLayout.positions, true);
+  }
+
+  /** Number of the sequence, by which events name it. */
+  get sequence(): number {
+    return this.#core.kvInfo().getUint32(KvInfoLayout.sequence, true);
+  }
+
+  /**
+   * Follows what happens to the pages of the session and its forks, or of all sessions of its pool, until
+   * what is returned is disposed of, or the session is.
+   *
+   * @param options How many events are kept until they are read, the youngest; 65,536 unless it is said.
+   * @throws {EngineError} `"busy"` when another reader follows them.
+   */
+  events(options: { readonly capacity?: number | undefined } = {}): KvEvents {
+    const core = this.#core;
+    const holder = {
+      library: core.model.library,
+      get disposed() {
+        return core.disposed;
+      },
+      get handle() {
+        return core.handle;
+      },
+    };
+    return new KvEvents(new EventSource(holder), eventCapacity(options));
   }
 
   /** The pages that are in use now. */

@@ -8,6 +8,8 @@ import { readMetadata, readTensors } from "./internal/metadata.ts";
 import type { ModelCore } from "./internal/model_core.ts";
 import { keepHandle } from "./internal/model_handles.ts";
 import { template } from "./internal/template.ts";
+import { createPool, type KvPool } from "./kv_pool.ts";
+import type { KvPoolOptions } from "./kv_pool_options.ts";
 import type { MetadataValue } from "./metadata_value.ts";
 import type { ModelInfo } from "./model_info.ts";
 import { createSession, restoredSessions, type Session } from "./session.ts";
@@ -126,6 +128,16 @@ export class Model {
    */
   session(options: SessionOptions = {}): Session {
     return createSession(this.#alive(), options);
+  }
+
+  /**
+   * Sets pages of a KV cache aside that many sessions will share.
+   *
+   * @param options How many, their formats, and what happens when there are none left.
+   * @returns The pool; dispose of it when done (`using`).
+   */
+  kvPool(options: KvPoolOptions): KvPool {
+    return createPool(this.#alive(), options);
   }
 
   /**

@@ -21,6 +21,7 @@ import { hookNames, matchingNames } from "./internal/hook_table.ts";
 import type { ModelCore } from "./internal/model_core.ts";
 import { SimulationTable } from "./internal/kv_simulation.ts";
 import { cacheShapeOf, KvTable } from "./internal/kv_table.ts";
+import type { PoolCore } from "./internal/pool_core.ts";
 import { SessionCore } from "./internal/session_core.ts";
 import { checkPath, restoreSessions, saveSessions } from "./internal/snapshot_core.ts";
 import { KvCache } from "./kv_cache.ts";
@@ -285,7 +286,11 @@ export class Session {
       throw new TypeError(`Expected with to be an array of sessions, but found ${found(others)}`);
     }
     const sessions: Session[] = [this, ...others];
-    await saveSessions(sessions.map((session) => session.#idle()), checkPath(path), options);
+    const cores = sessions.map((session) => session.#idle());
+    checkPath(path);
+    // What a pool has taken is computed again.
+    for (const core of cores) if (!core.whole) await refill(core, options.signal);
+    await saveSessions(cores, path, options);
   }
 
   /**
@@ -488,6 +493,16 @@ export class Session {
   }
 }
 
+/** Computes what a pool has taken of a session again, and nothing else. */
+async function refill(core: SessionCore, signal: AbortSignal | undefined): Promise<void> {
+  const request = prefillRequest(RequestFlags.refill);
+  for await (const record of core.run(new Uint32Array(0), request, checkSignal(signal, "signal"))) {
+    if (record.kind !== "end") continue;
+    if (record.reason === StopReasonId.failed) throw core.failure();
+    if (record.reason === StopReasonId.cancelled) signal?.throwIfAborted();
+  }
+}
+
 const prefillFields = ["allLogits", "signal", "addSpecial", "parseSpecial", "onPrefill"];
 
 /** Makes sessions of a file; `Model.restore` calls it. */
@@ -503,17 +518,28 @@ export async function restoredSessions(
   return cores.map((core) => new Session(core));
 }
 
+const sessionFields = ["context", "chunk", "shift"];
+
 /** Checks the options and makes a session; `Model.session` calls it. */
 export function createSession(model: ModelCore, options: SessionOptions): Session {
-  checkFields(options, ["context", "kv", "chunk", "shift"], "session");
+  checkFields(options, [...sessionFields, "kv"], "session");
+  const kv = new KvTable(options.kv ?? {}, cacheShapeOf(model.info), "kv");
+  return new Session(SessionCore.create(model, { ...sessionSettings(options), kv }));
+}
+
+/** The same with pages of a pool; `KvPool.session` calls it. */
+export function sessionFrom(pool: PoolCore, options: Omit<SessionOptions, "kv">): Session {
+  checkFields(options, sessionFields, "session");
+  const settings = { ...sessionSettings(options), kv: pool.kv, pool };
+  return new Session(SessionCore.create(pool.model, settings));
+}
+
+function sessionSettings(options: SessionOptions) {
   const { context, chunk, shift } = options;
   if (shift !== undefined) checkFields(shift, ["keep"], "session (shift)");
-  return new Session(
-    SessionCore.create(model, {
-      context: context === undefined ? 0 : checkInteger(context, 1, 1 << 20, "context"),
-      kv: new KvTable(options.kv ?? {}, cacheShapeOf(model.info), "kv"),
-      chunk: chunk === undefined ? 0 : checkInteger(chunk, 1, 1 << 20, "chunk"),
-      shiftKeep: shift === undefined ? -1 : checkInteger(shift.keep, 0, 1 << 20, "shift.keep"),
-    }),
-  );
+  return {
+    context: context === undefined ? 0 : checkInteger(context, 1, 1 << 20, "context"),
+    chunk: chunk === undefined ? 0 : checkInteger(chunk, 1, 1 << 20, "chunk"),
+    shiftKeep: shift === undefined ? -1 : checkInteger(shift.keep, 0, 1 << 20, "shift.keep"),
+  };
 }

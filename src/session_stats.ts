@@ -9,4 +9,12 @@ export interface SessionStats {
   readonly decodeMs: number;
   /** From the start of the request to the first generated token. */
   readonly firstTokenMs: number;
+  /** Tokens whose pages a pool had already, so that they were not computed. */
+  readonly reusedTokens: number;
+  /** Tokens that were computed again, because a pool had taken their pages. */
+  readonly reevaluatedTokens: number;
+  /** How often the request waited for pages of a pool. */
+  readonly waits: number;
+  /** How long that took in all. */
+  readonly waitMs: number;
 }

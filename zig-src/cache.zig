@@ -21,6 +21,9 @@ pub const rows = @import("cache/core/rows.zig");
 pub const Error = pool_file.Error;
 pub const Page = pool_file.Page;
 pub const Pool = pool_file.Pool;
+pub const WhenFull = pool_file.WhenFull;
+pub const Limit = pool_file.Limit;
+pub const events = @import("cache/core/events.zig");
 pub const PageCounts = sequence_file.PageCounts;
 pub const Sequence = sequence_file.Sequence;
 
@@ -184,6 +187,8 @@ test "every format file is registered" {
 
 test {
     _ = pool_file;
+    _ = events;
+    _ = @import("cache/core/limit_test.zig");
     _ = rows;
     _ = sequence_file;
 }

@@ -18,6 +18,8 @@ pub const files = .{
     @import("capi/session.zig"),
     @import("capi/snapshot.zig"),
     @import("capi/kv.zig"),
+    @import("capi/pool.zig"),
+    @import("capi/events.zig"),
     @import("capi/meter.zig"),
     @import("capi/probe.zig"),
     @import("capi/sampler.zig"),
@@ -49,5 +51,6 @@ test {
     _ = @import("capi/core/table.zig");
     _ = @import("capi/core/model_object.zig");
     _ = @import("capi/core/session_object.zig");
+    _ = @import("capi/core/pool_object.zig");
     _ = @import("capi/core/snapshot_object.zig");
 }

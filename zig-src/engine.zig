@@ -16,6 +16,7 @@ pub const Stats = @import("engine/session.zig").Stats;
 pub const TakeResult = @import("engine/session.zig").TakeResult;
 pub const record = @import("engine/record.zig");
 
+pub const limited_pool = @import("engine/limited_pool.zig");
 pub const kv_view = @import("engine/kv_view.zig");
 pub const kv_attention = @import("engine/kv_attention.zig");
 pub const meter = @import("engine/meter.zig");
@@ -45,6 +46,7 @@ test {
     _ = @import("engine/half.zig");
     _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/kv_view_test.zig");
+    _ = @import("engine/limited_pool_test.zig");
     _ = @import("engine/kv_attention_test.zig");
     _ = @import("engine/head_formats_test.zig");
     _ = @import("engine/hooks_test.zig");

@@ -19,6 +19,7 @@ import type { KvTable } from "./kv_table.ts";
 import { guard, unguard } from "./leak_net.ts";
 import { LogitsLease } from "./logits_lease.ts";
 import type { ModelCore } from "./model_core.ts";
+import type { PoolCore } from "./pool_core.ts";
 import { type EngineRecord, packRequest, type Request, unpackRecords } from "./request.ts";
 
 /** Checked session options. */
@@ -27,6 +28,8 @@ export interface SessionSettings {
   readonly kv: KvTable;
   readonly chunk: number;
   readonly shiftKeep: number;
+  /** Where its pages come from, if it doesn't have its own. */
+  readonly pool?: PoolCore | undefined;
 }
 
 /** Larger than any record, so that one take moves many. */
@@ -57,14 +60,17 @@ export class SessionCore {
     const options = packOptions(settings);
     const out = new Uint32Array(1);
     const formats = settings.kv.ids();
-    const status = library.calls.vitrine_session_create(
-      model.handle,
-      options,
-      options.length,
-      formats ?? null,
-      formats?.length ?? 0,
-      out,
-    );
+    const { vitrine_session_create, vitrine_pool_session } = library.calls;
+    const status = settings.pool
+      ? vitrine_pool_session(settings.pool.handle, options, options.length, out)
+      : vitrine_session_create(
+        model.handle,
+        options,
+        options.length,
+        formats ?? null,
+        formats?.length ?? 0,
+        out,
+      );
     const handle = out[0] ?? 0;
     if (status !== 0) {
       const error = statusError(library, status, handle);
@@ -123,6 +129,11 @@ export class SessionCore {
       );
     }
     return this.#handle;
+  }
+
+  /** Whether all tokens but the one that was sampled last have keys and values. */
+  get whole(): boolean {
+    return this.#info().getUint32(SessionInfoLayout.tokens_lost, true) === 0;
   }
 
   /** Throws while a request runs, or its reader has not taken its end. */
@@ -343,6 +354,10 @@ export class SessionCore {
       decodeTokens: number(at.decode_tokens),
       decodeMs: number(at.decode_ms),
       firstTokenMs: number(at.first_token_ms),
+      reusedTokens: number(at.reused_tokens),
+      reevaluatedTokens: number(at.reevaluated_tokens),
+      waits: number(at.waits),
+      waitMs: number(at.wait_ms),
     };
   }
 

@@ -89,6 +89,7 @@ fn fill(self: *SessionObject, out: ?[*]u8, length: u32) errors.Error!void {
         .pages_used = @intCast(pages.held),
         .pages_shared = @intCast(pages.shared),
         .positions = sequence.len,
+        .sequence = sequence.number,
         .memory_bytes = @floatFromInt(self.session.?.kvBytes()),
     }, out, length, &self.object.diag);
 }

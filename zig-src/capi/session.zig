@@ -214,7 +214,7 @@ fn open(
 }
 
 /// The caller frees.
-fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.Layout.Pair {
+pub fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.Layout.Pair {
     if (ids.len % 2 != 0) {
         diag.set("expected formats of keys and values, two a head, found {d}", .{ids.len});
         return error.InvalidArgument;
@@ -228,7 +228,7 @@ fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.Layou
     return pairs;
 }
 
-fn cacheFormat(id: u32, what: []const u8, diag: *Diagnostic) Error!cache.Format {
+pub fn cacheFormat(id: u32, what: []const u8, diag: *Diagnostic) Error!cache.Format {
     return cache.formatFromId(id) orelse {
         diag.set("expected {s} to be a format of the KV cache, found number {d}", .{ what, id });
         return error.InvalidArgument;
@@ -338,6 +338,7 @@ fn begin(
         .prompt_logprobs = buffers.has(request.flags, abi.RequestFlags.prompt_logprobs),
         .ignore_eog = buffers.has(request.flags, abi.RequestFlags.ignore_end),
         .entropy = buffers.has(request.flags, abi.RequestFlags.entropy),
+        .refill = buffers.has(request.flags, abi.RequestFlags.refill),
         .record = try recorder.wanted(request, diag),
     }, diag);
 }
@@ -386,8 +387,9 @@ fn fillInfo(self: *SessionObject, out: ?[*]u8, length: u32) Error!void {
         .context = session.settings.context,
         .position = session.position(),
         .running = @intFromBool(running),
-        .failure = @backingInt(if (failed) abi.Status.numeric else abi.Status.ok),
+        .failure = @backingInt(if (!failed) abi.Status.ok else if (session.pool_full) abi.Status.pool_full else abi.Status.numeric),
         .logit_rows = @intCast(session.allLogitsRows()),
+        .tokens_lost = session.length - @min(session.length, session.sequence.len),
         .kv_bytes = @floatFromInt(session.kvBytes()),
     }, out, length, &self.object.diag);
 }
@@ -406,6 +408,10 @@ fn fillStats(self: *SessionObject, out: ?[*]u8, length: u32) Error!void {
         .decode_ms = @as(f64, @floatFromInt(found.decode_ns)) * milliseconds,
         .first_token_ms = @as(f64, @floatFromInt(found.first_token_ns)) * milliseconds,
         .shifts = @floatFromInt(found.shifts),
+        .reused_tokens = @floatFromInt(found.reused_tokens),
+        .reevaluated_tokens = @floatFromInt(found.reevaluated_tokens),
+        .waits = @floatFromInt(found.waits),
+        .wait_ms = @as(f64, @floatFromInt(found.wait_ns)) * milliseconds,
     }, out, length, &self.object.diag);
 }
 

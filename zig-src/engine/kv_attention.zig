@@ -21,12 +21,15 @@ pub const Queries = struct {
     values: []align(1) const f32,
 };
 
-pub const Error = error{ Busy, OutOfRange, BufferTooSmall, OutOfMemory };
+pub const Error = error{ Busy, NotReady, OutOfRange, BufferTooSmall, OutOfMemory };
 
 /// Writes softmax(cap(q k scale)) into `out`: [rows][heads][positions], with as many positions as the last
 /// row sees; 0 where a row doesn't look.
-pub fn weights(session: *const Session, queries: Queries, out: []align(1) f32, diag: *Diagnostic) Error!void {
+pub fn weights(session: *Session, queries: Queries, out: []align(1) f32, diag: *Diagnostic) Error!void {
+    session.lock();
+    defer session.unlock();
     try session.expectIdle(diag);
+    try session.expectWhole(diag);
     const positions = try check(session, queries, out.len, diag);
     const h = &session.model.hyper;
     const dim: usize = h.head_dim_k;

@@ -31,11 +31,14 @@ pub const Part = struct {
     to: u32,
 };
 
-pub const Error = error{ Busy, OutOfRange, BufferTooSmall, BadOption };
+pub const Error = error{ Busy, NotReady, OutOfRange, BufferTooSmall, BadOption };
 
 /// Writes [heads][to - from][values of a head].
-pub fn read(session: *const Session, part: Part, out: []u8, diag: *Diagnostic) Error!void {
+pub fn read(session: *Session, part: Part, out: []u8, diag: *Diagnostic) Error!void {
+    session.lock();
+    defer session.unlock();
     try session.expectIdle(diag);
+    try session.expectWhole(diag);
     const layout = session.sequence.pool.layout;
     try check(session, part, diag);
     const row_bytes = rowBytes(layout, part);

@@ -189,6 +189,14 @@ pub const Model = struct {
         return model.output.rows;
     }
 
+    /// Whether keys are rotated in the way of contexts beyond the original one; most models have one way.
+    pub fn rotatesLong(model: *const Model, context: u32) bool {
+        for (&model.frequencies) |*frequencies| {
+            if (frequencies.short.ptr != frequencies.long.ptr and context > frequencies.rope.context_original) return true;
+        }
+        return false;
+    }
+
     /// The layout of a cache for this model.
     pub fn cacheLayout(model: *const Model, key_format: cache.Format, value_format: cache.Format) cache.Layout {
         const h = &model.hyper;

@@ -10,6 +10,7 @@ const cache = @import("../cache.zig");
 const sampler = @import("../sampler.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Board = @import("deal.zig").Board;
+const full_pool = @import("full_pool.zig");
 const meter = @import("meter.zig");
 const Model = @import("model.zig").Model;
 const record = @import("record.zig");
@@ -37,7 +38,10 @@ pub const Scheduler = struct {
     nudged: bool = false,
     /// Sessions with a running request, in the order of their arrival; has room for all.
     running: std.ArrayList(*Session) = .empty,
-    enlisted: usize = 0,
+    /// All of the model's.
+    sessions: std.ArrayList(*Session) = .empty,
+    /// Requests so far.
+    arrivals: u64 = 0,
 
     buffers: run_module.Buffers,
     batch: run_module.Batch,
@@ -79,20 +83,22 @@ pub const Scheduler = struct {
         scheduler.mutex.unlock(io);
         scheduler.thread.join();
         scheduler.running.deinit(scheduler.model.gpa);
+        scheduler.sessions.deinit(scheduler.model.gpa);
     }
 
     /// Makes room for one more running session.
-    pub fn enlist(scheduler: *Scheduler) error{OutOfMemory}!void {
+    pub fn enlist(scheduler: *Scheduler, session: *Session) error{OutOfMemory}!void {
         scheduler.mutex.lockUncancelable(io);
         defer scheduler.mutex.unlock(io);
-        try scheduler.running.ensureTotalCapacity(scheduler.model.gpa, scheduler.enlisted + 1);
-        scheduler.enlisted += 1;
+        try scheduler.running.ensureTotalCapacity(scheduler.model.gpa, scheduler.sessions.items.len + 1);
+        try scheduler.sessions.append(scheduler.model.gpa, session);
     }
 
-    pub fn discharge(scheduler: *Scheduler) void {
+    pub fn discharge(scheduler: *Scheduler, session: *Session) void {
         scheduler.mutex.lockUncancelable(io);
         defer scheduler.mutex.unlock(io);
-        scheduler.enlisted -= 1;
+        const at = std.mem.indexOfScalar(*Session, scheduler.sessions.items, session).?;
+        _ = scheduler.sessions.swapRemove(at);
     }
 
     /// Begins to run the session's job.
@@ -100,6 +106,9 @@ pub const Scheduler = struct {
         scheduler.mutex.lockUncancelable(io);
         defer scheduler.mutex.unlock(io);
         session.running.store(true, .release);
+        session.blocked = null;
+        session.job.arrival = scheduler.arrivals;
+        scheduler.arrivals += 1;
         // Beside its family, whose pages are read together.
         var at = scheduler.running.items.len;
         while (at > 0 and scheduler.running.items[at - 1].sequence.pool != session.sequence.pool) at -= 1;
@@ -151,6 +160,7 @@ pub const Scheduler = struct {
             scheduler.nudged = false;
             scheduler.endCancelled();
             scheduler.sampleReady();
+            full_pool.unblock(scheduler);
             scheduler.batch.clear();
             scheduler.wanted_len = 0;
             // Before anything is appended: a shift turns a sequence that decodes into one that reads.
@@ -170,12 +180,13 @@ pub const Scheduler = struct {
                 scheduler.append(session, room);
                 room -= scheduler.batch.len - before;
             }
+            const resolved = full_pool.resolve(scheduler);
             if (scheduler.batch.len != 0) {
                 // Whoever comes late in the list is not last for ever.
                 std.mem.rotate(*Session, scheduler.running.items, 1);
                 return true;
             }
-            if (!scheduler.nudged) scheduler.work.waitUncancelable(io, &scheduler.mutex);
+            if (!scheduler.nudged and !resolved) scheduler.work.waitUncancelable(io, &scheduler.mutex);
         }
     }
 
@@ -183,13 +194,14 @@ pub const Scheduler = struct {
     /// no other one's end makes rows pass twice.
     fn observedFirst(scheduler: *Scheduler) ?*Session {
         for (scheduler.running.items) |session| {
-            if (session.job.left() == 0 or !hasRoom(session)) continue;
+            if (session.job.left() == 0 or session.blocked != null or !hasRoom(session)) continue;
             return if (session.observer != null) session else null;
         }
         return null;
     }
 
     fn takesPart(session: *const Session, alone: ?*const Session) bool {
+        if (session.blocked != null) return false;
         return if (alone) |one| session == one else session.observer == null;
     }
 
@@ -209,8 +221,8 @@ pub const Scheduler = struct {
         while (i < scheduler.running.items.len) {
             const session = scheduler.running.items[i];
             if (session.job.left() == 0 and hasRoom(session)) {
-                std.debug.assert(session.logits_valid);
                 const nothing_wanted = session.job.request.max_tokens == 0;
+                std.debug.assert(session.logits_valid or nothing_wanted);
                 const reason = if (nothing_wanted) .max_tokens else scheduler.sampleNext(session);
                 wake.signal();
                 if (reason) |r| {
@@ -228,10 +240,12 @@ pub const Scheduler = struct {
         const batch = &scheduler.batch;
         if (room == 0 or batch.len == batch.rows.len) return;
         if (job.left() == 0 or !hasRoom(session)) return;
+        full_pool.adopt(session);
         var len = @min(room, job.left(), session.settings.chunk, session.settings.context - session.sequence.len);
         if (job.request.prompt_logprobs) len = @min(len, recordsThatFit(session) - 1);
         std.debug.assert(len != 0);
-        session.sequence.reserve(@intCast(session.sequence.len + len));
+        len = full_pool.reserve(scheduler, session, @intCast(session.sequence.len + len)) - session.sequence.len;
+        if (len == 0) return;
         for (0..len) |i| batch.rows[batch.len + i] = .{
             .id = job.pending[job.next + i],
             .position = @intCast(session.sequence.len + i),
@@ -242,7 +256,8 @@ pub const Scheduler = struct {
         scheduler.appendSegment(session, @intCast(len));
         const every = job.wantsEveryRow();
         for (0..len) |i| {
-            if (!every and !(i + 1 == len and len == job.left())) continue;
+            const wanted = every and job.next + i >= job.again;
+            if (!wanted and !(i + 1 == len and len == job.left())) continue;
             scheduler.wanted[scheduler.wanted_len] = @intCast(batch.len + i);
             scheduler.wanted_len += 1;
         }
@@ -317,16 +332,15 @@ pub const Scheduler = struct {
         if (batch.metered) scheduler.keepCounts();
         for (batch.segments[0..batch.segments_len], scheduler.owners[0..batch.segments_len]) |segment, session| {
             const job = &session.job;
-            const len = session.sequence.len;
             if (segment.incomplete) {
                 // The request ends, as if this pass had not been.
                 session.logits_valid = false;
                 continue;
             }
-            @memcpy(session.tokens[len..][0..segment.len], job.pending[job.next..][0..segment.len]);
-            session.sequence.len += segment.len;
+            session.append(job.pending[job.next..][0..segment.len]);
+            session.stats.reevaluated_tokens += @min(job.again, job.next + segment.len) -| job.next;
             job.next += segment.len;
-            if (job.request.all_logits and job.wantsEveryRow()) session.all_logits_rows = job.next;
+            if (job.request.all_logits and job.wantsEveryRow() and job.next > job.again) session.all_logits_rows = job.own(job.next);
             const reason = scheduler.advance(session);
             if (reason) |r| scheduler.finish(session, r);
         }
@@ -364,8 +378,10 @@ pub const Scheduler = struct {
     fn advance(scheduler: *Scheduler, session: *Session) ?record.Reason {
         const job = &session.job;
         if (job.left() != 0) {
+            // Logits that the session has are as good while only what was lost is computed again.
+            if (job.next <= job.again) return null;
             session.logits_valid = false;
-            push(session, .{ .kind = .prefill, .token = @intCast(job.next), .position = @intCast(job.pending_len) }, &.{}, "");
+            push(session, .{ .kind = .prefill, .token = @intCast(job.own(job.next)), .position = @intCast(job.own(job.pending_len)) }, &.{}, "");
             return null;
         }
         session.logits_valid = true;
@@ -381,14 +397,15 @@ pub const Scheduler = struct {
             if (row < segment.from or row >= segment.from + segment.len) continue;
             const job = &session.job;
             const at = job.next + row - segment.from;
-            if (job.request.prompt_logprobs and job.wantsEveryRow()) {
+            const wanted = job.wantsEveryRow() and at >= job.again;
+            if (job.request.prompt_logprobs and wanted) {
                 // The first token's predecessor was evaluated by an earlier request.
-                if (at == 0 and !job.lead and session.logits_valid) {
-                    scheduler.pushPromptToken(session, session.logits, 0, batch.rows[row].position);
+                if (job.own(at) == 0 and !job.lead and session.logits_valid) {
+                    scheduler.pushPromptToken(session, session.logits, at, batch.rows[row].position);
                 }
                 if (at + 1 < job.pending_len) scheduler.pushPromptToken(session, logits, at + 1, batch.rows[row].position + 1);
             }
-            if (job.request.all_logits and job.wantsEveryRow()) @memcpy(session.all_logits[at * vocab ..][0..vocab], logits);
+            if (job.request.all_logits and wanted) @memcpy(session.all_logits[job.own(at) * vocab ..][0..vocab], logits);
             if (at + 1 == job.pending_len) @memcpy(session.logits, logits);
             return;
         }
@@ -448,6 +465,7 @@ pub const Scheduler = struct {
         job.pending[0] = choice.token;
         job.pending_len = 1;
         job.next = 0;
+        job.again = 0;
         return null;
     }
 
@@ -457,12 +475,12 @@ pub const Scheduler = struct {
         scheduler.finishLocked(session, reason);
     }
 
-    fn finishLocked(scheduler: *Scheduler, session: *Session, reason: record.Reason) void {
+    pub fn finishLocked(scheduler: *Scheduler, session: *Session, reason: record.Reason) void {
         const job = &session.job;
         // A sampled token that was not evaluated stays in the sequence.
-        if (job.generated != 0 and job.left() == 1 and session.carry == null) session.carry = job.pending[job.next];
+        if (job.generated != 0 and job.left() != 0 and session.carry == null) session.carry = job.pending[job.pending_len - 1];
         // So does an earlier request's, when this one ended before its first pass.
-        if (job.generated == 0 and job.lead and job.next == 0) session.carry = job.pending[0];
+        if (job.generated == 0 and job.lead and job.next <= job.again) session.carry = job.pending[job.again];
         push(session, .{
             .kind = .end,
             .token = @backingInt(reason),
@@ -476,6 +494,8 @@ pub const Scheduler = struct {
                 break;
             }
         }
+        session.blocked = null;
+        session.used = scheduler.arrivals;
         session.running.store(false, .release);
         scheduler.idle.broadcast(io);
         wake.signal();
@@ -507,22 +527,17 @@ fn hasRoom(session: *Session) bool {
     return true;
 }
 
-/// Drops the older half of the tokens behind the kept ones; the younger half is pending again.
+/// Drops the older half of the tokens behind the kept ones; the younger half is evaluated again.
 fn shift(session: *Session) void {
-    const job = &session.job;
     const keep = session.settings.shift_keep.?;
     const others = session.sequence.len - keep;
     const dropped = (others + 1) / 2;
-    const survivors = session.tokens[keep + dropped .. session.sequence.len];
-    const left = job.left();
-    std.mem.copyForwards(u32, job.pending[0..left], job.pending[job.next..job.pending_len]);
-    std.mem.copyBackwards(u32, job.pending[survivors.len..][0..left], job.pending[0..left]);
-    @memcpy(job.pending[0..survivors.len], survivors);
-    // The first pending token is no longer the one that led.
-    job.lead = false;
-    job.next = 0;
-    job.pending_len = survivors.len + left;
+    full_pool.startAgain(session, keep + dropped);
+    // They are at other positions now.
+    std.mem.copyForwards(u32, session.tokens[keep..], session.tokens[keep + dropped .. session.length]);
+    session.length -= dropped;
     session.sequence.truncate(keep);
+    session.logits_valid = false;
     session.stats.shifts += 1;
 }
 

@@ -8,7 +8,6 @@
 
 const std = @import("std");
 const cache = @import("../cache.zig");
-const kernel = @import("../kernel.zig");
 const probe = @import("../probe.zig");
 const sampler = @import("../sampler.zig");
 const tokenizer = @import("../tokenizer.zig");
@@ -17,10 +16,13 @@ const Meter = @import("meter.zig").Meter;
 const Model = @import("model.zig").Model;
 const Ring = @import("ring.zig").Ring;
 const Scheduler = @import("scheduler.zig").Scheduler;
+const read_logits = @import("read_logits.zig");
 const record = @import("record.zig");
 const recorder = @import("recorder.zig");
 const sampling = @import("sampling.zig");
 const wake = @import("wake.zig");
+
+const io = std.Io.Threaded.global_single_threaded.io();
 
 pub const context_max = 1 << 20;
 pub const top_logprobs_max = 1024;
@@ -40,6 +42,8 @@ pub const Options = struct {
     /// [layers][KV heads] where heads are to be stored differently; empty: as above everywhere. Read
     /// during `create` only.
     head_formats: []const cache.Layout.Pair = &.{},
+    /// One with a limit, for sessions of this model; it has formats of its own, and those above don't count.
+    pool: ?*cache.Pool = null,
     /// Most tokens of one sequence in one batch; 0: as many as a batch has rows.
     chunk: u32 = 0,
     /// What happens when the context is full. Negative: an error. Otherwise the first `shift_keep`
@@ -66,6 +70,8 @@ pub const Request = struct {
     ignore_eog: bool = false,
     entropy: bool = false, // of the model's own distribution, with every token
     record: recorder.Wanted = .{},
+    /// Only compute again what the pool has taken; there are no tokens, and none is sampled.
+    refill: bool = false,
 };
 
 pub const Error = cache.Error || sampler.Error || error{
@@ -79,6 +85,8 @@ pub const Error = cache.Error || sampler.Error || error{
     VocabularyOnly,
     OutOfRange,
     Foreign,
+    PoolFull,
+    NotReady,
 };
 
 /// Of the last request.
@@ -94,17 +102,32 @@ pub const Stats = struct {
     passes: u64 = 0,
     /// How often the context was shifted.
     shifts: u64 = 0,
+    /// Tokens whose pages the pool had already, so that they were not computed.
+    reused_tokens: u64 = 0,
+    /// Tokens that were computed again, because the pool had taken their pages.
+    reevaluated_tokens: u64 = 0,
+    /// How often, and how long in all, the request waited for pages of the pool.
+    waits: u64 = 0,
+    wait_ns: u64 = 0,
 };
 
 /// Where a running request stands; only the scheduler's thread touches it.
 pub const Job = struct {
     request: Request,
-    /// Tokens to evaluate: [next..len] are left.
+    /// Tokens to evaluate: [next..len] are left. The first `again` of them are the session's, whose keys
+    /// and values were given up.
     pending: []u32,
     pending_len: usize,
     next: usize = 0,
-    /// The first pending token is not one of the request's, but the sequence's last.
+    again: usize = 0,
+    /// Tokens of the request that were evaluated before the pending ones.
+    before: usize = 0,
+    /// The first token of the request's own is not one of its, but the sequence's last.
     lead: bool,
+    /// What the session goes back to when there is no page for the prompt.
+    start: Start,
+    /// Requests have begun in this order.
+    arrival: u64 = 0,
     generated: u32 = 0,
     chain: ?sampler.Chain,
     stream: tokenizer.Tokenizer.Stream,
@@ -116,9 +139,16 @@ pub const Job = struct {
         return job.generated == 0 and (job.request.all_logits or job.request.prompt_logprobs);
     }
 
+    /// Index of a pending token among those of the request; it is none of the first `again`.
+    pub fn own(job: *const Job, at: usize) usize {
+        return at - job.again + job.before;
+    }
+
     pub fn left(job: *const Job) usize {
         return job.pending_len - job.next;
     }
+
+    pub const Start = struct { length: u32, carry: ?u32, logits_valid: bool };
 };
 
 pub const TakeResult = struct {
@@ -138,7 +168,7 @@ pub const Settings = struct {
 
 /// What a session holds beside keys and values. Read during the call only.
 pub const State = struct {
-    /// Those with keys and values.
+    /// Those with keys and values; the last ones may have lost theirs to the pool.
     tokens: []const u32,
     carry: ?u32,
     /// Behind the last evaluated token: [vocab].
@@ -150,7 +180,9 @@ pub const Session = struct {
     model: *Model,
     settings: Settings,
     sequence: cache.Sequence,
-    tokens: []u32, // [context], those with keys and values
+    tokens: []u32, // [context]
+    /// Tokens that have, or had, keys and values: the pool may have taken those behind the sequence's length.
+    length: u32 = 0,
     /// Sampled, not yet evaluated.
     carry: ?u32 = null,
     logits: []f32, // [vocab], behind the last evaluated token
@@ -169,6 +201,14 @@ pub const Session = struct {
     /// Where the engine waits for another thread to look.
     gate: probe.Gate,
     running: std.atomic.Value(bool) = .init(false),
+    /// Whoever uses the pages of the idle session holds it, so that the pool doesn't take them meanwhile.
+    access: std.Io.Mutex = .init,
+    /// When it was last used, in requests of the model.
+    used: u64 = 0,
+    /// The running request waits for pages, since then.
+    blocked: ?i96 = null,
+    /// The last request found the pool full.
+    pool_full: bool = false,
     stalled: std.atomic.Value(bool) = .init(false),
     cancelled: std.atomic.Value(bool) = .init(false),
     job: Job = undefined,
@@ -198,11 +238,12 @@ pub const Session = struct {
         layout.formats = options.head_formats;
         try checkFormats(layout, diag);
         const pages = std.math.divCeil(u32, context, cache.page_len) catch unreachable;
-        const pool = try cache.Pool.create(model.gpa, layout);
+        const pool = options.pool orelse try cache.Pool.create(model.gpa, layout);
         // Its sequences hold the pool.
-        defer pool.release();
+        defer if (options.pool == null) pool.release();
         var sequence = try cache.Sequence.init(pool, pages, diag);
         errdefer sequence.deinit();
+        sequence.root = @intFromBool(model.rotatesLong(context));
         return try make(model, .{
             .context = context,
             .chunk = if (options.chunk == 0) model.options.batch_rows else @min(options.chunk, model.options.batch_rows),
@@ -210,31 +251,12 @@ pub const Session = struct {
         }, sequence, diag);
     }
 
-    /// Makes sessions that go on from here, each by itself: the same options, tokens and logits, and
-    /// the same pages of the cache, of which one is copied when it is written to. All or none.
-    pub fn fork(session: *const Session, forks: []*Session, diag: *Diagnostic) Error!void {
-        try session.expectIdle(diag);
-        errdefer if (diag.text().len == 0) {
-            diag.set("expected memory for {d} forks of a session, found that the system has not that much", .{forks.len});
-        };
-        const pool = session.sequence.pool;
-        try pool.prepare(session.sequence.table.len * forks.len, diag);
-        errdefer pool.trim();
-        var made: usize = 0;
-        errdefer for (forks[0..made]) |other| other.destroy();
-        while (made < forks.len) : (made += 1) forks[made] = try session.forkOne(diag);
-    }
-
-    fn forkOne(session: *const Session, diag: *Diagnostic) Error!*Session {
-        var sequence = try session.sequence.fork(diag);
-        errdefer sequence.deinit();
-        return try open(session.model, session.settings, sequence, session.state(), diag);
-    }
+    pub const fork = @import("fork.zig").fork;
 
     /// Valid as long as the session stays as it is.
     pub fn state(session: *const Session) State {
         return .{
-            .tokens = session.tokens[0..session.sequence.len],
+            .tokens = session.tokens[0..session.length],
             .carry = session.carry,
             .logits = if (session.logits_valid) session.logits else null,
         };
@@ -243,55 +265,15 @@ pub const Session = struct {
     /// A session that goes on from a state. Takes over the sequence if it succeeds.
     pub fn open(model: *Model, settings: Settings, sequence: cache.Sequence, from: State, diag: *Diagnostic) Error!*Session {
         const session = try make(model, settings, sequence, diag);
-        @memcpy(session.tokens[0..sequence.len], from.tokens);
+        @memcpy(session.tokens[0..from.tokens.len], from.tokens);
+        session.length = @intCast(from.tokens.len);
         session.carry = from.carry;
         session.logits_valid = from.logits != null;
         if (from.logits) |logits| @memcpy(session.logits, logits);
         return session;
     }
 
-    /// Two sessions of one shape change places: each goes on from where the other one stood. What their
-    /// last requests left is dropped; options and hooks stay where they are.
-    pub fn exchange(session: *Session, other: *Session, diag: *Diagnostic) Error!void {
-        for ([_]*const Session{ session, other }) |one| try one.expectIdle(diag);
-        try session.expectShape(other, diag);
-        inline for (.{ "sequence", "tokens", "carry", "logits", "logits_valid" }) |field| {
-            std.mem.swap(@FieldType(Session, field), &@field(session, field), &@field(other, field));
-        }
-        for ([_]*Session{ session, other }) |one| {
-            one.gpa.free(one.all_logits);
-            one.all_logits = &.{};
-            one.all_logits_rows = 0;
-            one.ring.read.store(one.ring.written.load(.monotonic), .monotonic);
-            one.stats = .{};
-            one.failure.len = 0;
-        }
-    }
-
-    /// Whether another session's sequence can be this one's.
-    fn expectShape(session: *const Session, other: *const Session, diag: *Diagnostic) Error!void {
-        if (session.model != other.model) {
-            diag.set("expected two sessions of one model, found them of two", .{});
-            return error.Foreign;
-        }
-        if (session.settings.context != other.settings.context) {
-            diag.set("expected a session with a context of {d}, found {d}", .{ session.settings.context, other.settings.context });
-            return error.Foreign;
-        }
-        const expected = session.sequence.pool.layout;
-        const found = other.sequence.pool.layout;
-        for (0..expected.layers) |layer| for (0..expected.kv_heads) |head| {
-            for ([_]kernel.KvSide{ .key, .value }) |side| {
-                const wanted = expected.format(side, layer, head);
-                const has = found.format(side, layer, head);
-                if (wanted == has) continue;
-                diag.set("expected a cache that is stored as this session's, where {t}s of layer {d}, KV head {d}, are {t}, found {t}", .{
-                    side, layer, head, wanted, has,
-                });
-                return error.Foreign;
-            }
-        };
-    }
+    pub const exchange = @import("exchange.zig").exchange;
 
     /// Takes over the sequence if it succeeds.
     fn make(model: *Model, settings: Settings, sequence: cache.Sequence, diag: *Diagnostic) Error!*Session {
@@ -314,7 +296,6 @@ pub const Session = struct {
         errdefer gpa.free(text);
         var ring = try Ring.init(gpa, @max(ring_bytes_min, 4 * record.bytesMax(top_logprobs_max, text_bytes)));
         errdefer ring.deinit(gpa);
-        try model.scheduler.enlist();
         session.* = .{
             .gpa = gpa,
             .model = model,
@@ -327,6 +308,7 @@ pub const Session = struct {
             .ring = ring,
             .gate = .{ .cancelled = &session.cancelled, .signal = wake.signal },
         };
+        try model.scheduler.enlist(session);
         _ = model.sessions.fetchAdd(1, .acq_rel);
         return session;
     }
@@ -368,8 +350,9 @@ pub const Session = struct {
         gpa.free(session.gate.wanted);
         if (session.meter) |*kept| kept.deinit(gpa);
         if (session.recorder) |kept| kept.destroy();
-        model.scheduler.discharge();
+        model.scheduler.discharge(session);
         session.sequence.deinit();
+        model.scheduler.nudge();
         session.ring.deinit(gpa);
         gpa.free(session.all_logits);
         gpa.free(session.tokens);
@@ -382,6 +365,8 @@ pub const Session = struct {
 
     /// Begins a request. Records of an earlier one that were not taken are dropped.
     pub fn start(session: *Session, request: Request, diag: *Diagnostic) Error!void {
+        session.lock();
+        defer session.unlock();
         try session.expectIdle(diag);
         const vocab = session.model.vocab();
         for (request.tokens, 0..) |token, i| if (token >= vocab) {
@@ -397,7 +382,7 @@ pub const Session = struct {
             return error.BadOption;
         }
         const lead = try session.prepareLead(request, diag);
-        const room = session.settings.context - (session.sequence.len - @intFromBool(lead != null and session.carry == null));
+        const room = session.settings.context - (session.length - @intFromBool(lead != null and session.carry == null));
         const total = request.tokens.len + @intFromBool(lead != null);
         if (total > room and session.settings.shift_keep == null) {
             diag.set("expected at most {d} more tokens in a context of {d}, found {d}; " ++
@@ -410,13 +395,18 @@ pub const Session = struct {
     /// The token that is evaluated before the request's own: the carried one or, when the request
     /// needs logits that are gone, the last token once more.
     fn prepareLead(session: *Session, request: Request, diag: *Diagnostic) Error!?u32 {
+        if (request.refill) {
+            if (request.tokens.len == 0 and request.max_tokens == 0) return null;
+            diag.set("expected no tokens and none to generate with what is computed again, found {d} and {d}", .{ request.tokens.len, request.max_tokens });
+            return error.BadOption;
+        }
         if (session.carry) |token| return token;
-        if (request.tokens.len != 0 or session.logits_valid) return null;
-        if (session.sequence.len == 0) {
+        if (request.tokens.len != 0 or session.logits_valid or session.length != session.sequence.len) return null;
+        if (session.length == 0) {
             diag.set("expected at least one token in an empty sequence, found none", .{});
             return error.EmptySequence;
         }
-        return session.tokens[session.sequence.len - 1];
+        return session.tokens[session.length - 1];
     }
 
     fn begin(session: *Session, request: Request, lead: ?u32, diag: *Diagnostic) Error!void {
@@ -424,13 +414,17 @@ pub const Session = struct {
             diag.set("expected memory for a request of {d} tokens, found that the system has not that much", .{request.tokens.len});
         };
         const gpa = session.gpa;
-        const total = request.tokens.len + @intFromBool(lead != null);
-        // A shift puts the surviving tokens in front again; one more place is for a sampled token.
-        const capacity = total + 1 + if (session.settings.shift_keep != null) session.settings.context else 0;
+        const own = request.tokens.len + @intFromBool(lead != null);
+        const lost = session.tokens[session.sequence.len..session.length];
+        const total = lost.len + own;
+        // A shift, and a pool that takes pages, put tokens in front again; one more place is for a sampled token.
+        const grows = session.settings.shift_keep != null or session.sequence.pool.limit != null;
+        const capacity = total + 1 + if (grows) session.settings.context else 0;
         const pending = try gpa.alloc(u32, capacity);
         errdefer gpa.free(pending);
-        if (lead) |token| pending[0] = token;
-        @memcpy(pending[@intFromBool(lead != null)..][0..request.tokens.len], request.tokens);
+        @memcpy(pending[0..lost.len], lost);
+        if (lead) |token| pending[lost.len] = token;
+        @memcpy(pending[total - request.tokens.len ..][0..request.tokens.len], request.tokens);
         var chain = if (request.max_tokens == 0) null else try sampling.chainFor(session, request, diag);
         errdefer if (chain) |*c| c.deinit(gpa);
         try recorder.attach(&session.recorder, if (chain) |*c| c else null, session, request, diag);
@@ -438,24 +432,30 @@ pub const Session = struct {
         session.all_logits = &.{};
         session.all_logits_rows = 0;
         if (request.all_logits) {
-            const bytes = @as(u64, total) * session.model.vocab() * @sizeOf(f32);
+            const bytes = @as(u64, own) * session.model.vocab() * @sizeOf(f32);
             if (bytes > all_logits_bytes_max) {
                 diag.set("expected logits of all positions to take at most {d} bytes, found {d}; evaluate in smaller parts", .{
                     @as(u64, all_logits_bytes_max), bytes,
                 });
                 return error.BadOption;
             }
-            session.all_logits = try gpa.alloc(f32, total * session.model.vocab());
+            session.all_logits = try gpa.alloc(f32, own * session.model.vocab());
         }
         session.ring.read.store(session.ring.written.load(.monotonic), .monotonic);
         // Only here, where nothing can fail any more: the last token is about to be evaluated again.
-        if (lead != null and session.carry == null) session.sequence.truncate(session.sequence.len - 1);
-        session.carry = null;
+        const before: Job.Start = .{ .length = session.length, .carry = session.carry, .logits_valid = session.logits_valid };
+        if (lead != null and session.carry == null) {
+            session.sequence.truncate(session.sequence.len - 1);
+            session.length -= 1;
+        }
+        if (!request.refill) session.carry = null;
         session.job = .{
             .request = request,
             .pending = pending,
             .pending_len = total,
+            .again = lost.len,
             .lead = lead != null,
+            .start = before,
             .chain = chain,
             .stream = .init(session.model.tokenizer, .{}),
             .started_ns = Scheduler.now(),
@@ -464,6 +464,7 @@ pub const Session = struct {
         session.job.request.stages = &.{};
         session.stats = .{};
         session.failure.len = 0;
+        session.pool_full = false;
         session.cancelled.store(false, .monotonic);
         session.stalled.store(false, .monotonic);
         session.model.scheduler.submit(session);
@@ -493,7 +494,7 @@ pub const Session = struct {
 
     /// Tokens of the sequence, the last sampled one included.
     pub fn position(session: *const Session) u32 {
-        return session.sequence.len + @intFromBool(session.carry != null);
+        return session.length + @intFromBool(session.carry != null);
     }
 
     /// Copies the tokens of the sequence.
@@ -503,12 +504,14 @@ pub const Session = struct {
             diag.set("expected room for {d} tokens, found {d}", .{ session.position(), out.len });
             return error.BufferTooSmall;
         }
-        @memcpy(out[0..session.sequence.len], session.tokens[0..session.sequence.len]);
-        if (session.carry) |token| out[session.sequence.len] = token;
+        @memcpy(out[0..session.length], session.tokens[0..session.length]);
+        if (session.carry) |token| out[session.length] = token;
     }
 
     /// Forgets the tokens from `len` on. Their pages are free at once.
     pub fn truncate(session: *Session, len: u32, diag: *Diagnostic) Error!void {
+        session.lock();
+        defer session.unlock();
         try session.expectIdle(diag);
         if (len > session.position()) {
             diag.set("expected a length up to the position {d}, found {d}", .{ session.position(), len });
@@ -516,38 +519,29 @@ pub const Session = struct {
         }
         if (len == session.position()) return;
         session.carry = null;
-        if (len == session.sequence.len) return;
-        session.sequence.truncate(len);
+        if (len == session.length) return;
+        session.length = len;
+        session.sequence.truncate(@min(len, session.sequence.len));
         session.logits_valid = false;
+        // Somebody may wait for the pages.
+        session.model.scheduler.nudge();
     }
 
-    /// Copies the logits behind the last evaluated token: [vocab].
-    pub fn copyLogits(session: *const Session, out: []f32, diag: *Diagnostic) Error!void {
-        try session.expectIdle(diag);
-        if (!session.logits_valid) {
-            diag.set("expected an evaluated sequence, found no logits; evaluate a token first", .{});
-            return error.NoLogits;
-        }
-        try expectLen(out.len, session.logits.len, diag);
-        @memcpy(out, session.logits);
+    /// Tokens that have just been evaluated; their keys and values are there.
+    pub fn append(session: *Session, tokens: []const u32) void {
+        const sequence = &session.sequence;
+        const from = sequence.len;
+        @memcpy(session.tokens[from..][0..tokens.len], tokens);
+        sequence.len += @intCast(tokens.len);
+        session.length = @max(session.length, sequence.len);
+        if (session.observer != null or sequence.plain != from) return;
+        sequence.plain = sequence.len;
+        sequence.announce(from, session.tokens[0..sequence.len]);
     }
 
-    /// Rows that `copyAllLogits` has: those that the last request with `all_logits` evaluated.
-    pub fn allLogitsRows(session: *const Session) usize {
-        return session.all_logits_rows;
-    }
-
-    /// Copies one row of the logits of all positions: [vocab].
-    pub fn copyAllLogits(session: *const Session, row: u32, out: []f32, diag: *Diagnostic) Error!void {
-        try session.expectIdle(diag);
-        const vocab = session.model.vocab();
-        if (row >= session.allLogitsRows()) {
-            diag.set("expected a row under {d}, found {d}", .{ session.allLogitsRows(), row });
-            return error.OutOfRange;
-        }
-        try expectLen(out.len, vocab, diag);
-        @memcpy(out, session.all_logits[@as(usize, row) * vocab ..][0..vocab]);
-    }
+    pub const copyLogits = read_logits.copyLogits;
+    pub const allLogitsRows = read_logits.allLogitsRows;
+    pub const copyAllLogits = read_logits.copyAllLogits;
 
     /// Shows activations to `observer` during the following requests; null ends it.
     pub fn observe(session: *Session, observer: ?probe.Observer, diag: *Diagnostic) Error!void {
@@ -555,32 +549,28 @@ pub const Session = struct {
         session.observer = observer;
     }
 
-    /// Makes the engine wait, during the following requests, at the points that `wanted` [layers] has the
-    /// bits of, until another thread has let it go on; none: no longer.
-    pub fn openGate(session: *Session, wanted: []const u32, diag: *Diagnostic) Error!void {
-        try session.expectIdle(diag);
-        const layers = session.model.hyper.layers;
-        if (wanted.len != 0 and wanted.len != layers) {
-            diag.set("expected hook points of {d} layers, found {d}", .{ layers, wanted.len });
-            return error.BadOption;
-        }
-        var known: u32 = 0;
-        for (std.enums.values(probe.Point)) |point| known |= point.bit();
-        for (wanted, 0..) |bits, layer| if (bits & ~known != 0 or (layer != 0 and bits & probe.Point.embed.bit() != 0)) {
-            diag.set("expected bits of hook points of layer {d}, found {x}", .{ layer, bits });
-            return error.BadOption;
-        };
-        errdefer if (diag.text().len == 0) diag.set("expected memory for hooks, found that the system has not that much", .{});
-        const copy = try session.gpa.dupe(u32, wanted);
-        session.gpa.free(session.gate.wanted);
-        session.gate.wanted = copy;
-        session.observer = if (wanted.len == 0) null else session.gate.observer();
-    }
+    pub const openGate = @import("open_gate.zig").openGate;
 
     /// Bytes that keys and values of the whole context take. What others have in common with this
     /// session counts for each.
     pub fn kvBytes(session: *const Session) u64 {
         return session.sequence.pool.layout.bytes(session.settings.context);
+    }
+
+    pub fn lock(session: *Session) void {
+        session.access.lockUncancelable(io);
+    }
+
+    pub fn unlock(session: *Session) void {
+        session.access.unlock(io);
+    }
+
+    /// For those who read keys and values.
+    pub fn expectWhole(session: *const Session, diag: *Diagnostic) error{NotReady}!void {
+        if (session.length == session.sequence.len) return;
+        diag.set("expected keys and values of {d} tokens, found that the pool has taken those from {d} on; " ++
+            "the next request computes them again, a prefill without tokens too", .{ session.length, session.sequence.len });
+        return error.NotReady;
     }
 
     pub fn expectIdle(session: *const Session, diag: *Diagnostic) error{Busy}!void {
@@ -589,9 +579,3 @@ pub const Session = struct {
         return error.Busy;
     }
 };
-
-fn expectLen(found: usize, expected: usize, diag: *Diagnostic) Error!void {
-    if (found == expected) return;
-    diag.set("expected a buffer for {d} values, found {d}", .{ expected, found });
-    return error.BufferTooSmall;
-}

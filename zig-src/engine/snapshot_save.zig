@@ -18,7 +18,7 @@ const Settings = @import("session.zig").Settings;
 const shown = gguf.shown;
 const Io = std.Io;
 
-pub const Error = cache.Error || snapshot.Error || error{ Busy, BadOption, Cancelled, WriteFailed, NotAFile };
+pub const Error = cache.Error || snapshot.Error || error{ Busy, NotReady, BadOption, Cancelled, WriteFailed, NotAFile };
 
 /// Beside the file, while it is written.
 const partial_suffix = ".vitrine-partial";
@@ -47,11 +47,16 @@ pub const Save = struct {
             save.gpa.free(item.logits);
         }
         save.items.deinit(save.gpa);
+        // Somebody may wait for the pages.
+        save.model.scheduler.nudge();
     }
 
     /// One more session for the file: as it is now, and idle.
-    pub fn add(save: *Save, session: *const Session, diag: *Diagnostic) Error!void {
+    pub fn add(save: *Save, session: *Session, diag: *Diagnostic) Error!void {
+        session.lock();
+        defer session.unlock();
         try session.expectIdle(diag);
+        try session.expectWhole(diag);
         errdefer if (diag.text().len == 0) diag.set("expected memory to save a session, found that the system has not that much", .{});
         if (session.model != save.model) {
             diag.set("expected sessions of one model in one file, found them of two", .{});

@@ -18,23 +18,30 @@ pub const PageCounts = struct { held: usize, shared: usize };
 /// one that several hold is never written to: `reserve` copies it first. One thread at a time.
 pub const Sequence = struct {
     pool: *Pool,
+    /// In its pool.
+    number: u32,
     table: []*Page,
     pages: u32 = 0,
     /// Positions that hold keys and values.
     len: u32 = 0,
+    /// Positions from the first one on that hold what follows from their tokens alone: nobody has changed
+    /// activations, and no token before them was dropped.
+    plain: u32 = 0,
+    /// The content before the first position (`content.zig`).
+    root: u32 = 0,
 
     /// A sequence of up to `pages` pages. The allocator is the pool's.
     pub fn init(pool: *Pool, pages: usize, diag: *Diagnostic) Error!Sequence {
         const table = try pool.gpa.alloc(*Page, pages);
         errdefer pool.gpa.free(table);
-        try pool.enter(pages, diag);
-        return .{ .pool = pool, .table = table };
+        return .{ .pool = pool, .number = try pool.enter(pages, diag), .table = table };
     }
 
     pub fn deinit(sequence: *Sequence) void {
         sequence.truncate(0);
         const pool = sequence.pool;
         const pages = sequence.table.len;
+        pool.endEvents(sequence.number);
         pool.gpa.free(sequence.table);
         pool.leave(pages);
         sequence.* = undefined;
@@ -56,11 +63,14 @@ pub const Sequence = struct {
         pool.mutex.lockUncancelable(io);
         defer pool.mutex.unlock(io);
         result.len = sequence.len;
+        result.plain = sequence.plain;
+        result.root = sequence.root;
         result.pages = pagesOf(sequence.len);
-        for (result.table[0..result.pages], sequence.table[0..result.pages]) |*to, page| {
-            page.holders += 1;
+        for (result.table[0..result.pages], sequence.table[0..result.pages], 0..) |*to, page, place| {
+            pool.share(page, result.number, @intCast(place));
             to.* = page;
         }
+        pool.tables += @intFromBool(result.pages != 0);
         return result;
     }
 
@@ -72,7 +82,7 @@ pub const Sequence = struct {
         pool.mutex.lockUncancelable(io);
         defer pool.mutex.unlock(io);
         for (pages) |*page| {
-            page.* = pool.take();
+            page.* = pool.take(.taken, sequences[0].number, 0).?;
             page.*.holders = 0;
         }
         for (sequences, tables) |*sequence, table| {
@@ -82,40 +92,62 @@ pub const Sequence = struct {
                 pages[index].holders += 1;
             }
             sequence.pages = @intCast(table.len);
+            pool.tables += @intFromBool(table.len != 0);
         }
         for (pages) |page| std.debug.assert(page.holders != 0);
     }
 
-    /// Makes sure that positions from the sequence's length up to `len` (exclusive) can be written.
-    pub fn reserve(sequence: *Sequence, len: u32) void {
+    /// Makes sure that positions from the sequence's length on can be written, and returns up to which
+    /// one: `len` (exclusive) unless the pool is full.
+    pub fn reserve(sequence: *Sequence, len: u32) u32 {
         std.debug.assert(len > sequence.len);
         const wanted = pagesOf(len);
         std.debug.assert(wanted <= sequence.table.len);
-        if (sequence.len % page_len != 0) sequence.own(sequence.len / page_len);
-        if (wanted <= sequence.pages) return;
+        if (sequence.len % page_len != 0 and !sequence.own(sequence.len / page_len)) return sequence.len;
+        if (wanted <= sequence.pages) return len;
         const pool = sequence.pool;
         pool.mutex.lockUncancelable(io);
         defer pool.mutex.unlock(io);
-        while (sequence.pages < wanted) : (sequence.pages += 1) sequence.table[sequence.pages] = pool.take();
+        const held = sequence.pages;
+        while (sequence.pages < wanted) : (sequence.pages += 1) {
+            sequence.table[sequence.pages] = pool.take(.taken, sequence.number, sequence.pages) orelse break;
+        }
+        pool.tables += @intFromBool(held == 0 and sequence.pages != 0);
+        return @min(len, sequence.pages * page_len);
     }
 
-    /// Copies the page that holds the last position, unless nobody else holds it.
-    fn own(sequence: *Sequence, index: u32) void {
+    /// Whether the pool must have a page before positions up to `len` (exclusive) can be written.
+    pub fn needsPage(sequence: *const Sequence, len: u32) bool {
+        if (pagesOf(len) > sequence.pages) return true;
+        if (sequence.len % page_len == 0) return false;
         const pool = sequence.pool;
-        const shared = sequence.table[index];
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        return sequence.table[sequence.len / page_len].holders != 1;
+    }
+
+    /// Copies the page that holds the last position, unless nobody else holds it; false: the pool is full.
+    fn own(sequence: *Sequence, place: u32) bool {
+        const pool = sequence.pool;
+        const shared = sequence.table[place];
         const copy = blk: {
             pool.mutex.lockUncancelable(io);
             defer pool.mutex.unlock(io);
-            if (shared.holders == 1) return;
-            // Of the pages that tables name, one is named twice: the promises leave another.
-            break :blk pool.take();
+            if (shared.holders == 1) {
+                // What is about to be written is another content.
+                if (pool.content) |*content| content.remove(shared);
+                return true;
+            }
+            // Of the pages that tables name, one is named twice: without a limit the promises leave another.
+            break :blk pool.take(.copied, sequence.number, place) orelse return false;
         };
         // Nobody writes to a page that two hold, so the copy needs no lock.
         @memcpy(copy.memory[0..pool.page_bytes], shared.memory[0..pool.page_bytes]);
         pool.mutex.lockUncancelable(io);
         defer pool.mutex.unlock(io);
-        sequence.table[index] = copy;
-        pool.give(shared);
+        sequence.table[place] = copy;
+        pool.give(shared, sequence.number, place);
+        return true;
     }
 
     /// Forgets the positions from `len` on and gives back the pages that no position uses.
@@ -123,14 +155,88 @@ pub const Sequence = struct {
         std.debug.assert(len <= sequence.len);
         const wanted = pagesOf(len);
         sequence.len = len;
+        sequence.plain = @min(sequence.plain, len);
         if (sequence.pages <= wanted) return;
         const pool = sequence.pool;
         pool.mutex.lockUncancelable(io);
         defer pool.mutex.unlock(io);
         while (sequence.pages > wanted) {
             sequence.pages -= 1;
-            pool.give(sequence.table[sequence.pages]);
+            pool.give(sequence.table[sequence.pages], sequence.number, sequence.pages);
         }
+        pool.tables -= @intFromBool(wanted == 0);
+    }
+
+    /// Gives up the last page that holds positions, because the pool needs pages.
+    pub fn evictLast(sequence: *Sequence) void {
+        const pool = sequence.pool;
+        const place = sequence.pages - 1;
+        {
+            pool.mutex.lockUncancelable(io);
+            defer pool.mutex.unlock(io);
+            pool.note(.evicted, sequence.table[place], sequence.number, place);
+        }
+        sequence.truncate(@min(sequence.len, place * page_len));
+    }
+
+    /// Takes the page that holds `tokens`, the next ones of this sequence, from whoever has computed it;
+    /// false: nobody has, or it can't be known.
+    pub fn adopt(sequence: *Sequence, tokens: []const u32) bool {
+        const pool = sequence.pool;
+        if (pool.content == null or sequence.plain != sequence.len or sequence.len % page_len != 0) return false;
+        const place = sequence.len / page_len;
+        if (place == sequence.table.len) return false;
+        const held = sequence.pages;
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        const content = &pool.content.?;
+        const before = sequence.contentBefore(place) orelse return false;
+        const page = content.find(before, tokens) orelse return false;
+        content.found += 1;
+        // Pages that were reserved for a pass that was given up.
+        while (sequence.pages > place) {
+            sequence.pages -= 1;
+            pool.give(sequence.table[sequence.pages], sequence.number, sequence.pages);
+        }
+        pool.share(page, sequence.number, place);
+        sequence.table[place] = page;
+        pool.tables += @intFromBool(held == 0);
+        sequence.pages = place + 1;
+        sequence.len += page_len;
+        sequence.plain = sequence.len;
+        return true;
+    }
+
+    /// Tells the pool what the pages from `from` on hold that are full, now that they are computed: the
+    /// sequence's `tokens` [len]. Where the pool has such a page already it takes the place of this one.
+    pub fn announce(sequence: *Sequence, from: u32, tokens: []const u32) void {
+        const pool = sequence.pool;
+        if (pool.content == null) return;
+        std.debug.assert(tokens.len == sequence.len);
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        const content = &pool.content.?;
+        for (from / page_len..sequence.plain / page_len) |index| {
+            const place: u32 = @intCast(index);
+            const page = sequence.table[place];
+            if (page.serial != 0) continue;
+            const before = sequence.contentBefore(place) orelse return;
+            const own_tokens = tokens[place * page_len ..][0..page_len];
+            const same = content.find(before, own_tokens) orelse {
+                content.add(page, before, own_tokens);
+                continue;
+            };
+            pool.share(same, sequence.number, place);
+            sequence.table[place] = same;
+            pool.give(page, sequence.number, place);
+        }
+    }
+
+    /// The mutex is locked.
+    fn contentBefore(sequence: *const Sequence, place: u32) ?u64 {
+        if (place == 0) return sequence.root;
+        const serial = sequence.table[place - 1].serial;
+        return if (serial == 0) null else serial;
     }
 
     /// Positions from the first one on that both have in the same pages. Both are idle or reserved.
@@ -194,9 +300,9 @@ test "pages come from the pool and go back" {
     var two = try Sequence.init(pool, 2, &diag);
     defer two.deinit();
 
-    one.reserve(page_len + 1);
+    _ = one.reserve(page_len + 1);
     one.len = page_len + 1;
-    two.reserve(page_len);
+    _ = two.reserve(page_len);
     two.len = page_len;
     try std.testing.expectEqual(3, pool.usedCount());
     try std.testing.expectEqual(4, pool.pageCount());
@@ -222,7 +328,7 @@ test "forks hold the same pages until one of them writes" {
     const pool = try Pool.create(std.testing.allocator, test_layout);
     defer pool.release();
     var parent = try Sequence.init(pool, 8, &diag);
-    parent.reserve(2 * page_len + 3);
+    _ = parent.reserve(2 * page_len + 3);
     parent.len = 2 * page_len + 3;
     var forks: [64]Sequence = undefined;
     try pool.prepare(forks.len * 8, &diag);
@@ -230,12 +336,12 @@ test "forks hold the same pages until one of them writes" {
     for (&forks) |*fork| fork.* = try parent.fork(&diag);
     try std.testing.expectEqual(3, pool.usedCount());
     try std.testing.expectEqual(PageCounts{ .held = 3, .shared = 3 }, forks[63].count());
-    for (&forks) |*fork| fork.reserve(fork.len + 1);
+    for (&forks) |*fork| _ = fork.reserve(fork.len + 1);
     // The parent is left alone with the page that all have copied.
     try std.testing.expectEqual(3 + 64, pool.usedCount());
     try std.testing.expectEqual(PageCounts{ .held = 3, .shared = 2 }, parent.count());
     const last = parent.table[2];
-    parent.reserve(parent.len + 1);
+    _ = parent.reserve(parent.len + 1);
     try std.testing.expectEqual(last, parent.table[2]);
     parent.deinit();
     for (&forks) |*fork| fork.deinit();
@@ -274,7 +380,7 @@ test "sequences, forks, truncations in any order hold what a simple model holds"
             const from = twin.sequence.len;
             const to = @min(capacity * page_len, from + random.uintAtMost(u32, 40));
             if (from == to) continue;
-            twin.sequence.reserve(to);
+            _ = twin.sequence.reserve(to);
             // A pass that is given up leaves its pages behind.
             if (action == 4) continue;
             for (from..to) |i| {

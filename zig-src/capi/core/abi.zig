@@ -8,6 +8,7 @@
 const cache = @import("../../cache.zig");
 const kernel = @import("../../kernel.zig");
 const kv_view = @import("../../engine/kv_view.zig");
+const events = @import("../../cache/core/events.zig");
 const value = @import("../../gguf/value.zig");
 const sampler = @import("../../sampler.zig");
 const probe = @import("../../probe.zig");
@@ -52,6 +53,8 @@ pub const Status = enum(i32) {
     no_logits = -15,
     /// The file is of another model, or of a cache that is stored in another way.
     foreign = -16,
+    /// The pool has no page left.
+    pool_full = -17,
     /// A defect of the library.
     internal = -99,
 };
@@ -98,6 +101,8 @@ pub const RequestFlags = enum(u32) {
     ignore_end = 4,
     /// Report the entropy of the model's own distribution with each token.
     entropy = 8,
+    /// Only compute again what the pool has taken; the request has no tokens.
+    refill = 16,
 };
 
 /// Of `TokenInfo`.
@@ -118,6 +123,9 @@ pub const PrecisionId = enum(u32) { float = 0, int8 = 1 };
 pub const CacheFormatId = cache.Format;
 pub const KvSideId = kernel.KvSide;
 pub const KvViewId = kv_view.View;
+pub const WhenFullId = cache.WhenFull;
+pub const KvEventKind = events.Kind;
+pub const KvEvent = events.Event;
 pub const HookPoint = probe.Point;
 pub const ValueKind = value.Type;
 pub const Value = value.Value;
@@ -143,6 +151,8 @@ pub const enums = .{
     .{ "CacheFormatId", CacheFormatId },
     .{ "KvSideId", KvSideId },
     .{ "KvViewId", KvViewId },
+    .{ "WhenFullId", WhenFullId },
+    .{ "KvEventKind", KvEventKind },
     .{ "HookPoint", HookPoint },
     .{ "ValueKind", ValueKind },
     .{ "RecordKind", RecordKind },
@@ -170,6 +180,9 @@ pub const structs = .{
     .{ "TakeResult", TakeResult },
     .{ "StepHeader", StepHeader },
     .{ "TokenLogprob", TokenLogprob },
+    .{ "PoolOptions", PoolOptions },
+    .{ "PoolInfo", PoolInfo },
+    .{ "KvEvent", KvEvent },
     .{ "KvInfo", KvInfo },
     .{ "KvPart", KvPart },
     .{ "KvQueries", KvQueries },
@@ -294,7 +307,8 @@ pub const SessionInfo = extern struct {
     failure: i32 = 0,
     /// Rows that a request with `all_logits` left.
     logit_rows: u32 = 0,
-    reserved: u32 = 0,
+    /// Tokens whose keys and values the pool has taken.
+    tokens_lost: u32 = 0,
     kv_bytes: f64 = 0,
 };
 
@@ -308,6 +322,13 @@ pub const SessionStats = extern struct {
     first_token_ms: f64 = 0,
     /// How often the context was shifted.
     shifts: f64 = 0,
+    /// Tokens whose pages the pool had already, so that they were not computed.
+    reused_tokens: f64 = 0,
+    /// Tokens that were computed again, because the pool had taken their pages.
+    reevaluated_tokens: f64 = 0,
+    /// How often the request waited for pages of the pool, and how long in all.
+    waits: f64 = 0,
+    wait_ms: f64 = 0,
 };
 
 pub const SnapshotState = extern struct {
@@ -459,7 +480,43 @@ pub const KvInfo = extern struct {
     pages_shared: u32 = 0,
     /// Tokens that have keys and values; the one that was sampled last has none yet.
     positions: u32 = 0,
-    reserved: u32 = 0,
+    /// Number of the sequence in its pool, as `KvEvent` names it.
+    sequence: u32 = 0,
+};
+
+/// Pages that sessions share, and no more of them.
+pub const PoolOptions = extern struct {
+    size: u32 = @sizeOf(PoolOptions),
+    version: u32 = version,
+    /// 0: as many as fit into `bytes_wanted`.
+    pages: u32 = 0,
+    /// `WhenFullId`.
+    when_full: u32 = @backingInt(WhenFullId.fail),
+    bytes_wanted: f64 = 0,
+    /// `CacheFormatId`.
+    key_format: u32 = @backingInt(CacheFormatId.f16),
+    value_format: u32 = @backingInt(CacheFormatId.f16),
+};
+
+pub const PoolInfo = extern struct {
+    /// Positions in a page.
+    page_length: u32 = 0,
+    page_count: u32 = 0,
+    /// Pages that sequences hold.
+    pages_used: u32 = 0,
+    /// Those of them that several hold.
+    pages_shared: u32 = 0,
+    /// Free pages that are kept for their content.
+    pages_kept: u32 = 0,
+    /// Sequences that hold pages.
+    sequences: u32 = 0,
+    page_bytes: f64 = 0,
+    /// Of all pages.
+    memory_bytes: f64 = 0,
+    /// Pages that were found by their content, since the pool was made.
+    found: f64 = 0,
+    /// Free pages whose content was given up.
+    evicted: f64 = 0,
 };
 
 /// Which keys or values are read.

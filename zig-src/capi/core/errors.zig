@@ -38,6 +38,7 @@ pub fn statusOf(err: Error) abi.Status {
         error.NotReady, error.NoHost => .not_ready,
         error.Cancelled => .cancelled,
         error.ContextFull => .context_full,
+        error.PoolFull => .pool_full,
         error.NoLogits => .no_logits,
         error.Foreign => .foreign,
         error.NotANumber, error.NoCandidates => .numeric,
@@ -75,8 +76,7 @@ pub fn statusOf(err: Error) abi.Status {
         error.BadTensorShape,
         error.MissingVocabulary,
         error.InvalidVocabulary,
-        => .invalid_file,
-        // The file may be right, and this version doesn't know it.
+        => .invalid_file, // The file may be right below, and this version doesn't know it.
         error.UnsupportedVersion,
         error.UnknownTensorType,
         error.UnsupportedArchitecture,

@@ -12,14 +12,14 @@ const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
 
 pub const io = std.Io.Threaded.global_single_threaded.io();
 
-/// Of all models, sessions and snapshots.
+/// Of all models, sessions, snapshots and pools.
 pub var gpa: std.mem.Allocator = std.heap.c_allocator;
 
 const index_bits = 12;
 pub const handles_max = (1 << index_bits) - 1;
 const generation_max = (1 << (32 - index_bits)) - 1;
 
-pub const Kind = enum { model, session, snapshot };
+pub const Kind = enum { model, session, snapshot, pool };
 
 /// What every object begins with.
 pub const Object = struct {

@@ -45,11 +45,19 @@ export { EngineError, type EngineErrorCode } from "./src/engine_error.ts";
 export { epsilonCutoff } from "./src/epsilon_cutoff.ts";
 export { etaCutoff } from "./src/eta_cutoff.ts";
 export { estimate, type EstimateOptions, type MemoryEstimate } from "./src/estimate.ts";
+export {
+  type CachedTokens,
+  evictBy,
+  type EvictByOptions,
+  type EvictFunction,
+} from "./src/evict_by.ts";
+export type { EvictPolicy } from "./src/evict_policy.ts";
 export { formatSampler } from "./src/format_sampler.ts";
 export { frequencyPenalty } from "./src/frequency_penalty.ts";
 export type { GenerateOptions, TapeOptions, TraceOptions } from "./src/generate_options.ts";
 export { Generation } from "./src/generation.ts";
 export { greedy } from "./src/greedy.ts";
+export { h2o } from "./src/h2o.ts";
 export { KvCache } from "./src/kv_cache.ts";
 export { type KvEventColumns, type KvEventKind, KvEvents } from "./src/kv_events.ts";
 export { type KvFormat, kvFormats } from "./src/kv_format.ts";
@@ -144,6 +152,8 @@ export { type KvPoint, type KvSearch, searchKv, type SearchKvOptions } from "./s
 export { Session } from "./src/session.ts";
 export type { SessionOptions } from "./src/session_options.ts";
 export type { SessionStats } from "./src/session_stats.ts";
+export { slidingWindow, type SlidingWindowOptions } from "./src/sliding_window.ts";
+export { snapKv } from "./src/snap_kv.ts";
 export {
   readSnapshot,
   type Snapshot,
@@ -168,6 +178,7 @@ export { topA } from "./src/top_a.ts";
 export { topK } from "./src/top_k.ts";
 export { topNSigma } from "./src/top_n_sigma.ts";
 export { topP } from "./src/top_p.ts";
+export { tova } from "./src/tova.ts";
 export { Trace, type TracePlace, type TraceStage, type TraceSteps } from "./src/trace.ts";
 export { typical } from "./src/typical.ts";
 export { uniform, type UniformKey } from "./src/uniform.ts";

@@ -10,7 +10,7 @@
  *
  * They are the status codes of the C interface without the prefix, plus those that only the
  * TypeScript side knows: `library-not-found`, `library-mismatch`, `runtime-unsupported`,
- * `model-not-found`, `stage-failed`.
+ * `model-not-found`, `stage-failed`, `evict-failed`.
  */
 export type EngineErrorCode =
   | "invalid-argument"
@@ -36,6 +36,7 @@ export type EngineErrorCode =
   | "runtime-unsupported"
   | "model-not-found"
   | "stage-failed"
+  | "evict-failed"
   | "internal";
 
 /**

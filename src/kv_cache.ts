@@ -103,6 +103,14 @@ export class KvCache {
     return this.#core.kvInfo().getUint32(KvInfoLayout.positions, true);
   }
 
+  /**
+   * Where in the text the tokens are whose keys and values `read` gives, in their order; with a session that
+   * evicts there are gaps.
+   */
+  get textPositions(): Uint32Array<ArrayBuffer> {
+    return this.#core.positions();
+  }
+
   /** Number of the sequence, by which events name it. */
   get sequence(): number {
     return this.#core.kvInfo().getUint32(KvInfoLayout.sequence, true);

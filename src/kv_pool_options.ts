@@ -14,7 +14,8 @@ export interface KvPoolOptions {
    * generated stays. `"wait"`: it waits until pages come free, because others are truncated or disposed of;
    * when all who hold pages wait for more, the one that came last fails. `"evict"`: it gets pages of the
    * idle session that was used longest ago, whose next request computes them again; when no one is idle, the
-   * request that came last waits for the others, and is then computed again.
+   * request that came last waits for the others, and is then computed again. Sessions whose pages don't
+   * follow from their tokens alone keep theirs: those with hooks, and those that evict tokens.
    */
   readonly whenFull?: "error" | "wait" | "evict" | undefined;
 }

@@ -11,6 +11,7 @@ import {
   checkSignal,
   found,
 } from "./internal/check.ts";
+import { evictSettings } from "./internal/evict_settings.ts";
 import {
   generateFields,
   generationSettings,
@@ -518,7 +519,7 @@ export async function restoredSessions(
   return cores.map((core) => new Session(core));
 }
 
-const sessionFields = ["context", "chunk", "shift"];
+const sessionFields = ["context", "chunk", "shift", "evict"];
 
 /** Checks the options and makes a session; `Model.session` calls it. */
 export function createSession(model: ModelCore, options: SessionOptions): Session {
@@ -541,5 +542,6 @@ function sessionSettings(options: SessionOptions) {
     context: context === undefined ? 0 : checkInteger(context, 1, 1 << 20, "context"),
     chunk: chunk === undefined ? 0 : checkInteger(chunk, 1, 1 << 20, "chunk"),
     shiftKeep: shift === undefined ? -1 : checkInteger(shift.keep, 0, 1 << 20, "shift.keep"),
+    ...(options.evict !== undefined && { evict: evictSettings(options.evict) }),
   };
 }

@@ -1,3 +1,4 @@
+import type { EvictPolicy } from "./evict_policy.ts";
 import type { KvPolicy } from "./kv_policy.ts";
 
 /** What a session is made with. Every field has a default; an unknown field is refused. */
@@ -16,4 +17,10 @@ export interface SessionOptions {
     /** Tokens at the beginning that are never dropped. */
     readonly keep: number;
   } | undefined;
+  /**
+   * Which tokens the cache keeps when it would hold more than a budget: `slidingWindow`, `h2o`, `snapKv`,
+   * `tova` or `evictBy`. All but `snapKv` let a generation go on for ever, and the context is then as long
+   * as it must be unless it is said. docs/eviction.md tells what such a session can do.
+   */
+  readonly evict?: EvictPolicy | undefined;
 }

@@ -13,6 +13,8 @@ export interface SessionStats {
   readonly reusedTokens: number;
   /** Tokens that were computed again, because a pool had taken their pages. */
   readonly reevaluatedTokens: number;
+  /** Tokens that were evicted from the cache. */
+  readonly evictedTokens: number;
   /** How often the request waited for pages of a pool. */
   readonly waits: number;
   /** How long that took in all. */

@@ -4,7 +4,7 @@
  * default model; here that name stands for a tiny one.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -38,7 +38,10 @@ const sources = ["", "measures/"].flatMap((folder) =>
 );
 const examples = [
   ...sources.map((name) => `src/${name}`),
-  ...["README.md", "docs/kv.md", "docs/snapshot.md"].filter((name) => existsSync(join(root, name))),
+  "README.md",
+  ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) =>
+    `docs/${name}`
+  ),
 ].flatMap((file) => examplesOf(readFileSync(join(root, file), "utf8"), file));
 
 const docs = suite("documentation");

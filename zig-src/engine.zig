@@ -47,6 +47,8 @@ test {
     _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/kv_view_test.zig");
     _ = @import("engine/limited_pool_test.zig");
+    _ = @import("engine/evictor.zig");
+    _ = @import("engine/evictor_test.zig");
     _ = @import("engine/kv_attention_test.zig");
     _ = @import("engine/head_formats_test.zig");
     _ = @import("engine/hooks_test.zig");

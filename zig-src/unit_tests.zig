@@ -11,6 +11,7 @@ test {
     _ = @import("kernel.zig");
     _ = @import("backend.zig");
     _ = @import("cache.zig");
+    _ = @import("evict.zig");
     _ = @import("probe.zig");
     _ = @import("arch.zig");
     _ = @import("engine.zig");

@@ -9,6 +9,7 @@ import { HookOfferLayout, HookPoint } from "../ffi/symbols.gen.ts";
 import { nearest } from "../store/nearest.ts";
 import { found } from "./check.ts";
 import type { SamplerStage } from "../sampler_stage.ts";
+import { chooseKept, evictQuestion } from "./evict_settings.ts";
 import type { Request } from "./request.ts";
 import type { SessionCore } from "./session_core.ts";
 import { callStage } from "./stage_call.ts";
@@ -122,6 +123,10 @@ export class HookTable {
     try {
       const [rows, width] = [number(HookOfferLayout.rows), number(HookOfferLayout.width)];
       const stage = number(HookOfferLayout.stage);
+      if (stage === evictQuestion) {
+        this.#evict(number(HookOfferLayout.position), width);
+        return true;
+      }
       if (stage !== 0) {
         this.#sample(request, stage, number(HookOfferLayout.position), width);
         return true;
@@ -136,6 +141,22 @@ export class HookTable {
       if (!core.disposed) core.check(calls.vitrine_hooks_proceed(core.handle));
     }
     return true;
+  }
+
+  /** Lets a function say which tokens of the cache stay; one that fails says NaN. */
+  #evict(next: number, count: number): void {
+    const core = this.#core;
+    const { calls } = core.model.library;
+    const [positions, scores] = [new Uint32Array(count), new Float32Array(count)];
+    // The request may have been cancelled meanwhile.
+    if (calls.vitrine_hooks_ids(core.handle, positions, count) !== 0) return;
+    if (calls.vitrine_hooks_read(core.handle, scores, count) !== 0) return;
+    let answer = new Float32Array(count).fill(NaN);
+    try {
+      answer = chooseKept(core.settings.evict, next, positions, scores);
+    } finally {
+      if (!core.disposed) calls.vitrine_hooks_write(core.handle, answer, count);
+    }
   }
 
   /** Lets a stage that is a function write the candidates; one that fails leaves none. */

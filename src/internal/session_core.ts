@@ -14,6 +14,7 @@ import {
   TakeResultLayout,
 } from "../ffi/symbols.gen.ts";
 import type { SessionStats } from "../session_stats.ts";
+import type { EvictSettings } from "./evict_settings.ts";
 import { HookTable } from "./hook_table.ts";
 import type { KvTable } from "./kv_table.ts";
 import { guard, unguard } from "./leak_net.ts";
@@ -30,6 +31,8 @@ export interface SessionSettings {
   readonly shiftKeep: number;
   /** Where its pages come from, if it doesn't have its own. */
   readonly pool?: PoolCore | undefined;
+  /** Which tokens the cache keeps. */
+  readonly evict?: EvictSettings | undefined;
 }
 
 /** Larger than any record, so that one take moves many. */
@@ -129,6 +132,13 @@ export class SessionCore {
       );
     }
     return this.#handle;
+  }
+
+  /** Where in the text the tokens are that the cache holds. */
+  positions(): Uint32Array<ArrayBuffer> {
+    const out = new Uint32Array(this.kvInfo().getUint32(KvInfoLayout.positions, true));
+    this.check(this.model.library.calls.vitrine_kv_positions(this.handle, out, out.length));
+    return out;
   }
 
   /** Whether all tokens but the one that was sampled last have keys and values. */
@@ -232,7 +242,8 @@ export class SessionCore {
     this.skipped = [];
     let batch: EngineRecord[] = [];
     let done = false;
-    const waits = !this.hooks.empty || request.functions !== undefined;
+    const waits = !this.hooks.empty || request.functions !== undefined ||
+      this.settings.evict?.choose !== undefined;
     const serving = waits ? this.#serve(request, cancel) : undefined;
     let failed: { readonly error: unknown } | undefined;
     try {
@@ -356,6 +367,7 @@ export class SessionCore {
       firstTokenMs: number(at.first_token_ms),
       reusedTokens: number(at.reused_tokens),
       reevaluatedTokens: number(at.reevaluated_tokens),
+      evictedTokens: number(at.evicted_tokens),
       waits: number(at.waits),
       waitMs: number(at.wait_ms),
     };
@@ -384,5 +396,10 @@ function packOptions(settings: SessionSettings): Uint8Array<ArrayBuffer> {
   view.setUint32(at.value_format, CacheFormatId[settings.kv.policy.value ?? "f16"], true);
   view.setUint32(at.chunk, settings.chunk, true);
   view.setInt32(at.shift_keep, settings.shiftKeep, true);
+  view.setUint32(at.evict_every, 1, true);
+  view.setUint32(at.evict_pooling, 1, true);
+  for (const [name, value] of Object.entries(settings.evict?.fields ?? {})) {
+    view.setUint32(at[name as keyof EvictSettings["fields"]], value, true);
+  }
   return new Uint8Array(view.buffer);
 }

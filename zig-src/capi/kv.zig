@@ -42,6 +42,16 @@ pub const functions = .{
         },
     },
     .{
+        .name = "vitrine_kv_positions",
+        .function = "positions",
+        .doc = "Copies where in the text the tokens are that the cache holds, in the order of vitrine_kv_read.",
+        .params = .{
+            .{ "session", "An idle session." },
+            .{ "values", "The caller's; filled." },
+            .{ "count", "`positions` of the info, exactly." },
+        },
+    },
+    .{
         .name = "vitrine_kv_attention",
         .function = "attention",
         .doc = "How much attention queries pay to each position: [rows][heads][position + rows], softmax over the last.",
@@ -116,6 +126,29 @@ fn copyPart(self: *SessionObject, bytes: ?[*]const u8, length: u32, values: ?[*]
     defer table.gpa.free(aligned);
     try engine.kv_view.read(self.session.?, part, aligned, diag);
     @memcpy(out, aligned);
+}
+
+pub fn positions(handle: u32, values: ?[*]align(1) u32, count: u32) callconv(.c) i32 {
+    return withSession(handle, .{ values, count }, copyPositions);
+}
+
+fn copyPositions(self: *SessionObject, values: ?[*]align(1) u32, count: u32) errors.Error!void {
+    const diag = &self.object.diag;
+    const session = self.session.?;
+    session.lock();
+    defer session.unlock();
+    try session.expectIdle(diag);
+    if (count != session.sequence.len) {
+        diag.set("expected a buffer for {d} positions, found {d}", .{ session.sequence.len, count });
+        return error.BufferTooSmall;
+    }
+    if (count == 0) return;
+    const out = (try buffers.required(values, "the positions", diag))[0..count];
+    const evictor = session.evictor orelse {
+        for (out, 0..) |*position, i| position.* = @intCast(i);
+        return;
+    };
+    for (evictor.order(count), out) |slot, *position| position.* = evictor.places[slot];
 }
 
 pub fn attention(

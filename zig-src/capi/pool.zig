@@ -177,6 +177,7 @@ fn begin(self: *SessionObject, of: *PoolObject, bytes: ?[*]const u8, length: u32
         .pool = pool,
         .chunk = given.chunk,
         .shift_keep = @max(-1, given.shift_keep),
+        .evict = try session_file.eviction(given, diag),
     }, diag);
     table.retain(&of.model.?.object);
     self.model = of.model;

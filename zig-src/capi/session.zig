@@ -9,6 +9,7 @@ const cache = @import("../cache.zig");
 const chains = @import("core/chain.zig");
 const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
+const evict = @import("../evict.zig");
 const recorder = @import("recorder.zig");
 const sampler = @import("../sampler.zig");
 const table = @import("core/table.zig");
@@ -209,8 +210,35 @@ fn open(
         .head_formats = head_formats,
         .chunk = given.chunk,
         .shift_keep = @max(-1, given.shift_keep),
+        .evict = try eviction(given, diag),
     }, diag);
     self.model = model_object;
+}
+
+/// Null: none.
+pub fn eviction(given: abi.SessionOptions, diag: *Diagnostic) Error!?evict.Options {
+    if (given.evict_policy == 0) return null;
+    const policy = evict.policyFromId(given.evict_policy) orelse {
+        diag.set("expected an eviction policy, found number {d}", .{given.evict_policy});
+        return error.InvalidArgument;
+    };
+    const scoring: evict.Scoring = for (std.enums.values(evict.Scoring)) |one| {
+        if (@backingInt(one) == given.evict_scoring and one != .prompt_end) break one;
+    } else {
+        diag.set("expected evict_scoring to be none, sum or last, found number {d}", .{given.evict_scoring});
+        return error.InvalidArgument;
+    };
+    return .{
+        .policy = policy,
+        .budget = given.evict_budget,
+        .every = given.evict_every,
+        .sinks = given.evict_sinks,
+        .recent = given.evict_recent,
+        .window = given.evict_window,
+        .pooling = given.evict_pooling,
+        .scoring = scoring,
+        .cache_positions = given.evict_cache_positions != 0,
+    };
 }
 
 /// The caller frees.
@@ -411,6 +439,7 @@ fn fillStats(self: *SessionObject, out: ?[*]u8, length: u32) Error!void {
         .reused_tokens = @floatFromInt(found.reused_tokens),
         .reevaluated_tokens = @floatFromInt(found.reevaluated_tokens),
         .waits = @floatFromInt(found.waits),
+        .evicted_tokens = @floatFromInt(found.evicted_tokens),
         .wait_ms = @as(f64, @floatFromInt(found.wait_ns)) * milliseconds,
     }, out, length, &self.object.diag);
 }

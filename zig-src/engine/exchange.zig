@@ -17,10 +17,19 @@ pub fn exchange(session: *Session, other: *Session, diag: *Diagnostic) Error!voi
     defer for ([_]*Session{ first, second }) |one| one.unlock();
     for ([_]*const Session{ session, other }) |one| try one.expectIdle(diag);
     try expectShape(session, other, diag);
+    // Another one has no use for tokens that stay because others went.
+    for ([_]*Session{ session, other }) |one| if (one.evictor) |evictor| {
+        if (evictor.next == one.length) continue;
+        one.sequence.truncate(0);
+        one.length = 0;
+        one.carry = null;
+        one.logits_valid = false;
+    };
     inline for (.{ "sequence", "tokens", "length", "carry", "logits", "logits_valid" }) |field| {
         std.mem.swap(@FieldType(Session, field), &@field(session, field), &@field(other, field));
     }
     for ([_]*Session{ session, other }) |one| {
+        if (one.evictor) |evictor| evictor.reset(one.length);
         one.gpa.free(one.all_logits);
         one.all_logits = &.{};
         one.all_logits_rows = 0;

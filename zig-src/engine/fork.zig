@@ -25,5 +25,7 @@ pub fn fork(session: *Session, forks: []*Session, diag: *Diagnostic) Error!void 
 fn one(session: *const Session, diag: *Diagnostic) Error!*Session {
     var sequence = try session.sequence.fork(diag);
     errdefer sequence.deinit();
-    return try Session.open(session.model, session.settings, sequence, session.state(), diag);
+    const other = try Session.open(session.model, session.settings, sequence, session.state(), diag);
+    if (other.evictor) |evictor| evictor.copyFrom(session.evictor.?);
+    return other;
 }

@@ -14,7 +14,7 @@ const Session = @import("session.zig").Session;
 pub fn adopt(session: *Session) void {
     const job = &session.job;
     const sequence = &session.sequence;
-    if (sequence.pool.content == null or session.observer != null) return;
+    if (sequence.pool.content == null or session.observer != null or session.evictor != null) return;
     const last = job.pending_len - 1;
     const end = if (job.wantsEveryRow()) @min(job.again, last) else last;
     while (job.next + cache.page_len <= end and sequence.len + cache.page_len <= session.settings.context) {
@@ -147,7 +147,9 @@ const Stuck = struct {
 fn fail(scheduler: *Scheduler, session: *Session, comptime message: []const u8) void {
     const job = &session.job;
     session.failure.set(message ++ "; dispose of sessions, truncate them, or make the pool larger", .{session.sequence.pool.limit.?.pages});
-    if (job.generated == 0 and session.stats.shifts == 0) {
+    if (session.evictor) |evictor| {
+        if (job.generated == 0) evictor.rollBack(session);
+    } else if (job.generated == 0 and session.stats.shifts == 0) {
         session.sequence.truncate(@min(session.sequence.len, job.start.length));
         session.length = job.start.length;
         session.carry = job.start.carry;

@@ -21,7 +21,7 @@ pub const Queries = struct {
     values: []align(1) const f32,
 };
 
-pub const Error = error{ Busy, NotReady, OutOfRange, BufferTooSmall, OutOfMemory };
+pub const Error = error{ Busy, NotReady, BadOption, OutOfRange, BufferTooSmall, OutOfMemory };
 
 /// Writes softmax(cap(q k scale)) into `out`: [rows][heads][positions], with as many positions as the last
 /// row sees; 0 where a row doesn't look.
@@ -30,6 +30,7 @@ pub fn weights(session: *Session, queries: Queries, out: []align(1) f32, diag: *
     defer session.unlock();
     try session.expectIdle(diag);
     try session.expectWhole(diag);
+    try session.expectUnevicted(diag);
     const positions = try check(session, queries, out.len, diag);
     const h = &session.model.hyper;
     const dim: usize = h.head_dim_k;

@@ -50,6 +50,7 @@ pub fn read(session: *Session, part: Part, out: []u8, diag: *Diagnostic) Error!v
         });
         return error.BufferTooSmall;
     }
+    if (session.evictor) |evictor| _ = evictor.order(session.length);
     for (0..heads) |i| {
         const of_head = out[i * positions * row_bytes ..][0 .. positions * row_bytes];
         readHead(session, part, part.head orelse @intCast(i), of_head, row_bytes);
@@ -114,9 +115,11 @@ fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes
     const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(part.side, part.layer, head)));
     var position = part.from;
     while (position < part.to) {
-        const first = position % cache.page_len;
-        const count = @min(cache.page_len - first, part.to - position);
-        const page = session.sequence.pageMemory(part.side, position, part.layer, head);
+        const slot = slotOf(session, position);
+        const first = slot % cache.page_len;
+        // Slots of those that evict are in no order.
+        const count = if (session.evictor != null) 1 else @min(cache.page_len - first, part.to - position);
+        const page = session.sequence.pageMemory(part.side, slot, part.layer, head);
         const to = out[(position - part.from) * row_bytes ..].ptr;
         switch (part.view) {
             .decoded, .unrotated => session.model.kernels.kv_read(
@@ -136,6 +139,11 @@ fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes
     }
 }
 
+/// Where the token is that comes at a position of the order of the text.
+fn slotOf(session: *const Session, position: u32) u32 {
+    return if (session.evictor) |evictor| evictor.slots[position] else position;
+}
+
 /// Turns keys by the negative angles of their positions.
 fn takeRotationBack(session: *const Session, part: Part, heads: usize, out: []u8) void {
     const h = &session.model.hyper;
@@ -147,7 +155,9 @@ fn takeRotationBack(session: *const Session, part: Part, heads: usize, out: []u8
     const keys: [*]f32 = @ptrCast(@alignCast(out.ptr));
     const positions: usize = part.to - part.from;
     for (0..positions) |i| {
-        frequencies.at(part.from + @as(u32, @intCast(i)), session.settings.context, angles);
+        const position = part.from + @as(u32, @intCast(i));
+        const rotation = if (session.evictor) |evictor| evictor.rotationOf(slotOf(session, position)) else position;
+        frequencies.at(rotation, session.settings.context, angles);
         // Cosine and sine carry the magnitude once, so that their squares add up to its square.
         for (angles) |*pair| pair.* = .{ pair[0] / square, -pair[1] / square };
         for (0..heads) |head| {

@@ -9,6 +9,7 @@ const memory = @import("../memory.zig");
 const probe = @import("../probe.zig");
 const arch = @import("../arch.zig");
 const hyper = @import("../arch/block/hyper.zig");
+const AttentionMass = @import("attention_mass.zig").AttentionMass;
 const Model = @import("model.zig").Model;
 const deal = @import("deal.zig");
 const meter = @import("meter.zig");
@@ -35,6 +36,10 @@ pub const Row = struct {
     /// The length that the sequence may reach (LongRoPE chooses by it).
     context: u32,
     sequence: *cache.Sequence,
+    /// By how much its rotation is ahead of its position: tokens before it were evicted.
+    ahead: u32 = 0,
+    /// Who wants to know what it attends to.
+    mass: ?*AttentionMass = null,
     /// Leading positions whose pages are those of the row before, a row of another sequence.
     shared: u32 = 0,
 };

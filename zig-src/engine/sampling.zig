@@ -18,7 +18,9 @@ pub fn chainFor(session: *const Session, request: Request, diag: *Diagnostic) sa
         .vocabulary = texts(model.tokenizer),
     }, diag);
     chain.use(model.kernels.sampling);
-    chain.read(session.tokens[0..session.sequence.len]);
+    if (session.evictor) |evictor| {
+        for (evictor.order(session.length)) |slot| chain.read(&.{session.tokens[slot]});
+    } else chain.read(session.tokens[0..session.length]);
     if (session.carry) |token| chain.read(&.{token});
     chain.read(request.tokens);
     return chain;

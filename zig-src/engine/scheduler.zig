@@ -160,6 +160,7 @@ pub const Scheduler = struct {
             scheduler.nudged = false;
             scheduler.endCancelled();
             scheduler.sampleReady();
+            if (scheduler.evictDue()) continue;
             full_pool.unblock(scheduler);
             scheduler.batch.clear();
             scheduler.wanted_len = 0;
@@ -188,6 +189,25 @@ pub const Scheduler = struct {
             }
             if (!scheduler.nudged and !resolved) scheduler.work.waitUncancelable(io, &scheduler.mutex);
         }
+    }
+
+    /// Lets tokens of a session go that holds too many, without the mutex: its host may be asked which. True:
+    /// look again.
+    fn evictDue(scheduler: *Scheduler) bool {
+        for (scheduler.running.items) |session| {
+            const evictor = session.evictor orelse continue;
+            if (session.job.left() == 0 or !evictor.due(session)) continue;
+            scheduler.mutex.unlock(io);
+            defer scheduler.mutex.lockUncancelable(io);
+            // A cancelled request is ended next.
+            _ = evictor.run(session) catch |err| {
+                session.pool_full = err == error.PoolFull;
+                session.failure.set("expected a free page to move tokens to, found the pool's pages in use", .{});
+                scheduler.finish(session, .failed);
+            };
+            return true;
+        }
+        return false;
     }
 
     /// The session whose turn it is, if its activations are observed: it gets a batch of its own, so that
@@ -242,6 +262,7 @@ pub const Scheduler = struct {
         if (job.left() == 0 or !hasRoom(session)) return;
         full_pool.adopt(session);
         var len = @min(room, job.left(), session.settings.chunk, session.settings.context - session.sequence.len);
+        if (session.evictor) |evictor| len = @min(len, evictor.room(session));
         if (job.request.prompt_logprobs) len = @min(len, recordsThatFit(session) - 1);
         std.debug.assert(len != 0);
         len = full_pool.reserve(scheduler, session, @intCast(session.sequence.len + len)) - session.sequence.len;
@@ -252,6 +273,13 @@ pub const Scheduler = struct {
             .context = session.settings.context,
             .sequence = &session.sequence,
         };
+        if (session.evictor) |evictor| {
+            if (evictor.mass) |*mass| mass.begin();
+            for (batch.rows[batch.len..][0..len], 0..) |*row, i| {
+                row.ahead = evictor.ahead(session);
+                if (evictor.counts(job, job.next + i, i + 1 == len)) row.mass = &evictor.mass.?;
+            }
+        }
         if (batch.len != 0) batch.rows[batch.len].shared = session.sequence.sharedWith(batch.rows[batch.len - 1].sequence);
         scheduler.appendSegment(session, @intCast(len));
         const every = job.wantsEveryRow();
@@ -401,9 +429,12 @@ pub const Scheduler = struct {
             if (job.request.prompt_logprobs and wanted) {
                 // The first token's predecessor was evaluated by an earlier request.
                 if (job.own(at) == 0 and !job.lead and session.logits_valid) {
-                    scheduler.pushPromptToken(session, session.logits, at, batch.rows[row].position);
+                    scheduler.pushPromptToken(session, session.logits, at, job.start.length);
                 }
-                if (at + 1 < job.pending_len) scheduler.pushPromptToken(session, logits, at + 1, batch.rows[row].position + 1);
+                if (at + 1 < job.pending_len) {
+                    const position = job.start.length + job.own(at) + 1;
+                    scheduler.pushPromptToken(session, logits, at + 1, @intCast(position));
+                }
             }
             if (job.request.all_logits and wanted) @memcpy(session.all_logits[job.own(at) * vocab ..][0..vocab], logits);
             if (at + 1 == job.pending_len) @memcpy(session.logits, logits);
@@ -440,8 +471,10 @@ pub const Scheduler = struct {
     fn sampleNext(scheduler: *Scheduler, session: *Session) ?record.Reason {
         const job = &session.job;
         const position = session.sequence.len;
-        if (position == session.settings.context and session.settings.shift_keep == null) return .context_full;
-        const choice = job.chain.?.sample(session.logits, 0, position, &session.failure) catch return .failed;
+        if (position == session.settings.context and !session.neverFull()) return .context_full;
+        // Of the text: random numbers are not to come again when tokens are evicted.
+        const place = if (session.evictor) |evictor| evictor.next else position;
+        const choice = job.chain.?.sample(session.logits, 0, place, &session.failure) catch return .failed;
         const top = session.top[0..job.request.top_logprobs];
         job.chain.?.topLogprobs(session.logits, top);
         const row = &job.chain.?.row;

@@ -8,8 +8,11 @@
 
 const std = @import("std");
 const cache = @import("../cache.zig");
+const evict = @import("../evict.zig");
+const evictor_file = @import("evictor.zig");
 const probe = @import("../probe.zig");
 const sampler = @import("../sampler.zig");
+const token_file = @import("session_tokens.zig");
 const tokenizer = @import("../tokenizer.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Meter = @import("meter.zig").Meter;
@@ -50,6 +53,8 @@ pub const Options = struct {
     /// tokens stay, the older half of the others is dropped, and the rest is evaluated anew at its
     /// new positions, so that the session is in the state of a fresh one with these tokens.
     shift_keep: i32 = -1,
+    /// Which tokens go when the cache holds more than a budget; null: none.
+    evict: ?evict.Options = null,
 };
 
 pub const Request = struct {
@@ -109,6 +114,8 @@ pub const Stats = struct {
     /// How often, and how long in all, the request waited for pages of the pool.
     waits: u64 = 0,
     wait_ns: u64 = 0,
+    /// Tokens that were evicted from the cache.
+    evicted_tokens: u64 = 0,
 };
 
 /// Where a running request stands; only the scheduler's thread touches it.
@@ -164,6 +171,7 @@ pub const Settings = struct {
     context: u32,
     chunk: u32,
     shift_keep: ?u32,
+    evict: ?evict.Options = null,
 };
 
 /// What a session holds beside keys and values. Read during the call only.
@@ -194,6 +202,7 @@ pub const Session = struct {
     /// The text of one record.
     text: []u8,
     ring: Ring,
+    evictor: ?*evictor_file.Evictor = null,
     observer: ?probe.Observer = null,
     /// What its passes read and compute, while somebody wants to know.
     meter: ?Meter = null,
@@ -221,13 +230,18 @@ pub const Session = struct {
             diag.set("expected a model with weights, found a vocabulary only", .{});
             return error.VocabularyOnly;
         }
-        const context = if (options.context != 0) options.context else @min(model.hyper.context_train, 4096);
+        const context = if (options.context != 0) options.context else defaultContext(model, options.evict);
         if (context > context_max) {
             diag.set("expected a context of at most {d} tokens, found {d}", .{ context_max, context });
             return error.BadOption;
         }
         if (options.shift_keep >= 0 and @as(i64, options.shift_keep) + 2 > context) {
             diag.set("expected shift_keep to leave at least two of {d} positions, found {d}", .{ context, options.shift_keep });
+            return error.BadOption;
+        }
+        if (options.evict) |given| try evictor_file.check(model, given, context, diag);
+        if (options.evict != null and options.shift_keep >= 0) {
+            diag.set("expected either an eviction policy or a context shift, found both", .{});
             return error.BadOption;
         }
         // Allocations that fail say nothing themselves.
@@ -248,7 +262,20 @@ pub const Session = struct {
             .context = context,
             .chunk = if (options.chunk == 0) model.options.batch_rows else @min(options.chunk, model.options.batch_rows),
             .shift_keep = if (options.shift_keep < 0) null else @intCast(options.shift_keep),
+            .evict = options.evict,
         }, sequence, diag);
+    }
+
+    /// What the model was trained with, within limits; as little as it takes where it never gets full.
+    fn defaultContext(model: *const Model, policy: ?evict.Options) u32 {
+        if (policy) |given| if (given.bounded()) return given.budget +| given.every +| 1;
+        return @min(model.hyper.context_train, 4096);
+    }
+
+    /// Whether there is room for any number of tokens.
+    pub fn neverFull(session: *const Session) bool {
+        if (session.settings.evict) |given| return given.bounded();
+        return session.settings.shift_keep != null;
     }
 
     pub const fork = @import("fork.zig").fork;
@@ -296,11 +323,14 @@ pub const Session = struct {
         errdefer gpa.free(text);
         var ring = try Ring.init(gpa, @max(ring_bytes_min, 4 * record.bytesMax(top_logprobs_max, text_bytes)));
         errdefer ring.deinit(gpa);
+        const evictor = if (settings.evict) |given| try evictor_file.Evictor.create(model, given, settings.context) else null;
+        errdefer if (evictor) |made| made.destroy();
         session.* = .{
             .gpa = gpa,
             .model = model,
             .settings = settings,
             .sequence = sequence,
+            .evictor = evictor,
             .tokens = tokens,
             .logits = logits,
             .top = top,
@@ -350,6 +380,7 @@ pub const Session = struct {
         gpa.free(session.gate.wanted);
         if (session.meter) |*kept| kept.deinit(gpa);
         if (session.recorder) |kept| kept.destroy();
+        if (session.evictor) |evictor| evictor.destroy();
         model.scheduler.discharge(session);
         session.sequence.deinit();
         model.scheduler.nudge();
@@ -384,7 +415,7 @@ pub const Session = struct {
         const lead = try session.prepareLead(request, diag);
         const room = session.settings.context - (session.length - @intFromBool(lead != null and session.carry == null));
         const total = request.tokens.len + @intFromBool(lead != null);
-        if (total > room and session.settings.shift_keep == null) {
+        if (total > room and !session.neverFull()) {
             diag.set("expected at most {d} more tokens in a context of {d}, found {d}; " ++
                 "create the session with a larger context, truncate it, or let it shift", .{ room, session.settings.context, total });
             return error.ContextFull;
@@ -406,7 +437,8 @@ pub const Session = struct {
             diag.set("expected at least one token in an empty sequence, found none", .{});
             return error.EmptySequence;
         }
-        return session.tokens[session.length - 1];
+        const evictor = session.evictor orelse return session.tokens[session.length - 1];
+        return session.tokens[evictor.order(session.length)[session.length - 1]];
     }
 
     fn begin(session: *Session, request: Request, lead: ?u32, diag: *Diagnostic) Error!void {
@@ -442,9 +474,13 @@ pub const Session = struct {
             session.all_logits = try gpa.alloc(f32, own * session.model.vocab());
         }
         session.ring.read.store(session.ring.written.load(.monotonic), .monotonic);
+        if (session.evictor) |evictor| {
+            if (lead != null and session.carry == null) try evictor.truncate(session, session.length - 1);
+            evictor.begin();
+        }
         // Only here, where nothing can fail any more: the last token is about to be evaluated again.
         const before: Job.Start = .{ .length = session.length, .carry = session.carry, .logits_valid = session.logits_valid };
-        if (lead != null and session.carry == null) {
+        if (lead != null and session.carry == null and session.evictor == null) {
             session.sequence.truncate(session.sequence.len - 1);
             session.length -= 1;
         }
@@ -497,47 +533,9 @@ pub const Session = struct {
         return session.length + @intFromBool(session.carry != null);
     }
 
-    /// Copies the tokens of the sequence.
-    pub fn copyTokens(session: *const Session, out: []u32, diag: *Diagnostic) Error!void {
-        try session.expectIdle(diag);
-        if (out.len < session.position()) {
-            diag.set("expected room for {d} tokens, found {d}", .{ session.position(), out.len });
-            return error.BufferTooSmall;
-        }
-        @memcpy(out[0..session.length], session.tokens[0..session.length]);
-        if (session.carry) |token| out[session.length] = token;
-    }
-
-    /// Forgets the tokens from `len` on. Their pages are free at once.
-    pub fn truncate(session: *Session, len: u32, diag: *Diagnostic) Error!void {
-        session.lock();
-        defer session.unlock();
-        try session.expectIdle(diag);
-        if (len > session.position()) {
-            diag.set("expected a length up to the position {d}, found {d}", .{ session.position(), len });
-            return error.OutOfRange;
-        }
-        if (len == session.position()) return;
-        session.carry = null;
-        if (len == session.length) return;
-        session.length = len;
-        session.sequence.truncate(@min(len, session.sequence.len));
-        session.logits_valid = false;
-        // Somebody may wait for the pages.
-        session.model.scheduler.nudge();
-    }
-
-    /// Tokens that have just been evaluated; their keys and values are there.
-    pub fn append(session: *Session, tokens: []const u32) void {
-        const sequence = &session.sequence;
-        const from = sequence.len;
-        @memcpy(session.tokens[from..][0..tokens.len], tokens);
-        sequence.len += @intCast(tokens.len);
-        session.length = @max(session.length, sequence.len);
-        if (session.observer != null or sequence.plain != from) return;
-        sequence.plain = sequence.len;
-        sequence.announce(from, session.tokens[0..sequence.len]);
-    }
+    pub const copyTokens = token_file.copyTokens;
+    pub const truncate = token_file.truncate;
+    pub const append = token_file.append;
 
     pub const copyLogits = read_logits.copyLogits;
     pub const allLogitsRows = read_logits.allLogitsRows;
@@ -563,6 +561,14 @@ pub const Session = struct {
 
     pub fn unlock(session: *Session) void {
         session.access.unlock(io);
+    }
+
+    /// For those who need every token to be where it was in the text.
+    pub fn expectUnevicted(session: *const Session, diag: *Diagnostic) error{BadOption}!void {
+        const evictor = session.evictor orelse return;
+        if (evictor.next == session.length) return;
+        diag.set("expected a session that has evicted no tokens, found one that holds {d} of {d}", .{ session.length, evictor.next });
+        return error.BadOption;
     }
 
     /// For those who read keys and values.

@@ -57,6 +57,7 @@ pub const Save = struct {
         defer session.unlock();
         try session.expectIdle(diag);
         try session.expectWhole(diag);
+        try session.expectUnevicted(diag);
         errdefer if (diag.text().len == 0) diag.set("expected memory to save a session, found that the system has not that much", .{});
         if (session.model != save.model) {
             diag.set("expected sessions of one model in one file, found them of two", .{});

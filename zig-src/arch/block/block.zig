@@ -8,6 +8,7 @@ const kernel = @import("../../kernel.zig");
 const probe = @import("../../probe.zig");
 const quant = @import("../../quant.zig");
 const attend = @import("attend.zig");
+const attention_mass = @import("../../engine/attention_mass.zig");
 const hyper = @import("hyper.zig");
 const layer_table = @import("layer.zig");
 
@@ -37,7 +38,7 @@ pub fn embed(run: *Run) void {
         };
         for (run.buffers.angles, &model.frequencies) |angles, *frequencies| {
             const pairs = frequencies.short.len;
-            frequencies.at(token.position, token.context, angles[r * pairs ..][0..pairs]);
+            frequencies.at(token.position + token.ahead, token.context, angles[r * pairs ..][0..pairs]);
         }
     }
     run.observe(.embed, 0, run.buffers.x, model.hyper.embd);
@@ -65,6 +66,7 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     attend.rotateAndStore(run, layer, index);
     run.sync();
     attend.attend(run, index); // buffers.attn [n_tokens, heads * head_dim_v]
+    attention_mass.add(run, index);
     run.sync();
     const share = run.rows();
     const width = h.heads * h.head_dim_v;

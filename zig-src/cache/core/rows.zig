@@ -26,6 +26,37 @@ pub fn write(format: KvFormat, side: Side, memory: [*]u8, dim: usize, count: usi
     copyAny(.in, format, side, memory, dim, count, @constCast(rows));
 }
 
+/// Longest row of a head.
+pub const bytes_max = 1 << 14;
+
+/// Copies one position of a page over one of another, or of the same.
+pub fn moveOne(format: KvFormat, side: Side, dim: usize, to: [*]u8, to_position: usize, from: [*]u8, from_position: usize) void {
+    var row: [bytes_max]u8 = undefined;
+    std.debug.assert(bytes(format, dim) <= row.len);
+    switch (format) {
+        inline else => |tag| switch (side) {
+            inline else => |of| {
+                copyOne(.out, tag, of, from, dim, from_position, &row);
+                copyOne(.in, tag, of, to, dim, to_position, &row);
+            },
+        },
+    }
+}
+
+fn copyOne(comptime way: Way, comptime format: KvFormat, comptime side: Side, memory: [*]u8, dim: usize, position: usize, row: [*]u8) void {
+    const row_bytes = bytes(format, dim);
+    if (comptime format.scaled()) {
+        const blocks = page.scaleCount(format, dim);
+        const len = dim / blocks;
+        for (0..blocks) |b| copyBlock(way, format, side, memory, dim, position, b * len, len, row + b * (row_bytes / blocks));
+    } else if (comptime side == .value) {
+        move(way, memory + position * row_bytes, row, row_bytes);
+    } else {
+        const size = comptime format.bytes();
+        for (0..dim) |index| move(way, memory + page.valueAt(format, side, dim, position, index), row + index * size, size);
+    }
+}
+
 fn copyAny(comptime way: Way, format: KvFormat, side: Side, memory: [*]u8, dim: usize, count: usize, rows: [*]u8) void {
     std.debug.assert(count <= kernel.page_len);
     switch (format) {

@@ -126,6 +126,22 @@ pub const Sequence = struct {
         return sequence.table[sequence.len / page_len].holders != 1;
     }
 
+    /// Makes a page one that can be written to; false: the pool is full.
+    pub fn ownPage(sequence: *Sequence, place: u32) bool {
+        return sequence.own(place);
+    }
+
+    /// Copies keys and values of one position over those of another, whose page is the sequence's own.
+    pub fn move(sequence: *Sequence, to: u32, from: u32) void {
+        const layout = sequence.pool.layout;
+        for (0..layout.layers) |layer| for (0..layout.kv_heads) |kv_head| for ([_]kernel.KvSide{ .key, .value }) |side| {
+            const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(side, layer, kv_head)));
+            const source = sequence.pageMemory(side, from, layer, kv_head);
+            const target = sequence.pageMemory(side, to, layer, kv_head);
+            cache.rows.moveOne(format, side, layout.headDim(side), target, to % page_len, source, from % page_len);
+        };
+    }
+
     /// Copies the page that holds the last position, unless nobody else holds it; false: the pool is full.
     fn own(sequence: *Sequence, place: u32) bool {
         const pool = sequence.pool;

@@ -8,6 +8,7 @@
 const cache = @import("../../cache.zig");
 const kernel = @import("../../kernel.zig");
 const kv_view = @import("../../engine/kv_view.zig");
+const evict = @import("../../evict.zig");
 const events = @import("../../cache/core/events.zig");
 const value = @import("../../gguf/value.zig");
 const sampler = @import("../../sampler.zig");
@@ -126,6 +127,8 @@ pub const KvViewId = kv_view.View;
 pub const WhenFullId = cache.WhenFull;
 pub const KvEventKind = events.Kind;
 pub const KvEvent = events.Event;
+pub const EvictPolicyId = evict.Policy;
+pub const EvictScoringId = evict.Scoring;
 pub const HookPoint = probe.Point;
 pub const ValueKind = value.Type;
 pub const Value = value.Value;
@@ -153,6 +156,8 @@ pub const enums = .{
     .{ "KvViewId", KvViewId },
     .{ "WhenFullId", WhenFullId },
     .{ "KvEventKind", KvEventKind },
+    .{ "EvictPolicyId", EvictPolicyId },
+    .{ "EvictScoringId", EvictScoringId },
     .{ "HookPoint", HookPoint },
     .{ "ValueKind", ValueKind },
     .{ "RecordKind", RecordKind },
@@ -295,6 +300,21 @@ pub const SessionOptions = extern struct {
     /// Negative: a full context is an error. Otherwise so many tokens at the beginning stay when
     /// the older half of the others is dropped.
     shift_keep: i32 = -1,
+    /// `EvictPolicyId`; 0: no token is evicted.
+    evict_policy: u32 = 0,
+    /// Tokens that stay, and how many come before they are no more again.
+    evict_budget: u32 = 0,
+    evict_every: u32 = 1,
+    /// Tokens at the beginning, and at the end, that stay.
+    evict_sinks: u32 = 0,
+    evict_recent: u32 = 0,
+    /// Queries at the end of a prompt that decide, and neighbours over which what they say is pooled.
+    evict_window: u32 = 0,
+    evict_pooling: u32 = 1,
+    /// `EvictScoringId`, where the host decides.
+    evict_scoring: u32 = @backingInt(EvictScoringId.none),
+    /// 1: what stays is rotated to its place in the cache; 0: to that in the text.
+    evict_cache_positions: u32 = 0,
 };
 
 pub const SessionInfo = extern struct {
@@ -329,6 +349,8 @@ pub const SessionStats = extern struct {
     /// How often the request waited for pages of the pool, and how long in all.
     waits: f64 = 0,
     wait_ms: f64 = 0,
+    /// Tokens that were evicted from the cache.
+    evicted_tokens: f64 = 0,
 };
 
 pub const SnapshotState = extern struct {
@@ -560,7 +582,9 @@ pub const HookOffer = extern struct {
     position: u32 = 0,
     rows: u32 = 0,
     width: u32 = 0,
-    /// Not 0: a sampler stage that is a function, and its number. `width` candidates are shown; what is
+    /// 0xffffffff: which tokens of the cache stay. Their positions in the text are shown as ids, and their
+    /// scores as logits, which are replaced by 1 for what stays and 0 for what goes.
+    /// Else not 0: a sampler stage that is a function, and its number. `width` candidates are shown; what is
     /// read and written are their logits, at the temperature in force.
     stage: u32 = 0,
     /// Which draw from the same logits, when a stage is asked.

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x0eee4631)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xfecfcb81)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xb01c7c48)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xe709e5f0)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -44,6 +44,7 @@ enum {
     VITRINE_STATUS_NUMERIC = -14,
     VITRINE_STATUS_NO_LOGITS = -15,
     VITRINE_STATUS_FOREIGN = -16,
+    VITRINE_STATUS_POOL_FULL = -17,
     VITRINE_STATUS_INTERNAL = -99,
 };
 
@@ -103,6 +104,7 @@ enum {
     VITRINE_REQUEST_FLAGS_PROMPT_LOGPROBS = 2,
     VITRINE_REQUEST_FLAGS_IGNORE_END = 4,
     VITRINE_REQUEST_FLAGS_ENTROPY = 8,
+    VITRINE_REQUEST_FLAGS_REFILL = 16,
 };
 
 typedef uint32_t vitrine_token_flags_t;
@@ -150,6 +152,41 @@ enum {
     VITRINE_KV_VIEW_ID_CODES = 2,
     VITRINE_KV_VIEW_ID_SCALES = 3,
     VITRINE_KV_VIEW_ID_MINIMUMS = 4,
+};
+
+typedef uint32_t vitrine_when_full_id_t;
+enum {
+    VITRINE_WHEN_FULL_ID_FAIL = 0,
+    VITRINE_WHEN_FULL_ID_WAIT = 1,
+    VITRINE_WHEN_FULL_ID_EVICT = 2,
+};
+
+typedef uint32_t vitrine_kv_event_kind_t;
+enum {
+    VITRINE_KV_EVENT_KIND_TAKEN = 0,
+    VITRINE_KV_EVENT_KIND_SHARED = 1,
+    VITRINE_KV_EVENT_KIND_COPIED = 2,
+    VITRINE_KV_EVENT_KIND_RELEASED = 3,
+    VITRINE_KV_EVENT_KIND_FREED = 4,
+    VITRINE_KV_EVENT_KIND_EVICTED = 5,
+    VITRINE_KV_EVENT_KIND_REUSED = 6,
+};
+
+typedef uint32_t vitrine_evict_policy_id_t;
+enum {
+    VITRINE_EVICT_POLICY_ID_SLIDING_WINDOW = 1,
+    VITRINE_EVICT_POLICY_ID_H2O = 2,
+    VITRINE_EVICT_POLICY_ID_SNAP_KV = 3,
+    VITRINE_EVICT_POLICY_ID_TOVA = 4,
+    VITRINE_EVICT_POLICY_ID_SCRIPT = 5,
+};
+
+typedef uint32_t vitrine_evict_scoring_id_t;
+enum {
+    VITRINE_EVICT_SCORING_ID_NONE = 0,
+    VITRINE_EVICT_SCORING_ID_SUM = 1,
+    VITRINE_EVICT_SCORING_ID_LAST = 2,
+    VITRINE_EVICT_SCORING_ID_PROMPT_END = 3,
 };
 
 typedef uint32_t vitrine_hook_point_t;
@@ -334,7 +371,16 @@ typedef struct {
     uint32_t value_format; /* at 16 */
     uint32_t chunk; /* at 20 */
     int32_t shift_keep; /* at 24 */
-} vitrine_session_options_t; /* 28 bytes */
+    uint32_t evict_policy; /* at 28 */
+    uint32_t evict_budget; /* at 32 */
+    uint32_t evict_every; /* at 36 */
+    uint32_t evict_sinks; /* at 40 */
+    uint32_t evict_recent; /* at 44 */
+    uint32_t evict_window; /* at 48 */
+    uint32_t evict_pooling; /* at 52 */
+    uint32_t evict_scoring; /* at 56 */
+    uint32_t evict_cache_positions; /* at 60 */
+} vitrine_session_options_t; /* 64 bytes */
 
 typedef struct {
     uint32_t context; /* at 0 */
@@ -342,7 +388,7 @@ typedef struct {
     uint32_t running; /* at 8 */
     int32_t failure; /* at 12 */
     uint32_t logit_rows; /* at 16 */
-    uint32_t reserved; /* at 20 */
+    uint32_t tokens_lost; /* at 20 */
     double kv_bytes; /* at 24 */
 } vitrine_session_info_t; /* 32 bytes */
 
@@ -353,7 +399,12 @@ typedef struct {
     double decode_ms; /* at 24 */
     double first_token_ms; /* at 32 */
     double shifts; /* at 40 */
-} vitrine_session_stats_t; /* 48 bytes */
+    double reused_tokens; /* at 48 */
+    double reevaluated_tokens; /* at 56 */
+    double waits; /* at 64 */
+    double wait_ms; /* at 72 */
+    double evicted_tokens; /* at 80 */
+} vitrine_session_stats_t; /* 88 bytes */
 
 typedef struct {
     uint32_t phase; /* at 0 */
@@ -444,6 +495,39 @@ typedef struct {
 } vitrine_token_logprob_t; /* 8 bytes */
 
 typedef struct {
+    uint32_t size; /* at 0 */
+    uint32_t version; /* at 4 */
+    uint32_t pages; /* at 8 */
+    uint32_t when_full; /* at 12 */
+    double bytes_wanted; /* at 16 */
+    uint32_t key_format; /* at 24 */
+    uint32_t value_format; /* at 28 */
+} vitrine_pool_options_t; /* 32 bytes */
+
+typedef struct {
+    uint32_t page_length; /* at 0 */
+    uint32_t page_count; /* at 4 */
+    uint32_t pages_used; /* at 8 */
+    uint32_t pages_shared; /* at 12 */
+    uint32_t pages_kept; /* at 16 */
+    uint32_t sequences; /* at 20 */
+    double page_bytes; /* at 24 */
+    double memory_bytes; /* at 32 */
+    double found; /* at 40 */
+    double evicted; /* at 48 */
+} vitrine_pool_info_t; /* 56 bytes */
+
+typedef struct {
+    double seconds; /* at 0 */
+    uint32_t kind; /* at 8 */
+    uint32_t page; /* at 12 */
+    uint32_t sequence; /* at 16 */
+    uint32_t from; /* at 20 */
+    uint32_t to; /* at 24 */
+    uint32_t reserved; /* at 28 */
+} vitrine_kv_event_t; /* 32 bytes */
+
+typedef struct {
     uint32_t key_format; /* at 0 */
     uint32_t value_format; /* at 4 */
     uint32_t layers; /* at 8 */
@@ -456,7 +540,7 @@ typedef struct {
     uint32_t pages_used; /* at 40 */
     uint32_t pages_shared; /* at 44 */
     uint32_t positions; /* at 48 */
-    uint32_t reserved; /* at 52 */
+    uint32_t sequence; /* at 52 */
 } vitrine_kv_info_t; /* 56 bytes */
 
 typedef struct {
@@ -897,6 +981,14 @@ int32_t vitrine_kv_info(uint32_t session, vitrine_kv_info_t *out, uint32_t lengt
 int32_t vitrine_kv_read(uint32_t session, const vitrine_kv_part_t *part, uint32_t part_length, void *values, uint32_t values_length);
 
 /*
+ * Copies where in the text the tokens are that the cache holds, in the order of vitrine_kv_read.
+ *   session: An idle session.
+ *   values: The caller's; filled.
+ *   count: `positions` of the info, exactly.
+ */
+int32_t vitrine_kv_positions(uint32_t session, uint32_t *values, uint32_t count);
+
+/*
  * How much attention queries pay to each position: [rows][heads][position + rows], softmax over the last.
  *   session: An idle session.
  *   queries: Read during the call only.
@@ -917,6 +1009,60 @@ int32_t vitrine_kv_attention(uint32_t session, const vitrine_kv_queries_t *queri
  *   length: Values of a head.
  */
 int32_t vitrine_model_kv_round(uint32_t model, uint32_t format, uint32_t side, float *values, uint32_t count, uint32_t length);
+
+/*
+ * Sets pages aside that sessions will share. The handle is the caller's, also after an error, and is
+ * given back with vitrine_pool_destroy.
+ *   model: A loaded model; it stays alive as long as the pool.
+ *   options: Read during the call only.
+ *   options_length: In bytes.
+ *   formats: As for vitrine_session_create.
+ *   format_count: How many: twice the layers times the KV heads, or 0.
+ *   out_pool: Gets the handle; 0 when there is none.
+ */
+int32_t vitrine_pool_create(uint32_t model, const vitrine_pool_options_t *options, uint32_t options_length, const uint32_t *formats, uint32_t format_count, uint32_t *out_pool);
+
+/*
+ * Ends the handle; again is harmless. The pages go with the last of the pool's sessions.
+ *   pool: The pool.
+ */
+int32_t vitrine_pool_destroy(uint32_t pool);
+
+/*
+ * What the pool has, and who holds it.
+ *   pool: The pool.
+ *   out: The caller's; filled as far as it reaches.
+ *   length: Of `out`, in bytes.
+ */
+int32_t vitrine_pool_info(uint32_t pool, vitrine_pool_info_t *out, uint32_t length);
+
+/*
+ * Makes an empty sequence that takes its pages from the pool. The handle is the caller's, also after
+ * an error, and is given back with vitrine_session_destroy.
+ *   pool: The pool; it lives as long as the session.
+ *   options: Read during the call only; the formats are the pool's. Null: the defaults.
+ *   options_length: In bytes; 0: the defaults.
+ *   out_session: Gets the handle; 0 when there is none.
+ */
+int32_t vitrine_pool_session(uint32_t pool, const vitrine_session_options_t *options, uint32_t options_length, uint32_t *out_session);
+
+/*
+ * Notes, from now on, what happens to the pages of the KV cache: of all sessions of the pool, or of the
+ * session and its forks. There is one reader of a pool at a time.
+ *   owner: A session or a pool.
+ *   capacity: Events to keep, the youngest; 0: no longer, which costs nothing.
+ */
+int32_t vitrine_events_start(uint32_t owner, uint32_t capacity);
+
+/*
+ * Takes the oldest events out, as many as fit. Never waits, and may be called while requests run.
+ *   owner: A session or a pool that has started them.
+ *   events: `count` times; the caller's, filled.
+ *   count: How many fit.
+ *   out_count: Gets how many were taken.
+ *   out_dropped: Gets how many were lost since the last call.
+ */
+int32_t vitrine_events_take(uint32_t owner, vitrine_kv_event_t *events, uint32_t count, uint32_t *out_count, double *out_dropped);
 
 /*
  * Keeps, from now on, what each pass that the session takes part in reads and computes, layer by

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x0eee4631, 0xfecfcb81];
+export const abiHash: readonly [number, number] = [0xb01c7c48, 0xe709e5f0];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -58,8 +58,15 @@ export const functions = {
   vitrine_snapshot_destroy: ["u32"],
   vitrine_kv_info: ["u32", "buffer", "u32"],
   vitrine_kv_read: ["u32", "buffer", "u32", "buffer", "u32"],
+  vitrine_kv_positions: ["u32", "buffer", "u32"],
   vitrine_kv_attention: ["u32", "buffer", "u32", "buffer", "buffer", "u32"],
   vitrine_model_kv_round: ["u32", "u32", "u32", "buffer", "u32", "u32"],
+  vitrine_pool_create: ["u32", "buffer", "u32", "buffer", "u32", "buffer"],
+  vitrine_pool_destroy: ["u32"],
+  vitrine_pool_info: ["u32", "buffer", "u32"],
+  vitrine_pool_session: ["u32", "buffer", "u32", "buffer"],
+  vitrine_events_start: ["u32", "u32"],
+  vitrine_events_take: ["u32", "buffer", "u32", "buffer", "buffer"],
   vitrine_session_meter: ["u32", "u32"],
   vitrine_session_metered: ["u32", "buffer", "u32", "buffer"],
   vitrine_hooks_set: ["u32", "buffer", "u32"],
@@ -475,6 +482,14 @@ export interface Calls {
    */
   vitrine_kv_read(session: number, part: Bytes, part_length: number, values: Bytes, values_length: number): number;
   /**
+   * Copies where in the text the tokens are that the cache holds, in the order of vitrine_kv_read.
+   *
+   * @param session An idle session.
+   * @param values The caller's; filled.
+   * @param count `positions` of the info, exactly.
+   */
+  vitrine_kv_positions(session: number, values: Bytes, count: number): number;
+  /**
    * How much attention queries pay to each position: [rows][heads][position + rows], softmax over the last.
    *
    * @param session An idle session.
@@ -496,6 +511,60 @@ export interface Calls {
    * @param length Values of a head.
    */
   vitrine_model_kv_round(model: number, format: number, side: number, values: Bytes, count: number, length: number): number;
+  /**
+   * Sets pages aside that sessions will share. The handle is the caller's, also after an error, and is
+   * given back with vitrine_pool_destroy.
+   *
+   * @param model A loaded model; it stays alive as long as the pool.
+   * @param options Read during the call only.
+   * @param options_length In bytes.
+   * @param formats As for vitrine_session_create.
+   * @param format_count How many: twice the layers times the KV heads, or 0.
+   * @param out_pool Gets the handle; 0 when there is none.
+   */
+  vitrine_pool_create(model: number, options: Bytes, options_length: number, formats: Bytes, format_count: number, out_pool: Bytes): number;
+  /**
+   * Ends the handle; again is harmless. The pages go with the last of the pool's sessions.
+   *
+   * @param pool The pool.
+   */
+  vitrine_pool_destroy(pool: number): number;
+  /**
+   * What the pool has, and who holds it.
+   *
+   * @param pool The pool.
+   * @param out The caller's; filled as far as it reaches.
+   * @param length Of `out`, in bytes.
+   */
+  vitrine_pool_info(pool: number, out: Bytes, length: number): number;
+  /**
+   * Makes an empty sequence that takes its pages from the pool. The handle is the caller's, also after
+   * an error, and is given back with vitrine_session_destroy.
+   *
+   * @param pool The pool; it lives as long as the session.
+   * @param options Read during the call only; the formats are the pool's. Null: the defaults.
+   * @param options_length In bytes; 0: the defaults.
+   * @param out_session Gets the handle; 0 when there is none.
+   */
+  vitrine_pool_session(pool: number, options: Bytes, options_length: number, out_session: Bytes): number;
+  /**
+   * Notes, from now on, what happens to the pages of the KV cache: of all sessions of the pool, or of the
+   * session and its forks. There is one reader of a pool at a time.
+   *
+   * @param owner A session or a pool.
+   * @param capacity Events to keep, the youngest; 0: no longer, which costs nothing.
+   */
+  vitrine_events_start(owner: number, capacity: number): number;
+  /**
+   * Takes the oldest events out, as many as fit. Never waits, and may be called while requests run.
+   *
+   * @param owner A session or a pool that has started them.
+   * @param events `count` times; the caller's, filled.
+   * @param count How many fit.
+   * @param out_count Gets how many were taken.
+   * @param out_dropped Gets how many were lost since the last call.
+   */
+  vitrine_events_take(owner: number, events: Bytes, count: number, out_count: Bytes, out_dropped: Bytes): number;
   /**
    * Keeps, from now on, what each pass that the session takes part in reads and computes, layer by
    * layer. What was kept before is forgotten.
@@ -729,6 +798,7 @@ export const Status = {
   numeric: -14,
   no_logits: -15,
   foreign: -16,
+  pool_full: -17,
   internal: -99,
 } as const;
 
@@ -780,6 +850,7 @@ export const RequestFlags = {
   prompt_logprobs: 2,
   ignore_end: 4,
   entropy: 8,
+  refill: 16,
 } as const;
 
 export const TokenFlags = {
@@ -821,6 +892,37 @@ export const KvViewId = {
   codes: 2,
   scales: 3,
   minimums: 4,
+} as const;
+
+export const WhenFullId = {
+  fail: 0,
+  wait: 1,
+  evict: 2,
+} as const;
+
+export const KvEventKind = {
+  taken: 0,
+  shared: 1,
+  copied: 2,
+  released: 3,
+  freed: 4,
+  evicted: 5,
+  reused: 6,
+} as const;
+
+export const EvictPolicyId = {
+  sliding_window: 1,
+  h2o: 2,
+  snap_kv: 3,
+  tova: 4,
+  script: 5,
+} as const;
+
+export const EvictScoringId = {
+  none: 0,
+  sum: 1,
+  last: 2,
+  prompt_end: 3,
 } as const;
 
 export const HookPoint = {
@@ -976,7 +1078,7 @@ export const TokenInfoLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const SessionOptionsLayout = {
-  bytes: 28,
+  bytes: 64,
   size: 0,
   version: 4,
   context: 8,
@@ -984,6 +1086,15 @@ export const SessionOptionsLayout = {
   value_format: 16,
   chunk: 20,
   shift_keep: 24,
+  evict_policy: 28,
+  evict_budget: 32,
+  evict_every: 36,
+  evict_sinks: 40,
+  evict_recent: 44,
+  evict_window: 48,
+  evict_pooling: 52,
+  evict_scoring: 56,
+  evict_cache_positions: 60,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -994,19 +1105,24 @@ export const SessionInfoLayout = {
   running: 8,
   failure: 12,
   logit_rows: 16,
-  reserved: 20,
+  tokens_lost: 20,
   kv_bytes: 24,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
 export const SessionStatsLayout = {
-  bytes: 48,
+  bytes: 88,
   prefill_tokens: 0,
   prefill_ms: 8,
   decode_tokens: 16,
   decode_ms: 24,
   first_token_ms: 32,
   shifts: 40,
+  reused_tokens: 48,
+  reevaluated_tokens: 56,
+  waits: 64,
+  wait_ms: 72,
+  evicted_tokens: 80,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1114,6 +1230,45 @@ export const TokenLogprobLayout = {
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
+export const PoolOptionsLayout = {
+  bytes: 32,
+  size: 0,
+  version: 4,
+  pages: 8,
+  when_full: 12,
+  bytes_wanted: 16,
+  key_format: 24,
+  value_format: 28,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const PoolInfoLayout = {
+  bytes: 56,
+  page_length: 0,
+  page_count: 4,
+  pages_used: 8,
+  pages_shared: 12,
+  pages_kept: 16,
+  sequences: 20,
+  page_bytes: 24,
+  memory_bytes: 32,
+  found: 40,
+  evicted: 48,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const KvEventLayout = {
+  bytes: 32,
+  seconds: 0,
+  kind: 8,
+  page: 12,
+  sequence: 16,
+  from: 20,
+  to: 24,
+  reserved: 28,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
 export const KvInfoLayout = {
   bytes: 56,
   key_format: 0,
@@ -1128,7 +1283,7 @@ export const KvInfoLayout = {
   pages_used: 40,
   pages_shared: 44,
   positions: 48,
-  reserved: 52,
+  sequence: 52,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

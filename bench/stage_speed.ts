@@ -8,6 +8,7 @@
 import { formatSampler, sampleLogits, type SamplerStage } from "../mod.ts";
 import { SamplerStages } from "../src/ffi/symbols.gen.ts";
 import { notation } from "../src/internal/sampler_notation.ts";
+import type { StageData } from "../src/stage_data.ts";
 import type { Driver } from "./driver.ts";
 import { figure } from "./report.ts";
 import { type Spread, spread } from "./statistics.ts";
@@ -41,6 +42,7 @@ export interface StageSpeedOptions {
 /** Settings of one's own for a stage, and what llama.cpp calls the same. */
 interface Setting {
   readonly values: readonly number[];
+  readonly data?: StageData;
   readonly peer?: string;
 }
 
@@ -63,14 +65,16 @@ const settings: Readonly<Record<string, Setting>> = {
   // From 0.5 to 1.5, as 1 ± 0.5.
   dynamic_temperature: { values: [0.5, 1.5, 1], peer: "temp_ext:1:0.5:1" },
   xtc: { values: [0.5, 0.1], peer: "xtc:0.5:0.1" },
-  mirostat: { values: [5, 0.1], peer: "mirostat_v2:5:0.1" },
-  mirostat_v1: { values: [5, 0.1], peer: "mirostat:5:0.1:100" },
+  mirostat: { values: [5, 0.1], peer: "mirostat:5:0.1:100" },
   mirostat_v2: { values: [5, 0.1], peer: "mirostat_v2:5:0.1" },
   adaptive_p: { values: [0.5, 0.9], peer: "adaptive_p:0.5:0.9" },
   repetition_penalty: { values: [1.1, 64], peer: "penalties:64:1.1:0:0" },
   frequency_penalty: { values: [0.2, 64], peer: "penalties:64:1:0.2:0" },
   presence_penalty: { values: [0.2, 64], peer: "penalties:64:1:0:0.2" },
-  dry: { values: [0.8, 1.75, 2], peer: "dry:0.8:1.75:2:-1" },
+  // Without sequence breakers, for which there is no model, as llama.cpp's.
+  dry: { values: [0.8, 1.75, 2, 1024], data: [], peer: "dry:0.8:1.75:2:1024" },
+  logit_bias: { values: [], data: [[5, 1], [77, -1], [2, false]] },
+  no_repeat_ngram: { values: [3] },
 };
 
 /** The chain that the target of 150 µs is about. */
@@ -127,7 +131,7 @@ async function stageOf(
   for (const list of tries) {
     if (list.length < least || list.length > entry.values[1]) continue;
     try {
-      const stage = entry.make(list);
+      const stage = entry.make(list, settings[name]?.data);
       await sampleLogits(few, { sampler: [stage] });
       return stage;
     } catch (error) {

@@ -5,10 +5,9 @@
  * @module
  */
 
-import { formatSampler, sampleLogits, type SamplerStage } from "../mod.ts";
+import { formatSampler, parseSampler, sampleLogits, type SamplerStage } from "../mod.ts";
 import { SamplerStages } from "../src/ffi/symbols.gen.ts";
 import { notation } from "../src/internal/sampler_notation.ts";
-import type { StageData } from "../src/stage_data.ts";
 import type { Driver } from "./driver.ts";
 import { figure } from "./report.ts";
 import { type Spread, spread } from "./statistics.ts";
@@ -39,10 +38,11 @@ export interface StageSpeedOptions {
   readonly onProgress?: (progress: { stage: string; done: number; total: number }) => void;
 }
 
-/** Settings of one's own for a stage, and what llama.cpp calls the same. */
+/** How a stage is measured, and what llama.cpp calls the same. */
 interface Setting {
-  readonly values: readonly number[];
-  readonly data?: StageData;
+  /** In the notation of `parseSampler`. */
+  readonly chain: string;
+  /** In the words of `driver/llamacpp.c`. */
   readonly peer?: string;
 }
 
@@ -51,35 +51,35 @@ interface Setting {
  * counterpart.
  */
 const settings: Readonly<Record<string, Setting>> = {
-  greedy: { values: [], peer: "greedy" },
-  temperature: { values: [0.8], peer: "temp:0.8" },
-  top_k: { values: [40], peer: "top_k:40" },
-  top_p: { values: [0.9], peer: "top_p:0.9" },
-  min_p: { values: [0.05], peer: "min_p:0.05" },
-  typical: { values: [0.9], peer: "typical:0.9" },
-  top_n_sigma: { values: [1], peer: "top_n_sigma:1" },
-  epsilon_cutoff: { values: [3e-4] },
-  eta_cutoff: { values: [3e-4] },
-  tail_free: { values: [0.95] },
-  top_a: { values: [0.2] },
+  greedy: { chain: "greedy", peer: "greedy" },
+  temperature: { chain: "temperature=0.8", peer: "temp:0.8" },
+  top_k: { chain: "top-k=40", peer: "top_k:40" },
+  top_p: { chain: "top-p=0.9", peer: "top_p:0.9" },
+  min_p: { chain: "min-p=0.05", peer: "min_p:0.05" },
+  typical: { chain: "typical=0.9", peer: "typical:0.9" },
+  top_n_sigma: { chain: "top-n-sigma=1", peer: "top_n_sigma:1" },
+  epsilon_cutoff: { chain: "epsilon-cutoff=0.0003" },
+  eta_cutoff: { chain: "eta-cutoff=0.0003" },
+  tail_free: { chain: "tail-free=0.95" },
+  top_a: { chain: "top-a=0.2" },
   // From 0.5 to 1.5, as 1 ± 0.5.
-  dynamic_temperature: { values: [0.5, 1.5, 1], peer: "temp_ext:1:0.5:1" },
-  xtc: { values: [0.5, 0.1], peer: "xtc:0.5:0.1" },
-  mirostat: { values: [5, 0.1], peer: "mirostat:5:0.1:100" },
-  mirostat_v2: { values: [5, 0.1], peer: "mirostat_v2:5:0.1" },
-  adaptive_p: { values: [0.5, 0.9], peer: "adaptive_p:0.5:0.9" },
-  repetition_penalty: { values: [1.1, 64], peer: "penalties:64:1.1:0:0" },
-  frequency_penalty: { values: [0.2, 64], peer: "penalties:64:1:0.2:0" },
-  presence_penalty: { values: [0.2, 64], peer: "penalties:64:1:0:0.2" },
-  // Without sequence breakers, for which there is no model, as llama.cpp's.
-  dry: { values: [0.8, 1.75, 2, 1024], data: [], peer: "dry:0.8:1.75:2:1024" },
-  logit_bias: { values: [], data: [[5, 1], [77, -1], [2, false]] },
-  no_repeat_ngram: { values: [3] },
+  dynamic_temperature: { chain: "dynamic-temperature=0.5:1.5:1", peer: "temp_ext:1:0.5:1" },
+  xtc: { chain: "xtc=0.5:0.1", peer: "xtc:0.5:0.1" },
+  mirostat: { chain: "mirostat=5:0.1", peer: "mirostat:5:0.1:100" },
+  mirostat_v2: { chain: "mirostat-v2=5:0.1", peer: "mirostat_v2:5:0.1" },
+  adaptive_p: { chain: "adaptive-p=0.5:0.9", peer: "adaptive_p:0.5:0.9" },
+  repetition_penalty: { chain: "repetition-penalty=1.1:64", peer: "penalties:64:1.1:0:0" },
+  frequency_penalty: { chain: "frequency-penalty=0.2:64", peer: "penalties:64:1:0.2:0" },
+  presence_penalty: { chain: "presence-penalty=0.2:64", peer: "penalties:64:1:0:0.2" },
+  no_repeat_ngram: { chain: "no-repeat-ngram=3" },
+  logit_bias: { chain: "logit-bias=[[13,-2],[40,2]]" },
+  // Without breakers, which are texts: this vocabulary has none.
+  dry: { chain: "dry=0.8:1.75:2:256:[]", peer: "dry:0.8:1.75:2:256" },
 };
 
 /** The chain that the target of 150 µs is about. */
 export const defaultChain = {
-  ours: ["temperature", "top_k", "top_p"],
+  chain: "temperature=0.8,top-k=40,top-p=0.9",
   peer: "temp:0.8,top_k:40,top_p:0.9",
 };
 
@@ -106,9 +106,7 @@ export async function measureStages(options: StageSpeedOptions): Promise<StageSp
     rows.push({ stage, chain: formatSampler([made]), ...figures });
   }
   onProgress?.({ stage: "default", done: rows.length, total });
-  const chain = await Promise.all(
-    defaultChain.ours.map(async (name) => await stageOf(name, logits) as SamplerStage),
-  );
+  const chain = parseSampler(defaultChain.chain);
   const figures = await measure(chain, defaultChain.peer, logits, options);
   rows.push({ stage: "default", chain: formatSampler(chain), ...figures });
   return rows;
@@ -119,26 +117,29 @@ async function stageOf(
   name: string,
   logits: Float32Array<ArrayBuffer>,
 ): Promise<SamplerStage | string> {
-  const entry = notation[name.replaceAll("_", "-")];
-  const values = settings[name]?.values;
-  if (entry === undefined) return "it has no notation";
+  const known = name.replaceAll("_", "-");
   const few = logits.slice(0, 64);
+  const own = settings[name]?.chain;
+  const most = notation[known]?.values[1] ?? 0;
+  const tries = own === undefined
+    ? [known, ...guesses.flatMap((guess) => lists(known, guess, most))]
+    : [own];
   let reason = "";
-  const least = entry.values[0];
-  const tries = values === undefined
-    ? [[], ...guesses.map((guess) => Array<number>(Math.max(1, least)).fill(guess))]
-    : [values];
-  for (const list of tries) {
-    if (list.length < least || list.length > entry.values[1]) continue;
+  for (const chain of tries) {
     try {
-      const stage = entry.make(list, settings[name]?.data);
-      await sampleLogits(few, { sampler: [stage] });
-      return stage;
+      const sampler = parseSampler(chain);
+      await sampleLogits(few, { sampler });
+      return sampler[0] as SamplerStage;
     } catch (error) {
       reason = (error as Error).message;
     }
   }
-  return reason === "" ? `none of its values is known` : reason;
+  return reason;
+}
+
+/** A stage with one value, with two, and so on, all of them the same. */
+function lists(name: string, value: number, most: number): string[] {
+  return Array.from({ length: most }, (_, i) => `${name}=${Array(i + 1).fill(value).join(":")}`);
 }
 
 /** Rounds of draws, ours and the peer's one after the other. */

@@ -282,10 +282,9 @@ static void *stage_of(const char *name, const float *v, int candidates) {
     if (!strcmp(name, "penalties"))
         return ((void *(*)(int32_t, float, float, float))init)((int32_t)v[0], v[1], v[2], v[3]);
     if (!strcmp(name, "dry")) {
-        /* Its own breakers: the vocabulary of the tiny model has no texts for others. */
-        static const char *breakers[] = {"\n"};
+        /* Without breakers, as ours is measured. */
         return ((void *(*)(void *, int32_t, float, float, int32_t, int32_t, const char **, size_t))init)(
-            api.vocab(model), 4096, v[0], v[1], (int32_t)v[2], (int32_t)v[3], breakers, 1);
+            api.vocab(model), 4096, v[0], v[1], (int32_t)v[2], (int32_t)v[3], NULL, 0);
     }
     die("chain: no stage is called", name);
 }

@@ -56,8 +56,16 @@ export { formatSampler } from "./src/format_sampler.ts";
 export { frequencyPenalty } from "./src/frequency_penalty.ts";
 export type { GenerateOptions, TapeOptions, TraceOptions } from "./src/generate_options.ts";
 export { Generation } from "./src/generation.ts";
+export { grammar } from "./src/grammar.ts";
 export { greedy } from "./src/greedy.ts";
 export { h2o } from "./src/h2o.ts";
+export { jsonSchema } from "./src/json_schema.ts";
+export {
+  type JsonSchema,
+  jsonSchemaGrammar,
+  type JsonSchemaOptions,
+} from "./src/json_schema_grammar.ts";
+export { type GrammarMatch, matchGrammar } from "./src/match_grammar.ts";
 export { KvCache } from "./src/kv_cache.ts";
 export { type KvEventColumns, type KvEventKind, KvEvents } from "./src/kv_events.ts";
 export { type KvFormat, kvFormats } from "./src/kv_format.ts";

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xb01c7c48)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xe709e5f0)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x4823b753)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x1c17d2d2)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -105,6 +105,7 @@ enum {
     VITRINE_REQUEST_FLAGS_IGNORE_END = 4,
     VITRINE_REQUEST_FLAGS_ENTROPY = 8,
     VITRINE_REQUEST_FLAGS_REFILL = 16,
+    VITRINE_REQUEST_FLAGS_BANNED_IGNORE_CASE = 32,
 };
 
 typedef uint32_t vitrine_token_flags_t;
@@ -292,6 +293,7 @@ enum {
     VITRINE_STAGE_MIROSTAT = 22, /* tau, eta, mu, m */
     VITRINE_STAGE_MIROSTAT_V2 = 23, /* tau, eta, mu */
     VITRINE_STAGE_ADAPTIVE_P = 24, /* target, decay */
+    VITRINE_STAGE_GRAMMAR = 40, /* data: text */
     VITRINE_STAGE_SCRIPT = 100, /* number */
 };
 
@@ -431,7 +433,7 @@ typedef struct {
     uint32_t tape_top; /* at 48 */
     uint32_t history_count; /* at 52 */
     uint32_t model; /* at 56 */
-    uint32_t reserved; /* at 60 */
+    uint32_t banned_length; /* at 60 */
 } vitrine_request_t; /* 64 bytes */
 
 typedef struct {
@@ -446,6 +448,20 @@ typedef struct {
     uint32_t model_high; /* at 32 */
     uint32_t reserved; /* at 36 */
 } vitrine_recorded_t; /* 40 bytes */
+
+typedef struct {
+    uint32_t size; /* at 0 */
+    uint32_t version; /* at 4 */
+    uint32_t grammar_length; /* at 8 */
+    uint32_t text_length; /* at 12 */
+    uint32_t token_count; /* at 16 */
+} vitrine_grammar_prefix_t; /* 20 bytes */
+
+typedef struct {
+    uint32_t read; /* at 0 */
+    uint32_t whole; /* at 4 */
+    uint32_t text_length; /* at 8 */
+} vitrine_grammar_match_t; /* 12 bytes */
 
 typedef struct {
     uint32_t size; /* at 0 */
@@ -1143,6 +1159,28 @@ int32_t vitrine_hooks_proceed(uint32_t session);
  *   out_length: Gets the length of the text.
  */
 int32_t vitrine_sampler_check(const vitrine_stage_t *stages, uint32_t count, uint32_t vocabulary, void *buffer, uint32_t length, uint32_t *out_length);
+
+/*
+ * Says how far a text is of a grammar. Tokens that the grammar names are in no text.
+ *   grammar: GBNF in UTF-8; read during the call only.
+ *   grammar_length: In bytes.
+ *   text: Any bytes; read during the call only.
+ *   text_length: In bytes.
+ *   out: The caller's; filled as far as it reaches, and behind it the text of an error.
+ *   length: Of `out`, in bytes.
+ */
+int32_t vitrine_grammar_match(const void *grammar, uint32_t grammar_length, const void *text, uint32_t text_length, vitrine_grammar_match_t *out, uint32_t length);
+
+/*
+ * The tokens that a grammar allows behind a text: one bit each, the lowest of the first word for token 0.
+ *   model: A loaded model.
+ *   prefix: Read during the call only.
+ *   prefix_length: In bytes.
+ *   bytes: The grammar, the text, and the tokens behind it; read during the call only.
+ *   words: The caller's; filled with bits.
+ *   count: Of the words, at least a 32nd of the vocabulary, rounded up.
+ */
+int32_t vitrine_model_grammar_mask(uint32_t model, const vitrine_grammar_prefix_t *prefix, uint32_t prefix_length, const void *bytes, uint32_t *words, uint32_t count);
 
 /*
  * Draws tokens from one row of logits with a sampler chain: the first for position 0, the next

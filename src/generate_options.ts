@@ -37,6 +37,17 @@ export interface GenerateOptions {
   readonly maxTokens?: number | undefined;
   /** The generation ends before the first of these strings; they may span tokens. */
   readonly stop?: string | readonly string[] | undefined;
+  /**
+   * Strings that the generated text does not have, up to 4096 of 1 to 1024 bytes; they may span tokens. A step
+   * is held back while its text could become part of one. When it does, the session goes back to before the
+   * token in which the string began, its KV cache too; that token is excluded there as long as the text before
+   * is the same, and another one is drawn with the random numbers of the place: the token that the sampler
+   * draws from the logits without those that are excluded. What is taken back was never shown, and is no part
+   * of trace and tape. A string that begins in the prompt is not seen. Not in a session with `shift` or `evict`.
+   */
+  readonly bannedStrings?: readonly string[] | undefined;
+  /** Whether banned strings have letters of either case, those of ASCII only; false by default. */
+  readonly bannedIgnoreCase?: boolean | undefined;
   /** Cancels the generation within 50 ms, during the prefill too. */
   readonly signal?: AbortSignal | undefined;
   /** How many of the most probable tokens each step reports, from 0 (the default) to 64. */

@@ -13,6 +13,7 @@ import type { KvPoolOptions } from "./kv_pool_options.ts";
 import type { MetadataValue } from "./metadata_value.ts";
 import type { ModelInfo } from "./model_info.ts";
 import { createSession, restoredSessions, type Session } from "./session.ts";
+import type { SamplerStage } from "./sampler_stage.ts";
 import type { SessionOptions } from "./session_options.ts";
 import type { RestoreOptions } from "./snapshot_options.ts";
 import type { TensorInfo } from "./tensor_info.ts";
@@ -91,6 +92,49 @@ export class Model {
     const special = checkBoolean(options.special, "special") ?? false;
     const core = this.#alive();
     return core.detokenize(checkTokens(tokens, core.info.vocabulary, "tokens"), special);
+  }
+
+  /**
+   * The tokens that a grammar allows next: those that the stage `grammar` keeps behind what has been
+   * generated so far.
+   *
+   * @param grammar In GBNF, or a stage that `grammar` or `jsonSchema` made.
+   * @param generated What has been generated: text, or tokens; nothing by default.
+   * @returns Ids of tokens, ascending. Tokens that end the text are among them where the grammar can end.
+   * @throws {EngineError} `"invalid-argument"` when the grammar is wrong, or does not allow `generated`.
+   *
+   * @example
+   * ```ts
+   * import { loadModel } from "./mod.ts";
+   *
+   * using model = await loadModel("smollm2");
+   * const allowed = model.grammarMask('root ::= "yes" | "no"', "n");
+   * console.log(Array.from(allowed, (token) => model.detokenize([token]))); // [ "o" ]
+   * ```
+   */
+  grammarMask(
+    grammar: string | SamplerStage,
+    generated: string | readonly number[] | Uint32Array = "",
+  ): Uint32Array<ArrayBuffer> {
+    const text = typeof grammar === "string" ? grammar : grammar?.data;
+    if (typeof text !== "string") {
+      throw new TypeError(
+        `Expected a grammar or a stage that has one, but found ${found(grammar)}`,
+      );
+    }
+    const core = this.#alive();
+    const isText = typeof generated === "string";
+    const tokens = isText
+      ? new Uint32Array(0)
+      : checkTokens(generated, core.info.vocabulary, "what was generated");
+    const words = core.grammarMask(text, isText ? generated : "", tokens);
+    const ids: number[] = [];
+    for (const [at, word] of words.entries()) {
+      for (let rest = word; rest !== 0; rest &= rest - 1) {
+        ids.push(32 * at + 31 - Math.clz32(rest & -rest));
+      }
+    }
+    return Uint32Array.from(ids);
   }
 
   /**

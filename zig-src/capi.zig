@@ -23,6 +23,7 @@ pub const files = .{
     @import("capi/meter.zig"),
     @import("capi/probe.zig"),
     @import("capi/sampler.zig"),
+    @import("capi/grammar.zig"),
     @import("capi/draw.zig"),
     @import("capi/recorder.zig"),
     @import("capi/tape.zig"),

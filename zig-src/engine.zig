@@ -33,12 +33,14 @@ pub const identity = @import("engine/identity.zig");
 pub const recorder = @import("engine/recorder.zig");
 pub const tape = @import("engine/tape.zig");
 pub const texts = @import("engine/sampling.zig").texts;
+pub const tokenTree = @import("engine/sampling.zig").tree;
 pub const unembed = @import("engine/unembed.zig");
 
 pub const limits = @import("engine/limits.zig");
 pub const wake = @import("engine/wake.zig");
 
 test {
+    _ = @import("engine/banned.zig");
     _ = @import("engine/cores.zig");
     _ = @import("engine/deal.zig");
     _ = @import("engine/failure_test.zig");

@@ -39,6 +39,7 @@ pub const stages = .{
     @import("sampler/mirostat.zig"),
     @import("sampler/mirostat_v2.zig"),
     @import("sampler/adaptive_p.zig"),
+    @import("sampler/grammar.zig"),
     @import("sampler/script.zig"),
 };
 

@@ -3,6 +3,7 @@
 test {
     _ = @import("diagnostic.zig");
     _ = @import("memory.zig");
+    _ = @import("grammar.zig");
     _ = @import("gguf.zig");
     _ = @import("quant.zig");
     _ = @import("tokenizer.zig");

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xb01c7c48, 0xe709e5f0];
+export const abiHash: readonly [number, number] = [0x4823b753, 0x1c17d2d2];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -76,6 +76,8 @@ export const functions = {
   vitrine_hooks_write: ["u32", "buffer", "u32"],
   vitrine_hooks_proceed: ["u32"],
   vitrine_sampler_check: ["buffer", "u32", "u32", "buffer", "u32", "buffer"],
+  vitrine_grammar_match: ["buffer", "u32", "buffer", "u32", "buffer", "u32"],
+  vitrine_model_grammar_mask: ["u32", "buffer", "u32", "buffer", "buffer", "u32"],
   vitrine_sampler_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
   vitrine_draw_error: ["buffer", "u32", "buffer"],
   vitrine_session_recorded: ["u32", "buffer", "u32"],
@@ -646,6 +648,28 @@ export interface Calls {
    */
   vitrine_sampler_check(stages: Bytes, count: number, vocabulary: number, buffer: Bytes, length: number, out_length: Bytes): number;
   /**
+   * Says how far a text is of a grammar. Tokens that the grammar names are in no text.
+   *
+   * @param grammar GBNF in UTF-8; read during the call only.
+   * @param grammar_length In bytes.
+   * @param text Any bytes; read during the call only.
+   * @param text_length In bytes.
+   * @param out The caller's; filled as far as it reaches, and behind it the text of an error.
+   * @param length Of `out`, in bytes.
+   */
+  vitrine_grammar_match(grammar: Bytes, grammar_length: number, text: Bytes, text_length: number, out: Bytes, length: number): number;
+  /**
+   * The tokens that a grammar allows behind a text: one bit each, the lowest of the first word for token 0.
+   *
+   * @param model A loaded model.
+   * @param prefix Read during the call only.
+   * @param prefix_length In bytes.
+   * @param bytes The grammar, the text, and the tokens behind it; read during the call only.
+   * @param words The caller's; filled with bits.
+   * @param count Of the words, at least a 32nd of the vocabulary, rounded up.
+   */
+  vitrine_model_grammar_mask(model: number, prefix: Bytes, prefix_length: number, bytes: Bytes, words: Bytes, count: number): number;
+  /**
    * Draws tokens from one row of logits with a sampler chain: the first for position 0, the next
    * for position 1, and so on, all from the same logits. vitrine_sampler_check says in words what
    * is wrong with a chain.
@@ -851,6 +875,7 @@ export const RequestFlags = {
   ignore_end: 4,
   entropy: 8,
   refill: 16,
+  banned_ignore_case: 32,
 } as const;
 
 export const TokenFlags = {
@@ -1154,7 +1179,7 @@ export const RequestLayout = {
   tape_top: 48,
   history_count: 52,
   model: 56,
-  reserved: 60,
+  banned_length: 60,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1170,6 +1195,24 @@ export const RecordedLayout = {
   model_low: 28,
   model_high: 32,
   reserved: 36,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const GrammarPrefixLayout = {
+  bytes: 20,
+  size: 0,
+  version: 4,
+  grammar_length: 8,
+  text_length: 12,
+  token_count: 16,
+} as const;
+
+/** Offsets in bytes; `bytes` is the size. */
+export const GrammarMatchLayout = {
+  bytes: 12,
+  read: 0,
+  whole: 4,
+  text_length: 8,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1373,5 +1416,6 @@ export const SamplerStages = {
   mirostat: { id: 22, params: ["tau", "eta", "mu", "m"], data: "none" },
   mirostat_v2: { id: 23, params: ["tau", "eta", "mu"], data: "none" },
   adaptive_p: { id: 24, params: ["target", "decay"], data: "none" },
+  grammar: { id: 40, params: [], data: "text" },
   script: { id: 100, params: ["number"], data: "none" },
 } as const;

@@ -17,6 +17,7 @@ import {
 import type { ModelCore } from "./model_core.ts";
 import { type RecordSettings, recordSettings } from "./record_settings.ts";
 import { packStages, type Request } from "./request.ts";
+import { packData } from "./stage_data.ts";
 
 /** Most of the most probable tokens that a step reports. */
 const topMax = 64;
@@ -39,6 +40,8 @@ export const generateFields = [
   "seed",
   "maxTokens",
   "stop",
+  "bannedStrings",
+  "bannedIgnoreCase",
   "signal",
   "topLogprobs",
   "entropy",
@@ -66,12 +69,18 @@ export function generationSettings(
         : checkInteger(maxTokens, 1, unlimited, "maxTokens"),
       flags: (checkBoolean(options.ignoreEnd, "ignoreEnd") ? RequestFlags.ignore_end : 0) |
         (checkBoolean(options.entropy, "entropy") ? RequestFlags.entropy : 0) |
-        (checkBoolean(options.promptLogprobs, "promptLogprobs") ? RequestFlags.prompt_logprobs : 0),
+        (checkBoolean(options.promptLogprobs, "promptLogprobs")
+          ? RequestFlags.prompt_logprobs
+          : 0) |
+        (checkBoolean(options.bannedIgnoreCase, "bannedIgnoreCase")
+          ? RequestFlags.banned_ignore_case
+          : 0),
       seed: checkSeed(options.seed),
       topLogprobs: topLogprobs === undefined
         ? 0
         : checkInteger(topLogprobs, 0, topMax, "topLogprobs"),
       stages: packStages(options.sampler),
+      banned: checkBanned(options.bannedStrings),
       functions: options.sampler?.some(({ apply }) => apply) ? options.sampler : undefined,
     },
     record: recordSettings(options.trace, options.tape, options.sampler ?? []),
@@ -111,6 +120,27 @@ export function checkSeed(seed: unknown): bigint {
     return seed;
   }
   return BigInt(checkInteger(seed, 0, Number.MAX_SAFE_INTEGER, "seed"));
+}
+
+function checkBanned(strings: unknown): Uint8Array {
+  if (strings === undefined) return new Uint8Array(0);
+  if (!Array.isArray(strings) || !strings.every((text) => typeof text === "string")) {
+    throw new TypeError(
+      `Expected bannedStrings to be an array of texts, but found ${found(strings)}`,
+    );
+  }
+  if (strings.length > 4096) {
+    throw new RangeError(`Expected up to 4096 bannedStrings, but found ${strings.length}`);
+  }
+  for (const text of strings) {
+    const { length } = new TextEncoder().encode(text);
+    if (length < 1 || length > 1024) {
+      throw new RangeError(
+        `Expected bannedStrings of 1 to 1024 bytes, but found ${found(text)} of ${length}`,
+      );
+    }
+  }
+  return packData("strings", strings, "bannedStrings");
 }
 
 function checkStop(stop: unknown): readonly string[] {

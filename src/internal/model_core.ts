@@ -7,6 +7,7 @@
 import { EngineError } from "../engine_error.ts";
 import { check, type Library, openLibrary, statusError } from "../ffi/library.ts";
 import {
+  GrammarPrefixLayout,
   LoadOptionsLayout,
   ModelFlags,
   ModelInfoLayout,
@@ -133,6 +134,41 @@ export class ModelCore {
       check(this.library, status, this.handle);
       return out.slice(0, count[0]);
     }
+  }
+
+  /** Bits of the tokens that a grammar allows behind a text and tokens. */
+  grammarMask(
+    grammar: string,
+    text: string,
+    tokens: Uint32Array<ArrayBuffer>,
+  ): Uint32Array<ArrayBuffer> {
+    const [rules, before] = [encoder.encode(grammar), encoder.encode(text)];
+    const at = GrammarPrefixLayout;
+    const prefix = new DataView(new ArrayBuffer(at.bytes));
+    prefix.setUint32(at.size, at.bytes, true);
+    prefix.setUint32(at.version, 1, true);
+    prefix.setUint32(at.grammar_length, rules.length, true);
+    prefix.setUint32(at.text_length, before.length, true);
+    prefix.setUint32(at.token_count, tokens.length, true);
+    const bytes = new Uint8Array(rules.length + before.length + tokens.byteLength);
+    bytes.set(rules);
+    bytes.set(before, rules.length);
+    bytes.set(
+      new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength),
+      rules.length + before.length,
+    );
+    const words = new Uint32Array(Math.ceil(this.info.vocabulary / 32));
+    const { vitrine_model_grammar_mask } = this.library.calls;
+    const status = vitrine_model_grammar_mask(
+      this.handle,
+      new Uint8Array(prefix.buffer),
+      at.bytes,
+      bytes,
+      words,
+      words.length,
+    );
+    check(this.library, status, this.handle);
+    return words;
   }
 
   /** The text of tokens; bytes that make no whole character become U+FFFD. */

@@ -26,6 +26,8 @@ export interface Request {
   readonly records?: WantedRecords;
   /** The chain, if one of its stages is a function. */
   readonly functions?: readonly SamplerStage[] | undefined;
+  /** Of a session's request: strings that the text must not have, packed. */
+  readonly banned?: Uint8Array | undefined;
   /** Of draws without a session: the text before, and the handle of a model. */
   readonly history?: Uint32Array | undefined;
   readonly model?: number | undefined;
@@ -54,11 +56,11 @@ export type EngineRecord =
   | { readonly kind: "prefill"; readonly done: number; readonly total: number }
   | { readonly kind: "end"; readonly reason: number; readonly text: string };
 
-/** A request, with its history behind it. */
+/** A request, with its history or its banned strings behind it. */
 export function packRequest(request: Request): Uint8Array<ArrayBuffer> {
   const at = RequestLayout;
-  const { history = new Uint32Array(0) } = request;
-  const view = new DataView(new ArrayBuffer(at.bytes + 4 * history.length));
+  const { history = new Uint32Array(0), banned = new Uint8Array(0) } = request;
+  const view = new DataView(new ArrayBuffer(at.bytes + 4 * history.length + banned.length));
   view.setUint32(at.size, at.bytes, true);
   view.setUint32(at.version, 1, true);
   view.setUint32(at.max_tokens, request.maxTokens, true);
@@ -77,8 +79,11 @@ export function packRequest(request: Request): Uint8Array<ArrayBuffer> {
   }
   view.setUint32(at.history_count, history.length, true);
   view.setUint32(at.model, request.model ?? 0, true);
-  new Uint32Array(view.buffer, at.bytes).set(history);
-  return new Uint8Array(view.buffer);
+  view.setUint32(at.banned_length, banned.length, true);
+  new Uint32Array(view.buffer, at.bytes, history.length).set(history);
+  const bytes = new Uint8Array(view.buffer);
+  bytes.set(banned, at.bytes + 4 * history.length);
+  return bytes;
 }
 
 /**

@@ -11,6 +11,7 @@ import { dynamicTemperature } from "../dynamic_temperature.ts";
 import { epsilonCutoff } from "../epsilon_cutoff.ts";
 import { etaCutoff } from "../eta_cutoff.ts";
 import { frequencyPenalty } from "../frequency_penalty.ts";
+import { grammar } from "../grammar.ts";
 import { greedy } from "../greedy.ts";
 import { logitBias } from "../logit_bias.ts";
 import { minK } from "../min_k.ts";
@@ -90,6 +91,12 @@ export const notation: Readonly<Record<string, StageNotation>> = {
   mirostat: numbers(mirostat, 0, "TAU:ETA:MU:M"),
   "mirostat-v2": numbers(mirostatV2, 0, "TAU:ETA:MU"),
   "adaptive-p": numbers(adaptiveP, 1, "TARGET:DECAY"),
+  grammar: {
+    values: [0, 0],
+    make: (_, data) => grammar(data as string),
+    data: "always",
+    help: "GBNF as a JSON string",
+  },
 };
 
 function relaxable(values: readonly number[]): SamplerStage {

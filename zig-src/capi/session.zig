@@ -368,7 +368,21 @@ fn begin(
         .entropy = buffers.has(request.flags, abi.RequestFlags.entropy),
         .refill = buffers.has(request.flags, abi.RequestFlags.refill),
         .record = try recorder.wanted(request, diag),
+        .banned = try bannedOf(request, bytes, length, diag),
+        .banned_ignore_case = buffers.has(request.flags, abi.RequestFlags.banned_ignore_case),
     }, diag);
+}
+
+/// The strings behind the struct; read during the call only.
+fn bannedOf(request: abi.Request, bytes: ?[*]const u8, length: u32, diag: *Diagnostic) Error![]const u8 {
+    if (request.banned_length == 0) return "";
+    if (request.size > length or request.banned_length > length - request.size) {
+        diag.set("expected {d} bytes of banned strings behind a request of {d}, found {d} in all", .{
+            request.banned_length, request.size, length,
+        });
+        return error.InvalidArgument;
+    }
+    return bytes.?[request.size..][0..request.banned_length];
 }
 
 pub fn take(handle: u32, buffer: ?[*]u8, length: u32, out: ?[*]u8, out_length: u32) callconv(.c) i32 {

@@ -8,9 +8,11 @@ const arch = @import("../arch.zig");
 const backend = @import("../backend.zig");
 const cache = @import("../cache.zig");
 const gguf = @import("../gguf.zig");
+const grammar = @import("../grammar.zig");
 const kernel = @import("../kernel.zig");
 const memory = @import("../memory.zig");
 const quant = @import("../quant.zig");
+const sampling = @import("sampling.zig");
 const Tokenizer = @import("../tokenizer.zig").Tokenizer;
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Frequencies = @import("../arch/block/rope.zig").Frequencies;
@@ -99,6 +101,8 @@ pub const Model = struct {
     buffers: memory.Arena = .{},
     scheduler: Scheduler = undefined,
     sessions: std.atomic.Value(u32) = .init(0),
+    /// Null until a grammar wants it; `sampling.tree` makes it.
+    token_tree: std.atomic.Value(?*grammar.Vocabulary) = .init(null),
 
     /// Loads `path`, which may be the first file of a split model. Blocks; `progress` may be read
     /// and cancelled from other threads.
@@ -154,6 +158,7 @@ pub const Model = struct {
             loader.freePanels(model);
             team_module.release(model.team);
         }
+        sampling.freeTree(model);
         model.buffers.deinit();
         model.arena.deinit();
         model.tokenizer.deinit();

@@ -104,6 +104,20 @@ pub const Recorder = struct {
         recorder.gpa.destroy(recorder);
     }
 
+    /// Forgets the last steps, which are taken back.
+    pub fn takeBack(recorder: *Recorder, count: u32) void {
+        if (recorder.tape) |*tape| {
+            const unkept = @min(count, tape.dropped);
+            tape.dropped -= unkept;
+            tape.rows -= count - unkept;
+        }
+        if (recorder.trace) |*trace| {
+            const unkept = @min(count, trace.dropped);
+            trace.dropped -= unkept;
+            trace.steps -= count - unkept;
+        }
+    }
+
     pub fn observer(recorder: *Recorder) sampler.Observer {
         return .{ .context = recorder, .observe = observe };
     }

@@ -13,6 +13,7 @@ const Board = @import("deal.zig").Board;
 const full_pool = @import("full_pool.zig");
 const meter = @import("meter.zig");
 const Model = @import("model.zig").Model;
+const held = @import("held.zig");
 const record = @import("record.zig");
 const run_module = @import("run.zig");
 const session_module = @import("session.zig");
@@ -470,36 +471,45 @@ pub const Scheduler = struct {
     /// Draws the next token; a reason when generation ends with it, or can't go on.
     fn sampleNext(scheduler: *Scheduler, session: *Session) ?record.Reason {
         const job = &session.job;
+        const chain = &job.chain.?;
         const position = session.sequence.len;
         if (position == session.settings.context and !session.neverFull()) return .context_full;
         // Of the text: random numbers are not to come again when tokens are evicted.
         const place = if (session.evictor) |evictor| evictor.next else position;
-        const choice = job.chain.?.sample(session.logits, 0, place, &session.failure) catch return .failed;
-        const top = session.top[0..job.request.top_logprobs];
-        job.chain.?.topLogprobs(session.logits, top);
-        const row = &job.chain.?.row;
-        const ends = scheduler.model.tokenizer.isEndOfGeneration(choice.token);
-        push(session, .{
-            .kind = .token,
-            .token = choice.token,
-            .position = position,
-            .logprob = choice.logprob,
-            .flags = if (ends) record.flag_end_of_generation else 0,
-            .entropy = if (job.request.entropy) scheduler.entropyOf(session.logits, row.max, row.log_mass) else std.math.nan(f32),
-        }, top, job.stream.push(choice.token, session.text));
-        if (job.generated == 0) session.stats.first_token_ns = @intCast(@max(0, now() - job.started_ns));
-        job.chain.?.accept(choice.accepted());
-        job.generated += 1;
-        session.carry = choice.token;
-        if (ends and !job.request.ignore_eog) return .end_of_generation;
-        if (job.generated == job.request.max_tokens) return .max_tokens;
-        // What is left to evaluate is now this token.
-        session.carry = null;
-        job.pending[0] = choice.token;
-        job.pending_len = 1;
-        job.next = 0;
-        job.again = 0;
-        return null;
+        while (true) {
+            if (job.banned) |*banned| chain.excluded = banned.excludedHere();
+            const choice = chain.sample(session.logits, 0, place, &session.failure) catch return .failed;
+            const top = session.top[0..job.request.top_logprobs];
+            chain.topLogprobs(session.logits, top);
+            const ends = scheduler.model.tokenizer.isEndOfGeneration(choice.token);
+            const header: record.Header = .{
+                .kind = .token,
+                .token = choice.token,
+                .position = position,
+                .logprob = choice.logprob,
+                .flags = if (ends) record.flag_end_of_generation else 0,
+                .entropy = if (job.request.entropy) scheduler.entropyOf(session.logits, chain.row.max, chain.row.log_mass) else std.math.nan(f32),
+            };
+            if (job.generated == 0 and session.stats.first_token_ns == 0) session.stats.first_token_ns = @intCast(@max(0, now() - job.started_ns));
+            switch (held.show(session, header, top, choice.accepted())) {
+                .shown => {},
+                .again => continue,
+                .back => return null,
+                .failed => return .failed,
+            }
+            chain.accept(choice.accepted());
+            job.generated += 1;
+            session.carry = choice.token;
+            if (ends and !job.request.ignore_eog) return .end_of_generation;
+            if (job.generated == job.request.max_tokens) return .max_tokens;
+            // What is left to evaluate is now this token.
+            session.carry = null;
+            job.pending[0] = choice.token;
+            job.pending_len = 1;
+            job.next = 0;
+            job.again = 0;
+            return null;
+        }
     }
 
     fn finish(scheduler: *Scheduler, session: *Session, reason: record.Reason) void {
@@ -514,11 +524,13 @@ pub const Scheduler = struct {
         if (job.generated != 0 and job.left() != 0 and session.carry == null) session.carry = job.pending[job.pending_len - 1];
         // So does an earlier request's, when this one ended before its first pass.
         if (job.generated == 0 and job.lead and job.next <= job.again) session.carry = job.pending[job.again];
+        if (job.banned) |*banned| held.release(session, banned.held_len);
         push(session, .{
             .kind = .end,
             .token = @backingInt(reason),
             .position = session.position(),
         }, &.{}, job.stream.flush(session.text));
+        if (job.banned) |*banned| banned.deinit(session.gpa);
         if (job.chain) |*chain| chain.deinit(session.gpa);
         session.gpa.free(job.pending);
         for (scheduler.running.items, 0..) |other, i| {
@@ -551,10 +563,11 @@ fn recordsThatFit(session: *const Session) usize {
 /// Whether the ring takes what one more pass leaves; otherwise the consumer's `take` will nudge.
 fn hasRoom(session: *Session) bool {
     // A row of a prompt leaves one record, and the first may leave two.
-    if (recordsThatFit(session) < 2) {
+    const least = 2 + if (session.job.banned) |*banned| banned.held_len + 1 else 0;
+    if (recordsThatFit(session) < least) {
         // `take` looks at the flag after it has made room, so one of the two sides sees the other.
         session.stalled.store(true, .seq_cst);
-        if (recordsThatFit(session) < 2) return false;
+        if (recordsThatFit(session) < least) return false;
     }
     session.stalled.store(false, .seq_cst);
     return true;
@@ -574,7 +587,7 @@ fn shift(session: *Session) void {
     session.stats.shifts += 1;
 }
 
-fn push(session: *Session, header: record.Header, top: []const sampler.TokenLogprob, text: []const u8) void {
+pub fn push(session: *Session, header: record.Header, top: []const sampler.TokenLogprob, text: []const u8) void {
     var complete = header;
     const unpadded = @sizeOf(record.Header) + @sizeOf(sampler.TokenLogprob) * top.len + text.len;
     const padding = std.mem.alignForward(usize, unpadded, 4) - unpadded;

@@ -10,6 +10,7 @@ const std = @import("std");
 const cache = @import("../cache.zig");
 const evict = @import("../evict.zig");
 const evictor_file = @import("evictor.zig");
+const held = @import("held.zig");
 const probe = @import("../probe.zig");
 const sampler = @import("../sampler.zig");
 const token_file = @import("session_tokens.zig");
@@ -77,6 +78,10 @@ pub const Request = struct {
     record: recorder.Wanted = .{},
     /// Only compute again what the pool has taken; there are no tokens, and none is sampled.
     refill: bool = false,
+    /// Strings that the generated text must not have, each a length (u32) and so many bytes.
+    banned: []const u8 = &.{},
+    /// Of banned strings: the case of ASCII letters does not count.
+    banned_ignore_case: bool = false,
 };
 
 pub const Error = cache.Error || sampler.Error || error{
@@ -137,6 +142,7 @@ pub const Job = struct {
     arrival: u64 = 0,
     generated: u32 = 0,
     chain: ?sampler.Chain,
+    banned: ?held.Banned = null,
     stream: tokenizer.Tokenizer.Stream,
     started_ns: i96,
 
@@ -459,6 +465,8 @@ pub const Session = struct {
         @memcpy(pending[total - request.tokens.len ..][0..request.tokens.len], request.tokens);
         var chain = if (request.max_tokens == 0) null else try sampling.chainFor(session, request, diag);
         errdefer if (chain) |*c| c.deinit(gpa);
+        var banned = try held.bannedFor(session, request, if (chain) |*c| c else null, diag);
+        errdefer if (banned) |*b| b.deinit(gpa);
         try recorder.attach(&session.recorder, if (chain) |*c| c else null, session, request, diag);
         gpa.free(session.all_logits);
         session.all_logits = &.{};
@@ -493,11 +501,13 @@ pub const Session = struct {
             .lead = lead != null,
             .start = before,
             .chain = chain,
+            .banned = banned,
             .stream = .init(session.model.tokenizer, .{}),
             .started_ns = Scheduler.now(),
         };
         session.job.request.tokens = &.{};
         session.job.request.stages = &.{};
+        session.job.request.banned = &.{};
         session.stats = .{};
         session.failure.len = 0;
         session.pool_full = false;

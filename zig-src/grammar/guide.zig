@@ -123,6 +123,18 @@ pub const Guide = struct {
         try guide.machine.start(&guide.sets[0]);
     }
 
+    /// Goes to where a guide of the same program and vocabulary stands.
+    pub fn copy(guide: *Guide, from: *const Guide) void {
+        guide.machine.copy(&from.machine);
+        const set = &from.sets[from.now];
+        @memcpy(guide.sets[0].items[0..set.len], set.stacks());
+        guide.sets[0].len = set.len;
+        guide.sets[0].ends = set.ends;
+        guide.now = 0;
+        guide.finished = from.finished;
+        guide.forget();
+    }
+
     /// The token is part of the text now. One that was not allowed leaves everything as it was.
     pub fn accept(guide: *Guide, token: u32) Error!void {
         const vocabulary = guide.vocabulary;
@@ -143,6 +155,18 @@ pub const Guide = struct {
         }
         if (!is_end or !guide.canEnd()) return error.TokenRefused;
         guide.finished = true;
+    }
+
+    /// Goes on by bytes as far as the grammar allows, and says how many those are.
+    pub fn acceptText(guide: *Guide, text: []const u8) Error!usize {
+        for (text, 0..) |byte, at| {
+            const to = &guide.sets[~guide.now];
+            try guide.machine.step(guide.sets[guide.now].stacks(), byte, to);
+            if (to.isEmpty()) return at;
+            guide.now = ~guide.now;
+            if (guide.machine.isCrowded()) guide.compact();
+        }
+        return text.len;
     }
 
     /// Whether the text may end here.

@@ -102,6 +102,13 @@ pub const Machine = struct {
         machine.* = undefined;
     }
 
+    /// Takes over the tails of a machine of the same program.
+    pub fn copy(machine: *Machine, from: *const Machine) void {
+        @memcpy(machine.tails[0..from.tails_len], from.tails[0..from.tails_len]);
+        machine.tails_len = from.tails_len;
+        @memcpy(machine.buckets, from.buckets);
+    }
+
     fn forget(machine: *Machine) void {
         machine.tails[0] = .{ .pc = 0, .parent = 0 };
         machine.tails_len = 1;

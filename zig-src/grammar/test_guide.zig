@@ -21,7 +21,7 @@ const Fixture = struct {
         var diag: Diagnostic = .{};
         fixture.program = try .init(gpa, text, null, &diag);
         errdefer fixture.program.deinit();
-        fixture.vocabulary = try .init(gpa, vocabulary_file.Texts{ .texts = &texts, .end = end });
+        fixture.vocabulary = try .init(gpa, vocabulary_file.Texts.of(&texts, end));
         errdefer fixture.vocabulary.deinit();
         fixture.guide = try .init(gpa, &fixture.program, &fixture.vocabulary);
         errdefer fixture.guide.deinit(gpa);
@@ -107,7 +107,7 @@ test "a guide allocates at its start only, and leaves nothing when that fails" {
             var diag: Diagnostic = .{};
             var program: Program = try .init(gpa, grammar.json, null, &diag);
             defer program.deinit();
-            var vocabulary: Vocabulary = try .init(gpa, vocabulary_file.Texts{ .texts = &texts, .end = end });
+            var vocabulary: Vocabulary = try .init(gpa, vocabulary_file.Texts.of(&texts, end));
             defer vocabulary.deinit();
             var guide: Guide = try .init(gpa, &program, &vocabulary);
             guide.deinit(gpa);

@@ -194,7 +194,7 @@ test "masks of random grammars are those of the definition" {
         defer program.deinit();
         var pieces: Pieces = undefined;
         Pieces.init(random, &pieces);
-        var vocabulary: Vocabulary = try .init(gpa, vocabulary_file.Texts{ .texts = &pieces.texts, .end = Pieces.end });
+        var vocabulary: Vocabulary = try .init(gpa, vocabulary_file.Texts.of(&pieces.texts, Pieces.end));
         defer vocabulary.deinit();
         var case: Case = .{ .tree = &tree, .program = &program, .vocabulary = &vocabulary, .texts = &pieces.texts };
         for (0..2) |_| try case.follow(random);

@@ -35,12 +35,12 @@ pub const Vocabulary = struct {
     text: []const u8,
     offsets: []const u32, // [count + 1]
 
-    /// `source` has `count()`, `bytesOf(id)` and `isEnd(id)`; it is read during the call only.
+    /// `source` has `count`, `bytesOf(id)` and `isEnd(id)`; it is read during the call only.
     pub fn init(gpa: std.mem.Allocator, source: anytype) error{OutOfMemory}!Vocabulary {
         var arena: std.heap.ArenaAllocator = .init(gpa);
         errdefer arena.deinit();
         const keep = arena.allocator();
-        const count: u32 = source.count();
+        const count: u32 = source.count;
         var ids: std.ArrayList(u32) = .empty;
         var ends: std.ArrayList(u32) = .empty;
         var total: usize = 0;
@@ -220,10 +220,11 @@ const Builder = struct {
 /// A vocabulary of given texts, for tests.
 pub const Texts = struct {
     texts: []const []const u8,
+    count: u32,
     end: ?u32 = null,
 
-    pub fn count(source: Texts) u32 {
-        return @intCast(source.texts.len);
+    pub fn of(texts: []const []const u8, end: ?u32) Texts {
+        return .{ .texts = texts, .count = @intCast(texts.len), .end = end };
     }
 
     pub fn bytesOf(source: Texts, id: u32) []const u8 {
@@ -237,7 +238,7 @@ pub const Texts = struct {
 
 test "every token is found on its way, and branches know their bytes" {
     const texts = [_][]const u8{ "ab", "a", "", "b\xC3\xA9", "abc", "</s>", "ab", "\x80", "b\xC3\xC3", "b\xC3" };
-    var vocabulary: Vocabulary = try .init(std.testing.allocator, Texts{ .texts = &texts, .end = 5 });
+    var vocabulary: Vocabulary = try .init(std.testing.allocator, Texts.of(&texts, 5));
     defer vocabulary.deinit();
     try std.testing.expectEqualSlices(u32, &.{ 1, 0, 6, 4, 9, 3, 8, 7 }, vocabulary.ids);
     try std.testing.expectEqualSlices(u32, &.{5}, vocabulary.ends);

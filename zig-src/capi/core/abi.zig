@@ -104,6 +104,8 @@ pub const RequestFlags = enum(u32) {
     entropy = 8,
     /// Only compute again what the pool has taken; the request has no tokens.
     refill = 16,
+    /// The case of ASCII letters does not count in banned strings.
+    banned_ignore_case = 32,
 };
 
 /// Of `TokenInfo`.
@@ -180,6 +182,8 @@ pub const structs = .{
     .{ "SnapshotState", SnapshotState },
     .{ "Request", Request },
     .{ "Recorded", Recorded },
+    .{ "GrammarPrefix", GrammarPrefix },
+    .{ "GrammarMatch", GrammarMatch },
     .{ "TapeDraw", TapeDraw },
     .{ "Stage", Stage },
     .{ "TakeResult", TakeResult },
@@ -393,8 +397,31 @@ pub const Request = extern struct {
     history_count: u32 = 0,
     /// Of draws without a session: a loaded model whose texts of tokens stages may ask for; 0: none.
     model: u32 = 0,
-    /// 0.
-    reserved: u32 = 0,
+    /// Of a session's request: bytes right behind the struct that are strings which the generated text must
+    /// not have, each a length (u32) and so many bytes of UTF-8.
+    banned_length: u32 = 0,
+};
+
+/// A grammar and the text so far, whose bytes follow each other in one buffer.
+pub const GrammarPrefix = extern struct {
+    size: u32 = @sizeOf(GrammarPrefix),
+    version: u32 = version,
+    /// Bytes of the grammar.
+    grammar_length: u32 = 0,
+    /// Bytes of the text so far.
+    text_length: u32 = 0,
+    /// Tokens behind that text, of four bytes each.
+    token_count: u32 = 0,
+};
+
+/// How far a text is of a grammar.
+pub const GrammarMatch = extern struct {
+    /// Bytes that some text of the grammar begins with.
+    read: u32 = 0,
+    /// 1: all of it is of the grammar, and the grammar can end there.
+    whole: u32 = 0,
+    /// Bytes of the text that says what is wrong with the grammar; it follows this struct.
+    text_length: u32 = 0,
 };
 
 /// What the last request recorded.

@@ -64,7 +64,7 @@ pub const Drawing = struct {
             .vocab = given.vocabulary,
             .seed = @as(u64, given.seed_high) << 32 | given.seed_low,
             .history_max = @intCast(@min(history_max, @as(u64, given.history_count) + given.count)),
-            .vocabulary = if (model) |object| engine.texts(ModelObject.of(object).model.?.tokenizer) else null,
+            .vocabulary = if (model) |object| engine.texts(ModelObject.of(object).model.?) else null,
         }, diag);
         errdefer chain.deinit(table.gpa);
         for (before, 0..) |token, index| {

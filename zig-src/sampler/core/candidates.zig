@@ -311,6 +311,34 @@ pub const Candidates = struct {
         try set.rescan();
     }
 
+    /// Keeps the tokens whose bits are set; a token beyond the words is not kept.
+    pub fn keepBits(set: *Candidates, words: []const u64) Error!void {
+        var kept: usize = 0;
+        if (set.whole) {
+            var at: usize = 0;
+            for (words) |word| {
+                // Each word is four pieces of `lanes` members.
+                for (0..64 / lanes) |part| {
+                    const mask: u16 = @truncate(word >> @intCast(part * lanes));
+                    const start = at + part * lanes;
+                    if (mask == 0 or start >= set.values.len) continue;
+                    const there = @min(lanes, set.values.len - start);
+                    const inside = if (there == lanes) mask else mask & ((@as(u16, 1) << @intCast(there)) - 1);
+                    const many = there == lanes and @popCount(inside) > lanes / 4;
+                    kept = if (many) set.keepMany(start, inside, kept) else set.keepFew(start, inside, kept);
+                }
+                at += 64;
+            }
+        } else for (0..set.values.len) |index| {
+            const token = set.id(index);
+            if (token / 64 >= words.len) continue;
+            if (words[token / 64] >> @intCast(token % 64) & 1 != 0) kept = set.keepFew(index, 1, kept);
+        }
+        set.values = set.logits[0..kept];
+        set.whole = false;
+        try set.rescan();
+    }
+
     /// Moves the members of one block that stay to `kept` and on, which is never beyond the place
     /// they are read from. Returns the new number kept.
     fn keepRange(

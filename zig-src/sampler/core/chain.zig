@@ -92,6 +92,8 @@ pub fn ChainType(comptime registry: anytype) type {
         logprobs: bool = true,
         /// Who has the code of stages that are functions.
         host: ?stage_file.Host = null,
+        /// Tokens that are taken out before the first stage. Whoever sets it keeps it alive.
+        excluded: []const u32 = &.{},
 
         /// As `initWith`, for a text that begins here, without the texts of tokens.
         pub fn init(
@@ -321,6 +323,7 @@ pub fn ChainType(comptime registry: anytype) type {
                 @memcpy(chain.row.block_max, set.block_max);
             }
             chain.tell(.{ .step = step, .applied = 0, .candidates = set });
+            chain.exclude() catch |err| return describe(err, set, "tokens that are not excluded", diag);
             for (chain.stages, 1..) |*stage, number| {
                 var event: Event = .{ .step = step, .applied = number, .candidates = set };
                 switch (stage.*) {
@@ -331,6 +334,13 @@ pub fn ChainType(comptime registry: anytype) type {
                             const where = std.fmt.bufPrint(&buffer, "sampler stage {d} ({s})", .{
                                 number, Member.name,
                             }) catch Member.name;
+                            if (@hasDecl(Member, "complaint")) {
+                                const complaint = member.complaint();
+                                if (complaint.len > 0) {
+                                    diag.set("{s}: {s}", .{ where, complaint });
+                                    return err;
+                                }
+                            }
                             return describe(err, set, where, diag);
                         };
                         if (@hasDecl(Member, "state")) event.state = member.state();
@@ -349,6 +359,13 @@ pub fn ChainType(comptime registry: anytype) type {
             if (chain.observer != null) chain.judge(choice.accepted());
             chain.tell(.{ .step = step, .applied = chain.stages.len, .candidates = set, .choice = choice, .outcomes = chain.outcomes });
             return choice;
+        }
+
+        fn exclude(chain: *Chain) candidates_file.Error!void {
+            if (chain.excluded.len == 0) return;
+            const set = &chain.candidates;
+            for (chain.excluded) |token| if (set.indexOf(token)) |index| set.change(index, -std.math.inf(f32));
+            try set.changed();
         }
 
         fn judge(chain: *Chain, accepted: Accepted) void {

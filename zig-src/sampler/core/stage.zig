@@ -10,6 +10,8 @@
 //!   pub fn remembers(*const Stage) u32           only when it looks at `step.history`: how many of the
 //!                                                last tokens, `whole_text` for all
 //!   pub fn state(*const Stage) f32               only when traces shall show a number of it
+//!   pub fn complaint(*const Stage) []const u8    only when it can fail for reasons of its own: what was
+//!                                                expected and found when `apply` failed, or nothing
 //!   pub fn outcome(*const Stage, Accepted) f32   only when traces shall show what it says of a choice
 //!   pub const draws_numbers = true               only when it does
 //!   pub const data: Data                         only when it has data beside its numbers

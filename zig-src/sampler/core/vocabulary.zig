@@ -3,6 +3,7 @@
 //! and be safe to ask from any thread.
 
 const std = @import("std");
+const grammar = @import("../../grammar.zig");
 
 pub const Vocabulary = struct {
     context: *const anyopaque,
@@ -10,6 +11,10 @@ pub const Vocabulary = struct {
     count: u32,
     bytes_of: *const fn (context: *const anyopaque, token: u32) []const u8,
     ends_text: *const fn (context: *const anyopaque, token: u32) bool,
+    /// The token of a special name, such as `<think>`; null where nobody knows names.
+    find_name: ?*const fn (context: *const anyopaque, name: []const u8) ?u32 = null,
+    /// The tokens in a tree, made when it is first asked for and kept; null where nobody keeps one.
+    tree_of: ?*const fn (context: *const anyopaque) error{OutOfMemory}!*const grammar.Vocabulary = null,
 
     /// The bytes that a token adds to the text, which may be part of a character; none for one that adds
     /// none, as control tokens, and for one that has no text. They stay as long as the vocabulary.
@@ -20,6 +25,15 @@ pub const Vocabulary = struct {
     /// Whether generation ends behind this token.
     pub fn ends(vocabulary: Vocabulary, token: u32) bool {
         return token < vocabulary.count and vocabulary.ends_text(vocabulary.context, token);
+    }
+
+    /// What a tree of the tokens is made from.
+    pub fn bytesOf(vocabulary: Vocabulary, token: u32) []const u8 {
+        return vocabulary.bytes(token);
+    }
+
+    pub fn isEnd(vocabulary: Vocabulary, token: u32) bool {
+        return vocabulary.ends(token);
     }
 
     /// A vocabulary over a list of texts, for tests: `list` is what `context` points to, and an empty

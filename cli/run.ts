@@ -17,7 +17,16 @@ import {
   sessionSettings,
 } from "./model.ts";
 import { bytesText, figure, note, peakMemory, perSecond, print, printJson } from "./output.ts";
-import { chainText, defaultChain, samplerOf, samplingOptions, seedOf } from "./sampling.ts";
+import {
+  bannedOf,
+  banOption,
+  chainJson,
+  chainText,
+  defaultChain,
+  samplerOf,
+  samplingOptions,
+  seedOf,
+} from "./sampling.ts";
 
 /** Tokens that are generated when `-n` isn't given. */
 const tokensDefault = 256;
@@ -41,6 +50,7 @@ export const run: Command = {
       help: `generate at most N tokens; default: ${tokensDefault}`,
     },
     ...samplingOptions,
+    ...banOption,
     save: { value: "FILE", help: "keep the session, its KV cache included, behind the answer" },
     restore: { value: "FILE", help: "go on from a session that was kept: PROMPT follows on it" },
     raw: { help: "continue PROMPT as it is, without the chat template" },
@@ -55,6 +65,7 @@ export const run: Command = {
     const [ref, text] = second === undefined ? [defaultModel, first] : [first, second];
     const request = {
       sampler: samplerOf(given),
+      bannedStrings: bannedOf(given),
       seed: seedOf(given),
       maxTokens: given.integer("tokens", 1) ?? tokensDefault,
       topLogprobs: given.integer("logprobs", 0, 64) ?? 0,
@@ -135,7 +146,7 @@ function resultOf(
     seed: generation.seed <= BigInt(Number.MAX_SAFE_INTEGER)
       ? Number(generation.seed)
       : String(generation.seed),
-    sampler: samplerOf(given).map(({ name, params }) => ({ name, ...params })),
+    sampler: chainJson(samplerOf(given)),
     timings: {
       load_ms: model.info.loadMs,
       prefill_ms: stats.prefillMs,

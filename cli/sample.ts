@@ -13,7 +13,16 @@ import {
   sessionSettings,
 } from "./model.ts";
 import { figure, note, perSecond, print, printJson, ProgressBar } from "./output.ts";
-import { chainText, defaultChain, samplerOf, samplingOptions, seedOf } from "./sampling.ts";
+import {
+  bannedOf,
+  banOption,
+  chainJson,
+  chainText,
+  defaultChain,
+  samplerOf,
+  samplingOptions,
+  seedOf,
+} from "./sampling.ts";
 
 const manyDefault = 4;
 const tokensDefault = 128;
@@ -36,6 +45,7 @@ export const sample: Command = {
       help: `generate at most N tokens of each; default: ${tokensDefault}`,
     },
     ...samplingOptions,
+    ...banOption,
     ...loadOptions,
     ...sessionOptions,
     ...commonOptions,
@@ -52,7 +62,10 @@ export const sample: Command = {
     using model = await openModel(ref, given, { signal });
     const context = settings.context ?? model.tokenize(prompt).length + maxTokens;
     using session = model.session({ ...settings, context });
-    const many = session.sampleMany(prompt, { n, sampler, maxTokens, seed, signal });
+    const many = session.sampleMany(prompt, {
+      ...{ n, sampler, maxTokens, seed, signal },
+      bannedStrings: bannedOf(given),
+    });
     const rows = many.seeds.map((own) => ({ seed: own, text: "", tokens: [] as number[] }));
     const bar = new ProgressBar((value) => `${value} tokens`);
     const begun = performance.now();
@@ -71,7 +84,7 @@ export const sample: Command = {
     if (given.has("json")) {
       printJson({
         prompt,
-        sampler: sampler.map(({ name, params }) => ({ name, ...params })),
+        sampler: chainJson(sampler),
         samples: rows.map((row, i) => ({
           ...row,
           // A seed can be larger than a JSON number keeps exactly.

@@ -4,9 +4,20 @@
  * @module
  */
 
-import { greedy, minP, parseSampler, type SamplerStage, temperature, topK, topP } from "../mod.ts";
+import {
+  grammar,
+  greedy,
+  jsonSchema,
+  minP,
+  parseSampler,
+  type SamplerStage,
+  temperature,
+  topK,
+  topP,
+} from "../mod.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { CommandOption } from "./command.ts";
+import { readText } from "./tokenize.ts";
 
 /** Stages that are options of their own and take one number. */
 const numberStages: Readonly<Record<string, (value: number) => SamplerStage>> = {
@@ -62,14 +73,37 @@ export const samplingOptions = {
     help: "all stages in one, as temp=0.8,top-n-sigma=1; no other stage beside it",
   },
   greedy: { help: "take the most probable token; no other stage beside it" },
+  grammar: { value: "FILE", help: "first stage: only text of this grammar (GBNF)" },
+  "json-schema": { value: "FILE", help: "first stage: only JSON that fulfils this schema" },
   seed: { value: "S", help: "seed of the random numbers; default: drawn, and printed" },
 } as const satisfies Record<string, CommandOption>;
 
 /** What `run` and `chat` do when no stage is given. */
 export const defaultChain: readonly SamplerStage[] = [temperature(0.7), topK(40), topP(0.95)];
 
-/** The chain that the options ask for. */
+/** The chain that the options ask for, and before it what the text must be. */
 export function samplerOf(given: Arguments): readonly SamplerStage[] {
+  return [...constraintOf(given), ...chainOf(given)];
+}
+
+function constraintOf(given: Arguments): SamplerStage[] {
+  const [rules, schema] = [given.text("grammar"), given.text("json-schema")];
+  if (rules !== undefined && schema !== undefined) {
+    throw new UsageError("Expected --grammar or --json-schema, but found both");
+  }
+  if (rules !== undefined) return [grammar(readText(rules))];
+  if (schema === undefined) return [];
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readText(schema));
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new UsageError(`Expected JSON in ${schema}, but found none: ${error.message}`);
+  }
+  return [jsonSchema(parsed as Parameters<typeof jsonSchema>[0])];
+}
+
+function chainOf(given: Arguments): readonly SamplerStage[] {
   const named = given.order.filter((name) => name in numberStages || name in notedStages);
   if (given.has("greedy")) {
     if (given.has("sampler")) named.push("sampler");
@@ -122,7 +156,39 @@ export function chainText(chain: readonly SamplerStage[]): string {
   if (chain.length === 0) return "the model's own distribution";
   return chain.map(({ name, params, data }) => {
     const values: unknown[] = Object.values(params);
-    if (data !== undefined) values.push(JSON.stringify(data));
+    if (data !== undefined) values.push(shortened(JSON.stringify(data)));
     return values.length === 0 ? name : `${name} ${values.join(" ")}`;
   }).join(", ");
 }
+
+function shortened(text: string): string {
+  return text.length > 60 ? `${text.slice(0, 59)}…` : text;
+}
+
+/** A chain for programs. */
+export function chainJson(chain: readonly SamplerStage[]): object[] {
+  return chain.map(({ name, params, data }) => ({
+    name,
+    ...params,
+    ...(data !== undefined && { data }),
+  }));
+}
+
+/** Strings that the text must not have: one, or several as a JSON array. */
+export function bannedOf(given: Arguments): string[] | undefined {
+  const text = given.text("ban");
+  if (text === undefined) return undefined;
+  if (!text.startsWith("[")) return [text];
+  try {
+    const list: unknown = JSON.parse(text);
+    if (Array.isArray(list) && list.every((one) => typeof one === "string")) return list;
+  } catch {
+    // Said below.
+  }
+  throw new UsageError(`Expected a text or a JSON array of texts after --ban, but found ${text}`);
+}
+
+/** The option that `bannedOf` reads. */
+export const banOption = {
+  ban: { value: "TEXT", help: "a text that must not come, or several as a JSON array" },
+} as const satisfies Record<string, CommandOption>;

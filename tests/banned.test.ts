@@ -170,7 +170,7 @@ banned("what is wrong is refused, and the session stays", async () => {
     await shifting.generate(prompt, options([greedy()], { bannedStrings: ["q"] })).text();
     assert.unreachable();
   } catch (error) {
-    assert.match((error as Error).message, /without context shift for banned strings/);
+    assert.match((error as Error).message, /without context shift and eviction for banned strings/);
   }
 });
 banned.run();

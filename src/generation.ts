@@ -128,7 +128,7 @@ export class Generation implements AsyncIterableIterator<Step> {
     if (request.flags & RequestFlags.prompt_logprobs) this.#prompt = prompt;
     const filter = new StopFilter(stop);
     // What the session shall hold when it ends: everything that was shown.
-    const kept = new Kept(before, this.promptTokens.length, core.settings.shiftKeep);
+    const kept = new Kept(core, before, this.promptTokens.length);
     let end: (EngineRecord & { kind: "end" }) | undefined;
     let [started, finished] = [false, false];
     try {
@@ -212,11 +212,16 @@ class Kept {
   shown = 0;
   #next: number;
   #position: number;
+  readonly #prompt: number;
+  /** Where in the text the prompt begins, if tokens may be evicted. */
+  readonly #text: number | undefined;
 
-  constructor(before: number, prompt: number, shiftKeep: number) {
+  constructor(core: SessionCore, before: number, prompt: number) {
     this.#position = before;
     this.#next = before + prompt;
-    this.#keep = Math.max(0, shiftKeep);
+    this.#keep = Math.max(0, core.settings.shiftKeep);
+    this.#prompt = prompt;
+    this.#text = core.settings.evict && core.textEnd;
   }
 
   /** A token came from the engine; where its place isn't the next one, older tokens were dropped. */
@@ -234,6 +239,10 @@ class Kept {
   /** Forgets what was computed and not shown; before the first step that is the prompt too. */
   restore(core: SessionCore): void {
     if (core.disposed) return;
+    if (this.#text !== undefined) {
+      const end = this.shown === 0 ? this.#text : this.#text + this.#prompt + this.shown;
+      return core.truncateText(end);
+    }
     for (const record of core.skipped) if (record.kind === "token") this.follow(record);
     core.truncate(Math.min(this.#position, core.position));
   }

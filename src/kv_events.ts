@@ -42,7 +42,8 @@ export interface KvEventColumns {
 
 /**
  * Follows the pages of a KV cache: of a session and its forks (`KvCache.events`), or of a pool
- * (`KvPool.events`). `using` ends it; without a reader nothing is noted.
+ * (`KvPool.events`). `using` ends it; without a reader nothing is noted. A session that was restored has other
+ * pages, and needs a new reader.
  *
  * @example
  * ```ts

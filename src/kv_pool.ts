@@ -24,16 +24,16 @@ import type { SessionOptions } from "./session_options.ts";
  * import { EngineError, loadModel } from "./mod.ts";
  *
  * using model = await loadModel("smollm2");
- * using pool = model.kvPool({ pages: 16, kv: { key: "q8_0", value: "q8_0" } });
+ * using pool = model.kvPool({ pages: 8, kv: { key: "q8_0", value: "q8_0" } });
  * const preface = "A lighthouse keeper writes a diary. ".repeat(12);
  * using one = pool.session();
  * await one.prefill(preface + "Monday:");
- * using two = pool.session();
+ * using two = pool.session({ context: 8192 }); // longer than the pool
  * await two.prefill(preface + "Tuesday:"); // computes what is different
  * console.log(two.stats.reusedTokens, pool.stats.shared);
  *
  * try {
- *   await two.prefill(preface.repeat(3));
+ *   await two.prefill(preface.repeat(10));
  * } catch (error) {
  *   if (!(error instanceof EngineError)) throw error;
  *   console.log(error.code, two.position); // "pool-full", and nothing is lost

@@ -302,7 +302,7 @@ export class Session {
    * @param path A file that `save` wrote.
    * @param options Which sequence of the file, progress and cancellation.
    * @throws {EngineError} `"invalid-file"` when the file is damaged or something else, `"foreign"` when it
-   *   is of another model or cache policy, `"context-full"` when it has more tokens than the session can hold.
+   *   is of another model or cache policy or the session's pages are a pool's, `"context-full"` when it has more tokens than the session can hold.
    */
   async restore(path: string, options: SessionRestoreOptions = {}): Promise<void> {
     checkFields(options, ["sequence", "signal", "onProgress"], "restore");
@@ -465,6 +465,8 @@ export class Session {
     const signal = checkSignal(options.signal, "signal");
     const core = this.#idle();
     const before = core.position;
+    const evicts = core.settings.evict !== undefined;
+    const text = core.textEnd;
     const tokens = promptTokens(core.model, prompt, options, before === 0);
     signal?.throwIfAborted();
     const scores = new Float32Array(tokens.length).fill(NaN);
@@ -488,7 +490,10 @@ export class Session {
       options.onPrefill?.({ done: tokens.length, total: tokens.length });
       finished = true;
     } finally {
-      if (!finished && !core.disposed) core.truncate(Math.min(before, core.position));
+      if (!finished && !core.disposed) {
+        if (evicts) core.truncateText(text);
+        else core.truncate(Math.min(before, core.position));
+      }
     }
     return scores;
   }

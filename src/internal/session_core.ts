@@ -170,6 +170,19 @@ export class SessionCore {
     return out;
   }
 
+  /** Place in the text behind the last token; the position, unless tokens were evicted. */
+  get textEnd(): number {
+    if (this.settings.evict === undefined) return this.position;
+    const places = this.positions();
+    return (places.at(-1) ?? -1) + 1 + this.position - places.length;
+  }
+
+  /** Forgets the tokens from a place in the text on; those that were evicted for them are gone. */
+  truncateText(end: number): void {
+    const stay = this.positions().filter((place) => place < end).length;
+    this.truncate(Math.min(this.position, end >= this.textEnd ? this.position : stay));
+  }
+
   /** Forgets the tokens from `length` on. */
   truncate(length: number): void {
     this.lease.end();

@@ -5,6 +5,7 @@ const std = @import("std");
 const cache = @import("../cache.zig");
 const evict = @import("../evict.zig");
 const kv_view = @import("kv_view.zig");
+const limited_pool = @import("limited_pool.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const session_module = @import("session.zig");
 const Session = session_module.Session;
@@ -236,6 +237,34 @@ test "scores are those of attention that is computed by itself" {
     try std.testing.expectEqual(0, mass[150]);
     // The first token is all that the first query can look at.
     try std.testing.expect(mass[0] > 1);
+}
+
+test "a full pool loses nothing of a session that evicts" {
+    var fixture = try Fixture.init(.{}, .{ .threads = 1 });
+    defer fixture.deinit();
+    var diag: Diagnostic = .{};
+    const pool = try limited_pool.create(fixture.model, .{ .pages = 2, .when_full = .fail }, &diag);
+    defer pool.release();
+    const other = try Session.create(fixture.model, .{ .pool = pool }, &diag);
+    try read(other, text[0..60]);
+    const session = try Session.create(fixture.model, .{ .pool = pool, .evict = .{ .policy = .tova, .budget = 80 } }, &diag);
+    defer session.destroy();
+    const alone = try Session.create(fixture.model, .{ .evict = .{ .policy = .tova, .budget = 80 } }, &diag);
+    defer alone.destroy();
+    for ([_]*Session{ session, alone }) |one| {
+        try one.start(.{ .tokens = text[0..50], .max_tokens = 4, .seed = 2, .ignore_eog = true }, &diag);
+        one.wait();
+    }
+    const before = try logitsOf(session);
+    try session.start(.{ .tokens = text[100..200] }, &diag);
+    session.wait();
+    try std.testing.expect(session.pool_full);
+    try std.testing.expectEqual(54, session.position());
+    try std.testing.expectEqual(53, session.evictor.?.next);
+    try session_test.expectSameBits(&before, &try logitsOf(session));
+    other.destroy();
+    for ([_]*Session{ session, alone }) |one| try read(one, text[100..200]);
+    try session_test.expectSameBits(&try logitsOf(alone), &try logitsOf(session));
 }
 
 test "misuse is refused with the reason" {

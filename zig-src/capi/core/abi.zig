@@ -12,6 +12,7 @@ const evict = @import("../../evict.zig");
 const events = @import("../../cache/core/events.zig");
 const value = @import("../../gguf/value.zig");
 const sampler = @import("../../sampler.zig");
+const pool_abi = @import("pool_abi.zig");
 const probe = @import("../../probe.zig");
 const packed_file = @import("../../engine/packed_file.zig");
 const record = @import("../../engine/record.zig");
@@ -131,6 +132,8 @@ pub const KvEventKind = events.Kind;
 pub const KvEvent = events.Event;
 pub const EvictPolicyId = evict.Policy;
 pub const EvictScoringId = evict.Scoring;
+pub const PoolOptions = pool_abi.PoolOptions;
+pub const PoolInfo = pool_abi.PoolInfo;
 pub const HookPoint = probe.Point;
 pub const ValueKind = value.Type;
 pub const Value = value.Value;
@@ -531,41 +534,6 @@ pub const KvInfo = extern struct {
     positions: u32 = 0,
     /// Number of the sequence in its pool, as `KvEvent` names it.
     sequence: u32 = 0,
-};
-
-/// Pages that sessions share, and no more of them.
-pub const PoolOptions = extern struct {
-    size: u32 = @sizeOf(PoolOptions),
-    version: u32 = version,
-    /// 0: as many as fit into `bytes_wanted`.
-    pages: u32 = 0,
-    /// `WhenFullId`.
-    when_full: u32 = @backingInt(WhenFullId.fail),
-    bytes_wanted: f64 = 0,
-    /// `CacheFormatId`.
-    key_format: u32 = @backingInt(CacheFormatId.f16),
-    value_format: u32 = @backingInt(CacheFormatId.f16),
-};
-
-pub const PoolInfo = extern struct {
-    /// Positions in a page.
-    page_length: u32 = 0,
-    page_count: u32 = 0,
-    /// Pages that sequences hold.
-    pages_used: u32 = 0,
-    /// Those of them that several hold.
-    pages_shared: u32 = 0,
-    /// Free pages that are kept for their content.
-    pages_kept: u32 = 0,
-    /// Sequences that hold pages.
-    sequences: u32 = 0,
-    page_bytes: f64 = 0,
-    /// Of all pages.
-    memory_bytes: f64 = 0,
-    /// Pages that were found by their content, since the pool was made.
-    found: f64 = 0,
-    /// Free pages whose content was given up.
-    evicted: f64 = 0,
 };
 
 /// Which keys or values are read.

@@ -324,7 +324,9 @@ evict("misuse is refused with the reason", async () => {
   );
   using session = model.session({ evict: policy });
   using recording = session.record(["blocks.0.q"]);
+  using keys = session.record(["blocks.0.k"]);
   await session.prefill(text.slice(0, 50));
+  assert.match(await thrown(() => session.kv.errors(keys)), /evicted no tokens, .* holds 21 of 50/);
   assert.match(
     await thrown(() => session.kv.attention(recording.get("blocks.0.q"))),
     /evicted no tokens|expected queries/,

@@ -130,6 +130,14 @@ pool("sessions share what begins alike, and say what they would have said alone"
   const stats = shared.stats;
   assert.equal([stats.used, stats.shared, stats.hits, stats.sequences], [4 + 3 * 2, 4, 8, 3]);
   assert.is(stats.used + stats.free, stats.pages);
+  // The parts of each ledger add up, and the pages of all to those of the pool.
+  for (const { kv } of sessions) {
+    const { keyPayload, keyScales, valuePayload, valueScales, pageSlack, free } = kv.ledger();
+    const sum = keyPayload + keyScales + valuePayload + valueScales + pageSlack + free;
+    assert.is(sum, kv.bytes);
+  }
+  const held = sessions.reduce((sum, { kv }) => sum + kv.pages.used, 0);
+  assert.is(held - 2 * stats.shared, stats.used);
   // Each of them can be read, forked and saved as any session.
   using fork = sessions[2]!.fork();
   assert.equal(

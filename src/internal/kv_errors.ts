@@ -27,6 +27,12 @@ export function kvErrors(core: SessionCore, recording: Recording): KvDiff {
       }`,
     );
   }
+  if (core.textEnd !== core.position) {
+    throw new RangeError(
+      `Expected a session that has evicted no tokens, but found one that holds ${core.position} of ` +
+        `${core.textEnd}`,
+    );
+  }
   const { shape } = core.settings.kv;
   const points = names.map((name) => recording.get(name));
   const { position: from, rows } = points[0] as Activation;

@@ -101,7 +101,8 @@ function show(
     worst: diff.worst[row] as number,
     equal: diff.equal[row] === 1,
   }));
-  const { from, to, sameTokens } = diff;
+  const { sameTokens } = diff;
+  const [from, to] = [diff.positions[0] as number, (diff.positions.at(-1) as number) + 1];
   if (given.has("json")) {
     printJson({ expected, found, from, to, same_tokens: sameTokens, rows });
     return;

@@ -1,5 +1,5 @@
 import { checkFields, checkInteger, checkSide, found as name } from "./internal/check.ts";
-import { KvDiffTable } from "./internal/kv_difference.ts";
+import { chosenRows, KvDiffTable } from "./internal/kv_difference.ts";
 import { Session } from "./session.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 
@@ -14,7 +14,7 @@ export interface DiffKvOptions {
   readonly layers?: readonly number[] | undefined;
   /** KV heads, from 0; all without it. */
   readonly heads?: readonly number[] | undefined;
-  /** First position; 0 by default. */
+  /** First position in the text; 0 by default. */
   readonly from?: number | undefined;
   /** Behind the last position; by default all that both have keys and values of. */
   readonly to?: number | undefined;
@@ -27,9 +27,8 @@ export interface DiffKvOptions {
  * A number that isn't finite on one side only is an infinite error.
  */
 export interface KvDiff {
-  /** The positions that were compared: from, and up to but without. */
-  readonly from: number;
-  readonly to: number;
+  /** The positions in the text that were compared, rising; there are gaps where a cache evicted some. */
+  readonly positions: Uint32Array<ArrayBuffer>;
   /** From 0. */
   readonly layer: Uint32Array<ArrayBuffer>;
   /** KV head, from 0. */
@@ -102,15 +101,18 @@ export function diffKv(
       `Expected two caches of one shape, but found ${shapeOf(a.shape)}, and ${shapeOf(b.shape)}`,
     );
   }
-  const positions = Math.min(a.positions, b.positions);
-  if (positions === 0) {
+  const end = 1 + Math.min(a.positions.at(-1) ?? -1, b.positions.at(-1) ?? -1);
+  const to = options.to === undefined || end < 1 ? end : checkInteger(options.to, 1, end, "to");
+  const from = options.from === undefined || to < 1
+    ? 0
+    : checkInteger(options.from, 0, to - 1, "from");
+  const common = commonRows(a.positions, b.positions, from, to);
+  if (common.positions.length === 0) {
     throw new RangeError(
-      `Expected positions that both caches have, but found ${a.positions} and ${b.positions} of them`,
+      `Expected positions that both caches have, but found none of the ${a.positions.length} and ` +
+        `${b.positions.length} that they have`,
     );
   }
-  const { from: start, to: end } = options;
-  const to = end === undefined ? positions : checkInteger(end, 1, positions, "to");
-  const from = start === undefined ? 0 : checkInteger(start, 0, to - 1, "from");
   const { layers, heads, keyLength, valueLength } = a.shape;
   const chosenLayers = places(options.layers, layers, "layers");
   const chosenHeads = places(options.heads, heads, "heads");
@@ -121,9 +123,12 @@ export function diffKv(
   for (const layer of chosenLayers) {
     for (const which of sides) {
       for (const head of chosenHeads) {
-        const part = { which, layer, head, from, to };
+        const place = { which, layer, head };
         const length = which === "key" ? keyLength : valueLength;
-        table.put({ ...part, length, expected: a.read(part), found: b.read(part) }, from);
+        const rows = (of: Opened, chosen: readonly number[]) =>
+          chosenRows(chosen, length, (from, to) => of.read({ ...place, from, to }));
+        const pair = { expected: rows(a, common.first), found: rows(b, common.second) };
+        table.put({ ...place, length, ...pair }, common.positions);
       }
     }
   }
@@ -131,7 +136,7 @@ export function diffKv(
   const [aTokens, bTokens] = [a.tokens, b.tokens];
   const shorter = Math.min(aTokens.length, bTokens.length);
   while (sameTokens < shorter && aTokens[sameTokens] === bTokens[sameTokens]) sameTokens++;
-  return { from, to, sameTokens, ...table.columns };
+  return { positions: common.positions, sameTokens, ...table.columns };
 }
 
 /** A source as something that is read alike. */
@@ -142,8 +147,8 @@ interface Opened {
     readonly keyLength: number;
     readonly valueLength: number;
   };
-  /** Positions that have keys and values. */
-  readonly positions: number;
+  /** Where in the text the rows are, rising. */
+  readonly positions: Uint32Array;
   readonly tokens: Uint32Array;
   readonly read: (part: {
     readonly which: "key" | "value";
@@ -168,7 +173,7 @@ function open(
     }
     const { kv } = source;
     const { tokens } = source;
-    return { shape: kv, positions: kv.positions, tokens, read: (part) => kv.read(part) };
+    return { shape: kv, positions: kv.textPositions, tokens, read: (part) => kv.read(part) };
   }
   if (typeof source !== "string" && !(source instanceof Snapshot)) {
     throw new TypeError(
@@ -180,10 +185,28 @@ function open(
   const index = checkInteger(sequence ?? 0, 0, last, `the sequence of ${what}`);
   return {
     shape: snapshot,
-    positions: snapshot.sequences[index]!.evaluated,
+    positions: Uint32Array.from(
+      snapshot.sequences[index]!.positions.flatMap(([from, to]) =>
+        Array.from({ length: to - from }, (_, i) => from + i)
+      ),
+    ),
     tokens: snapshot.tokens(index),
     read: (part) => snapshot.read({ ...part, sequence: index }),
   };
+}
+
+/** The positions from one on up to another that both have, and which rows of each they are. */
+function commonRows(a: Uint32Array, b: Uint32Array, from: number, to: number) {
+  const [positions, first, second]: [number[], number[], number[]] = [[], [], []];
+  let other = 0;
+  for (const [row, position] of a.entries()) {
+    while (other < b.length && (b[other] as number) < position) other++;
+    if (position < from || position >= to || b[other] !== position) continue;
+    positions.push(position);
+    first.push(row);
+    second.push(other);
+  }
+  return { positions: Uint32Array.from(positions), first, second };
 }
 
 /** Chosen indices, or all. */

@@ -216,11 +216,12 @@ export class KvCache {
    * nothing else, per layer and head. `diffKv` compares two whole caches, where the later layers have what
    * the earlier ones made of their rounding, too.
    *
-   * @param recording Of `blocks.N.k`, `blocks.N.v` or both, of positions that are still in the cache. What
-   *   `simulateKv` does counts where the recording began before it.
+   * @param recording Of `blocks.N.k`, `blocks.N.v` or both. Positions that the cache doesn't have any more
+   *   are left out. What `simulateKv` does counts where the recording began before it.
    * @returns One row for each head of each point that was recorded.
    * @throws {TypeError} When nothing of the kind was recorded.
-   * @throws {RangeError} When it was of positions that the cache doesn't have, or of another model.
+   * @throws {RangeError} When none of its positions is in the cache, the cache has evicted some, or it is of
+   *   another model.
    *
    * @example
    * ```ts

@@ -16,6 +16,7 @@ import {
   type Model,
   readSnapshot,
   type Session,
+  slidingWindow,
 } from "../mod.ts";
 import { KvDiffTable } from "../src/internal/kv_difference.ts";
 import { temporaryPath, tinyModel } from "./support/tiny_model.ts";
@@ -38,7 +39,7 @@ diffs("a row that one can add up by hand", () => {
   const of = (expected: number[], found: number[]) => {
     const table = new KvDiffTable(1);
     const pair = { expected: Float32Array.from(expected), found: Float32Array.from(found) };
-    table.put({ layer: 3, head: 2, which: "value", length: 2, ...pair }, 10);
+    table.put({ layer: 3, head: 2, which: "value", length: 2, ...pair }, Uint32Array.of(10, 11));
     const { columns } = table;
     assert.equal([columns.layer[0], columns.head[0], columns.which[0]], [3, 2, 1]);
     return Object.fromEntries(
@@ -71,7 +72,7 @@ diffs("precision against precision, by the definitions", async () => {
   using wide = await sessionOf(model, { key: "f32", value: "f32" });
   using narrow = await sessionOf(model, { key: "q8_0", value: "f8_e4m3" });
   const diff = diffKv(wide, narrow);
-  assert.equal([diff.from, diff.to, diff.sameTokens], [0, 100, 100]);
+  assert.equal([diff.positions[0], diff.positions.at(-1), diff.sameTokens], [0, 99, 100]);
   assert.equal([...diff.layer], [0, 0, 0, 0, 1, 1, 1, 1]);
   assert.equal([...diff.which], [0, 0, 1, 1, 0, 0, 1, 1]);
   assert.equal([...diff.head], [0, 1, 0, 1, 0, 1, 0, 1]);
@@ -92,7 +93,7 @@ diffs("precision against precision, by the definitions", async () => {
     assert.is(diff.equal[row], 0);
   }
   const part = diffKv(wide, narrow, { which: "value", layers: [1], heads: [1], from: 7, to: 9 });
-  assert.equal([part.from, part.to, part.layer.length], [7, 9, 1]);
+  assert.equal([[...part.positions], part.layer.length], [[7, 8], 1]);
   const [a, b] = [wide, narrow].map(({ kv }) =>
     kv.read({ which: "value", layer: 1, head: 1, from: 7, to: 9 })
   ) as [Float32Array, Float32Array];
@@ -116,7 +117,7 @@ diffs("files, without the engine, and sessions are the same to it", async () => 
   // It was not closed.
   assert.is(snapshot.read({ which: "key", layer: 0 }).length, 2 * 100 * 32);
   const other = diffKv(snapshot, snapshot, { sequences: [0, 1] });
-  assert.equal([other.to, other.sameTokens], [100, 100]);
+  assert.equal([other.positions.length, other.sameTokens], [100, 100]);
   assert.ok(other.equal.every((equal) => equal === 1));
 });
 
@@ -156,7 +157,7 @@ diffs("runtime against runtime, and threads: the same file", () => {
   });
   const [first, last] = [files[0] as string, files.at(-1) as string];
   const diff = diffKv(first, last);
-  assert.equal([diff.to, diff.sameTokens], [129, 130]);
+  assert.equal([diff.positions.length, diff.sameTokens], [129, 130]);
   assert.ok(diff.equal.every((equal) => equal === 1));
   assert.equal(readFileSync(first), readFileSync(last));
 });
@@ -171,7 +172,7 @@ for (const format of kvFormats) {
     const errors = session.kv.errors(recording);
     assert.equal([...errors.layer], [0, 0, 1, 1, 1, 1]);
     assert.equal([...errors.which], [0, 0, 0, 0, 1, 1]);
-    assert.equal([errors.from, errors.to], [0, 100]);
+    assert.equal([...errors.positions], [...tokens.keys()]);
     const computed = recording.get("blocks.1.k").values;
     const stored = session.kv.read({ which: "key", layer: 1, head: 1 });
     const most = Math.max(
@@ -204,6 +205,35 @@ const bounds: Readonly<Record<KvFormat, readonly [least: number, most: number]>>
   iq4_nl: [2 ** -6, 2 ** -3],
 };
 
+diffs("a cache that evicts is compared where it still has something", async () => {
+  using model = await load();
+  const kv = { key: "q8_0", value: "f32" } as const;
+  using whole = model.session({ context: 160, kv: { key: "f32", value: "f32" } });
+  using short = model.session({
+    context: 160,
+    kv,
+    evict: slidingWindow({ sinks: 4, recent: 40, positions: "text" }),
+  });
+  using recording = short.record(["blocks.*.k", "blocks.*.v"]);
+  await whole.prefill(tokens);
+  await short.prefill(tokens);
+  const kept = short.kv.textPositions;
+  assert.ok(kept.length < 100 && kept.length >= 44, `${kept.length}`);
+  const diff = diffKv(whole, short);
+  assert.equal(diff.positions, kept);
+  // What goes into the first layer depends on no cache: it is the rounding alone.
+  for (const row of rowsOf(diff).filter((row) => diff.layer[row] === 0)) {
+    assert.ok(kept.includes(diff.worst[row]!));
+    assert.ok(diff.relative[row]! < 2 ** -7);
+    assert.is(diff.equal[row], diff.which[row]);
+  }
+  // Recordings count places in the cache.
+  assert.throws(
+    () => short.kv.errors(recording),
+    /evicted nothing.*found position 99 of the text at place 44/,
+  );
+});
+
 diffs("what can't be compared is refused with the reason", async () => {
   using model = await load();
   using session = await sessionOf(model, {});
@@ -213,7 +243,7 @@ diffs("what can't be compared is refused with the reason", async () => {
   using other = await sessionOf(deep, {});
   refused(session, other, {}, /one shape, but found 2 layers of 2 .* and 3 layers of 2/);
   using empty = model.session();
-  refused(session, empty, {}, /positions that both caches have, but found 100 and 0/);
+  refused(session, empty, {}, /positions that both caches have, but found none of the 100 and 0/);
   refused(
     session,
     session,
@@ -238,9 +268,11 @@ diffs("what can't be compared is refused with the reason", async () => {
   using queries = session.record(["blocks.1.q"]);
   assert.throws(errors(queries), /but found one of blocks\.1\.q/);
   await session.prefill([5, 6]);
-  assert.equal(session.kv.errors(recording).from, 100);
+  assert.equal([...session.kv.errors(recording).positions], [100, 101]);
   session.truncate(101);
-  assert.throws(errors(recording), /to to be a whole number from 0 to 101, but found 102/);
+  assert.equal([...session.kv.errors(recording).positions], [100]);
+  session.truncate(100);
+  assert.throws(errors(recording), /positions that are in the cache, but found 2 from 100 on/);
   const gone = model.session();
   gone.dispose();
   refused(session, gone, {}, /Expected a session that is still open/);

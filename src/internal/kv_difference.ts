@@ -36,10 +36,10 @@ export class KvDiffTable {
     };
   }
 
-  /** Adds a row; `from` is the position of the first row of the pair. */
-  put(pair: KvPair, from: number): void {
+  /** Adds a row; `positions` are those of the rows of the pair. */
+  put(pair: KvPair, positions: Uint32Array): void {
     const { layer, head, which } = pair;
-    const row = { layer, head, which: which === "key" ? 0 : 1, ...differenceOf(pair, from) };
+    const row = { layer, head, which: which === "key" ? 0 : 1, ...differenceOf(pair, positions) };
     for (const name of columnNames) this.#columns[name][this.#rows] = row[name];
     this.#rows++;
   }
@@ -55,14 +55,33 @@ const columnNames = [
   ...["worst", "equal"] as const,
 ] as const;
 
+/**
+ * Chosen rows of a head, in rising order; `read` gives those from one on up to, without it, another. Where
+ * nothing was evicted they follow each other.
+ */
+export function chosenRows(
+  rows: readonly number[],
+  length: number,
+  read: (from: number, to: number) => Float32Array<ArrayBuffer>,
+): Float32Array<ArrayBuffer> {
+  const [first, last] = [rows[0] as number, rows.at(-1) as number];
+  const all = read(first, last + 1);
+  if (rows.length === last + 1 - first) return all;
+  const chosen = new Float32Array(rows.length * length);
+  for (const [i, row] of rows.entries()) {
+    chosen.set(all.subarray((row - first) * length, (row - first + 1) * length), i * length);
+  }
+  return chosen;
+}
+
 /** The bits of numbers. */
 function bitsOf(values: Float32Array<ArrayBuffer>): Uint32Array {
   return new Uint32Array(values.buffer, values.byteOffset, values.length);
 }
 
-function differenceOf({ expected, found, length }: KvPair, from: number) {
+function differenceOf({ expected, found, length }: KvPair, positions: Uint32Array) {
   const [expectedBits, foundBits] = [bitsOf(expected), bitsOf(found)];
-  let [maxError, worst, equal] = [0, from, 1];
+  let [maxError, worst, equal] = [0, positions[0] as number, 1];
   let [squares, product, expectedSize, foundSize] = [0, 0, 0, 0];
   for (let i = 0; i < expected.length; i++) {
     const [a, b] = [expected[i] as number, found[i] as number];
@@ -77,7 +96,7 @@ function differenceOf({ expected, found, length }: KvPair, from: number) {
     foundSize += b * b;
     if (error > maxError) {
       maxError = error;
-      worst = from + Math.floor(i / length);
+      worst = positions[Math.floor(i / length)] as number;
     }
   }
   return {

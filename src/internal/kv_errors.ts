@@ -6,8 +6,8 @@
 import type { Activation } from "../activation.ts";
 import type { KvDiff } from "../diff_kv.ts";
 import { Recording } from "../recording.ts";
-import { found } from "./check.ts";
-import { KvDiffTable } from "./kv_difference.ts";
+import { found as named } from "./check.ts";
+import { chosenRows, KvDiffTable } from "./kv_difference.ts";
 import { readKv } from "./read_kv.ts";
 import type { SessionCore } from "./session_core.ts";
 
@@ -16,7 +16,7 @@ export function kvErrors(core: SessionCore, recording: Recording): KvDiff {
   core.requireIdle();
   if (!(recording instanceof Recording)) {
     throw new TypeError(
-      `Expected a recording of blocks.N.k or blocks.N.v, but found ${found(recording)}`,
+      `Expected a recording of blocks.N.k or blocks.N.v, but found ${named(recording)}`,
     );
   }
   const names = recording.names.filter((name) => /^blocks\.\d+\.[kv]$/.test(name));
@@ -36,6 +36,24 @@ export function kvErrors(core: SessionCore, recording: Recording): KvDiff {
   const { shape } = core.settings.kv;
   const points = names.map((name) => recording.get(name));
   const { position: from, rows } = points[0] as Activation;
+  const held = core.positions();
+  if (held.some((position, row) => position !== row)) {
+    throw new RangeError(
+      "Expected a cache that has evicted nothing: recordings count its places, which have moved, but found " +
+        `position ${held.at(-1)} of the text at place ${held.length - 1}`,
+    );
+  }
+  // What was truncated since is no error.
+  const stored = [...held.entries()]
+    .filter(([, position]) => position >= from && position < from + rows);
+  const positions = Uint32Array.from(stored, ([, position]) => position);
+  const places = stored.map(([row]) => row);
+  if (places.length === 0) {
+    throw new RangeError(
+      `Expected a recording of positions that are in the cache, but found ${rows} from ${from} on, ` +
+        "of which it has none",
+    );
+  }
   const table = new KvDiffTable(points.length * shape.heads);
   for (const point of points) {
     const which = point.name.endsWith(".k") ? "key" : "value";
@@ -55,13 +73,23 @@ export function kvErrors(core: SessionCore, recording: Recording): KvDiff {
       );
     }
     for (let head = 0; head < shape.heads; head++) {
-      const part = { which, layer, head, from, to: from + rows } as const;
-      const expected = columnsOf(point, head * length, length);
-      const stored = readKv(core, part) as Float32Array<ArrayBuffer>;
-      table.put({ which, layer, head, length, expected, found: stored }, from);
+      const place = { which, layer, head } as const;
+      const own = columnsOf(point, head * length, length);
+      const recorded = Array.from(positions, (position) => position - from);
+      const expected = chosenRows(
+        recorded,
+        length,
+        (from, to) => own.slice(from * length, to * length),
+      );
+      const found = chosenRows(
+        places,
+        length,
+        (from, to) => readKv(core, { ...place, from, to }) as Float32Array<ArrayBuffer>,
+      );
+      table.put({ ...place, length, expected, found }, positions);
     }
   }
-  return { from, to: from + rows, ...table.columns };
+  return { positions, ...table.columns };
 }
 
 /** `length` values of each row, from `at` on. */

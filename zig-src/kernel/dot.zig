@@ -6,7 +6,8 @@
 //!     dotprod      signed times signed: 8-bit weights enter as q, without their zero point
 //!     AVX2, AVX-512 without VNNI   `pmaddubsw` adds pairs in 16 bits, which must not overflow:
 //!                  127 * 2 * u fits 8, 4 and 2 times for weights of 4, 5 and 6 bits. 8-bit
-//!                  weights are multiplied as two halves of 4 bits
+//!                  weights enter as q: |q| times the activation with q's sign fits once, where
+//!                  the processor has `psignb`; AVX-512 has not and multiplies two halves of 4 bits
 //!     otherwise    plain vector arithmetic
 
 const std = @import("std");
@@ -30,9 +31,12 @@ const form: Form = switch (builtin.cpu.arch) {
     else => .plain,
 };
 
+/// Whether signs of weights go over to the activations.
+const moves_signs = form == .pairs and lanes < 16;
+
 /// Whether weights of so many bits are to be given as signed bytes, q instead of u.
 pub fn wantsSigned(comptime bits: u8) bool {
-    return form == .signed and bits == 8;
+    return bits == 8 and (form == .signed or moves_signs);
 }
 
 /// The zero point to give weights that are unpacked for many tokens: the one whose start activations
@@ -42,7 +46,7 @@ pub fn zeroOfMany(comptime zero: u8) u8 {
         .one, .plain => if (zero == 0) 0 else 128,
         .signed => 0,
         // Sums of 16 bits have room for the stored range only.
-        .pairs => zero,
+        .pairs => if (moves_signs and zero == 128) 0 else zero,
     };
 }
 
@@ -56,8 +60,8 @@ pub fn split(comptime bits: u8, w: anytype) [w.len * splits(bits)]Bytes {
     if (comptime splits(bits) == 1) return w;
     var out: [2 * w.len]Bytes = undefined;
     inline for (w, 0..) |of, j| {
-        out[2 * j] = of & @as(Bytes, @splat(15));
-        out[2 * j + 1] = of >> @splat(4);
+        out[2 * j] = if (moves_signs) @abs(@as(Signed, @bitCast(of))) else of & @as(Bytes, @splat(15));
+        out[2 * j + 1] = if (moves_signs) of else of >> @splat(4);
     }
     return out;
 }
@@ -77,7 +81,11 @@ pub fn group(
         .one, .signed, .plain => inline for (0..n) |j| {
             inline for (&sums, a) |*sum, of| sum.* = quad(sum.*, w[j], of[j]);
         },
-        .pairs => inline for (&sums, a) |*sum, of| {
+        .pairs => if (moves_signs and bits == 8) {
+            inline for (0..n) |j| inline for (&sums, a) |*sum, of| {
+                sum.* +%= madd(maddubs(w[2 * j], psign(broadcast(of[j]), @bitCast(w[2 * j + 1]))));
+            };
+        } else inline for (&sums, a) |*sum, of| {
             if (bits == 8) {
                 const upper = pairs(4, n, 2, w[1..], of, @splat(0));
                 sum.* = pairs(4, n, 2, w, of, sum.*) +% (upper << @splat(4));
@@ -147,6 +155,8 @@ const maddubs = switch (lanes) {
     else => @"llvm.x86.ssse3.pmadd.ub.sw.128",
 };
 
+const psign = if (lanes == 8) @"llvm.x86.avx2.psign.b" else @"llvm.x86.ssse3.psign.b.128";
+
 fn madd(words: Words) Ints {
     const ones: Words = @splat(1);
     return switch (lanes) {
@@ -166,6 +176,8 @@ extern fn @"llvm.x86.avx512.vpdpbusd.128"(Ints, Bytes, Signed) callconv(direct) 
 extern fn @"llvm.x86.avx512.pmaddubs.w.512"(Bytes, Signed) callconv(direct) Words;
 extern fn @"llvm.x86.avx2.pmadd.ub.sw"(Bytes, Signed) callconv(direct) Words;
 extern fn @"llvm.x86.ssse3.pmadd.ub.sw.128"(Bytes, Signed) callconv(direct) Words;
+extern fn @"llvm.x86.avx2.psign.b"(Signed, Signed) callconv(direct) Signed;
+extern fn @"llvm.x86.ssse3.psign.b.128"(Signed, Signed) callconv(direct) Signed;
 extern fn @"llvm.x86.avx512.pmaddw.d.512"(Words, Words) callconv(direct) Ints;
 extern fn @"llvm.x86.avx2.pmadd.wd"(Words, Words) callconv(direct) Ints;
 extern fn @"llvm.x86.sse2.pmadd.wd"(Words, Words) callconv(direct) Ints;
@@ -174,14 +186,14 @@ extern fn @"llvm.aarch64.neon.sdot.v4i32.v16i8"(Ints, Signed, Signed) Ints;
 
 test "extremes are exact for every width" {
     inline for (.{ 4, 5, 6, 8 }) |bits| {
-        for ([_]i8{ -127, 127, 1 }) |value| {
-            const top: u8 = (1 << bits) - 1;
+        const top: u8 = (1 << bits) - 1;
+        for ([_]i8{ -127, 127, 1 }) |value| for ([_]u8{ 0, top }) |u| {
             const a: [8]i32 = @splat(@bitCast(@as([4]i8, @splat(value))));
-            const stored: u8 = if (wantsSigned(bits)) top ^ 0x80 else top;
+            const stored: u8 = if (wantsSigned(bits)) u ^ 0x80 else u;
             const w = split(bits, @as([8]Bytes, @splat(@splat(stored))));
             const sums = group(bits, 8, 3, &w, @splat(&a), @splat(@splat(3)));
-            const q: i32 = if (wantsSigned(bits)) @as(i8, @bitCast(stored)) else top;
+            const q: i32 = if (wantsSigned(bits)) @as(i8, @bitCast(stored)) else u;
             for (sums) |sum| try std.testing.expectEqual(@as([lanes]i32, @splat(3 + 32 * q * value)), @as([lanes]i32, sum));
-        }
+        };
     }
 }

@@ -1,6 +1,7 @@
 //! Activations: f32 rows made ready for products (see `layout.zig`).
 
 const std = @import("std");
+const dot = @import("dot.zig");
 const layout = @import("layout.zig");
 const table = @import("table.zig");
 
@@ -61,6 +62,6 @@ pub fn quantise(x: @Vector(unit, f32)) Act {
         .sums = .{ d * @as(f32, @floatFromInt(low)), d * @as(f32, @floatFromInt(high)) },
         .start8 = layout.magic - 8 * (low + high),
         .start128 = layout.magic - 128 * (low + high),
-        .start128_half = .{ layout.magic - 128 * low, layout.magic - 128 * high },
+        .start_half = .{ layout.magic - dot.zero_of_half * low, layout.magic - dot.zero_of_half * high },
     };
 }

@@ -39,6 +39,10 @@ pub fn wantsSigned(comptime bits: u8) bool {
     return bits == 8 and (form == .signed or moves_signs);
 }
 
+/// The zero point that activations hold ready for each half of a unit: that of 6 bits, which cannot
+/// get another one, or the one that `zeroOfMany` gives.
+pub const zero_of_half = if (form == .pairs) 32 else 128;
+
 /// The zero point to give weights that are unpacked for many tokens: the one whose start activations
 /// hold ready, or none, where the form's range allows it.
 pub fn zeroOfMany(comptime zero: u8) u8 {

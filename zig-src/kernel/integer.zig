@@ -166,9 +166,12 @@ inline fn start(comptime zero: u8, comptime groups: usize, act: *const Act, comp
     const none: dot.Ints = @splat(layout.magic);
     if (zero == 0) return none;
     if (groups == 1 and zero == 8) return @splat(act.start8);
-    const most: dot.Ints = @splat(if (groups == 1) act.start128 else act.start128_half[g]);
-    if (zero == 128) return most;
-    return (most -% none >> @splat(7 - @ctz(zero))) +% none;
+    const ready = comptime if (groups == 1) 128 else dot.zero_of_half;
+    const of_ready: dot.Ints = @splat(if (groups == 1) act.start128 else act.start_half[g]);
+    if (zero == ready) return of_ready;
+    const sum = of_ready -% none;
+    const up = comptime @ctz(zero) - @as(i32, @ctz(@as(u8, ready)));
+    return (if (up > 0) sum << @splat(up) else sum >> @splat(-up)) +% none;
 }
 
 /// The integers of one unit for the rows of one part with another zero point, a vector a quad.

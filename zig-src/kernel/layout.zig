@@ -188,8 +188,8 @@ pub const Act = extern struct {
     /// magic - 8 * sum of q and magic - 128 * sum of q, of all.
     start8: i32,
     start128: i32,
-    /// magic - 128 * sum of q, of each half.
-    start128_half: [2]i32,
+    /// magic - `dot.zero_of_half` * sum of q, of each half.
+    start_half: [2]i32,
 
     comptime {
         std.debug.assert(@sizeOf(Act) == 64);

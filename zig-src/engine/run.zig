@@ -26,6 +26,9 @@ pub const head_rows_max = 16;
 const piece_products = 1 << 28;
 /// Bytes of weights in a piece, at least: a few microseconds, beside which the taking is nothing.
 const piece_bytes = 1 << 16;
+/// Floats of a piece of the gate, and of the up projection, which its member goes on with at once:
+/// both stay in its second cache, where they are written again and again.
+const gate_floats = 36 << 10;
 /// Pieces of a member's share otherwise.
 const pieces_wanted = 8;
 
@@ -113,8 +116,10 @@ pub const Buffers = struct {
     v: []f32, // [T, kv_heads * head_dim_v]
     attn: []f32, // [T, heads * head_dim_v]
     projected: []f32, // [T, embd]
-    gate: []f32, // [T, ff]
-    up: []f32, // [T, ff]
+    /// Activations of the MLP, for an observer.
+    mlp_act: []f32, // [T, ff]
+    /// Per member: a piece of the gate projection, and of the up projection.
+    gate_parts: []f32, // [members, 2, gate_floats]
     logits: []f32, // [head_rows_max, vocab]
     /// Cosine and sine per row and pair, for global and for sliding layers.
     angles: [2][][2]f32, // [T, rope.dim / 2]
@@ -145,8 +150,8 @@ pub const Buffers = struct {
             .v = try arena.alloc(f32, rows * h.kv_heads * h.head_dim_v),
             .attn = try arena.alloc(f32, rows * heads_v),
             .projected = try arena.alloc(f32, rows * h.embd),
-            .gate = try arena.alloc(f32, rows * h.ff),
-            .up = try arena.alloc(f32, rows * h.ff),
+            .mlp_act = try arena.alloc(f32, rows * h.ff),
+            .gate_parts = try arena.alloc(f32, members * 2 * gate_floats),
             .logits = try arena.alloc(f32, head_rows_max * @as(usize, model.output.rows)),
             .angles = .{
                 try arena.alloc([2]f32, rows * model.frequencies[0].short.len),
@@ -280,6 +285,24 @@ pub const Run = struct {
         };
     }
 
+    /// Where this member keeps its piece of the gate projection, and of the up projection.
+    pub fn gateParts(run: *const Run) [2][]f32 {
+        const own = run.buffers.gate_parts[run.member * 2 * gate_floats ..][0 .. 2 * gate_floats];
+        return .{ own[0..gate_floats], own[gate_floats..] };
+    }
+
+    /// Pairs of panels of which one piece fits there: for each two panels the activations of 32 inputs
+    /// are prepared together.
+    pub fn gateTasks(run: *const Run, weight: *const Weight, blocks: Blocks) deal.Tasks {
+        const panels = run.panelTasks(weight, blocks);
+        const fits = gate_floats / (2 * weight_module.panel_rows * @as(usize, blocks.len));
+        return .{
+            .total = (panels.total + 1) / 2,
+            .rounds = panels.rounds,
+            .piece = @max(1, @min((panels.piece + 1) / 2, fits)),
+        };
+    }
+
     /// Makes `x` row `index` of the `n_rows` activations that the next products with `weights` read.
     pub fn prepare(run: *const Run, x: []const f32, index: usize, n_rows: usize, weights: []const *const Weight) void {
         run.preparePart(.residual, x, .{ .from = 0, .to = x.len }, index, n_rows, weights);
@@ -355,6 +378,24 @@ pub const Run = struct {
     /// Chosen panels and one block of rows.
     pub fn multiply(run: *const Run, place: Place, weight: *const Weight, out: []f32, blocks: Blocks, piece: deal.Piece) void {
         std.debug.assert(out.len >= @as(usize, blocks.rows) * weight.rows);
+        run.multiplyTo(place, weight, out.ptr, weight.rows, blocks, piece);
+    }
+
+    /// The same with results side by side: `part` is [rows of the block][`width` outputs of the piece].
+    pub fn multiplyPart(run: *const Run, weight: *const Weight, part: []f32, width: usize, blocks: Blocks, piece: deal.Piece) void {
+        const share = blocks.share(piece.round);
+        std.debug.assert(part.len >= (share.to - share.from) * width);
+        const skipped = share.from * width + piece.from * weight_module.panel_rows;
+        run.multiplyTo(.residual, weight, wholeOf(part.ptr, skipped), width, blocks, piece);
+    }
+
+    /// Where the whole would begin of which a part without the first `skipped` values is at `part`. Only
+    /// the part may be touched.
+    pub fn wholeOf(part: [*]f32, skipped: usize) [*]f32 {
+        return @ptrFromInt(@intFromPtr(part) -% skipped * @sizeOf(f32));
+    }
+
+    fn multiplyTo(run: *const Run, place: Place, weight: *const Weight, out: [*]f32, stride: usize, blocks: Blocks, piece: deal.Piece) void {
         const acts = run.buffers.acts[@backingInt(place)];
         const share = blocks.share(piece.round);
         if (run.counters != null) run.count(.ofProducts(run.model, weight, piece, share));
@@ -371,8 +412,8 @@ pub const Run = struct {
             .n_tokens = blocks.rows,
             .token_from = share.from,
             .token_to = share.to,
-            .out = out.ptr,
-            .out_stride = weight.rows,
+            .out = out,
+            .out_stride = stride,
         });
     }
 

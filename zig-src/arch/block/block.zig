@@ -84,7 +84,7 @@ pub fn gatedMlp(run: *Run, layer: *const Layer, index: usize) void {
     const buffers = run.buffers;
     normalise(run, layer.ffn_norm, &.{ &layer.ffn_gate.weight, &layer.ffn_up.weight });
     run.sync();
-    gateUp(run, layer); // buffers.gate, buffers.up [n_tokens, ff]
+    gateUp(run, layer, index);
     run.sync();
     if (run.observes(.mlp_act, index)) observeActivations(run, layer, index);
     run.matmul(.hidden, &layer.ffn_down.weight, buffers.projected); // [n_tokens, embd]
@@ -96,10 +96,10 @@ pub fn gatedMlp(run: *Run, layer: *const Layer, index: usize) void {
 /// They have been prepared already, which is done once more with what they are afterwards.
 fn observeActivations(run: *Run, layer: *const Layer, index: usize) void {
     const width = run.model.hyper.ff;
-    run.observe(.mlp_act, index, run.buffers.gate, width);
+    run.observe(.mlp_act, index, run.buffers.mlp_act, width);
     const share = run.rows();
     for (share.from..share.to) |r| {
-        const row = run.row(run.buffers.gate, width, r);
+        const row = run.row(run.buffers.mlp_act, width, r);
         run.preparePart(.hidden, row, .{ .from = 0, .to = width }, r, run.batch.len, &.{&layer.ffn_down.weight});
     }
     run.sync();
@@ -107,34 +107,33 @@ fn observeActivations(run: *Run, layer: *const Layer, index: usize) void {
 
 /// Activations of the down projection. Who has computed a piece activates and prepares it too, without
 /// waiting for the others; a task is two panels, whose 32 outputs are prepared together.
-fn gateUp(run: *Run, layer: *const Layer) void {
-    const buffers = run.buffers;
+fn gateUp(run: *Run, layer: *const Layer, index: usize) void {
     const h = &run.model.hyper;
     const k = run.model.kernels;
     const weight = &layer.ffn_gate.weight;
     const blocks: Run.Blocks = .of(run, weight, run.batch.len);
-    var tasks = run.panelTasks(weight, blocks);
-    tasks.piece = (tasks.piece + 1) / 2;
-    tasks.total = (tasks.total + 1) / 2;
-    var pieces = run.dealOut(tasks);
+    const gates, const ups = run.gateParts();
+    const observed = run.observes(.mlp_act, index);
+    var pieces = run.dealOut(run.gateTasks(weight, blocks));
     while (pieces.next()) |pair| {
         if (run.batch.unwanted()) return;
         const piece: Run.Piece = .{ .round = pair.round, .from = 2 * pair.from, .to = @min(2 * pair.to, weight.panelCount()) };
-        run.multiply(.residual, weight, buffers.gate, blocks, piece);
-        run.multiply(.residual, &layer.ffn_up.weight, buffers.up, blocks, piece);
         const from = piece.from * kernel.panel_rows;
         const to = @min(piece.to * kernel.panel_rows, h.ff);
+        run.multiplyPart(weight, gates, to - from, blocks, piece);
+        run.multiplyPart(&layer.ffn_up.weight, ups, to - from, blocks, piece);
         const rows = blocks.share(piece.round);
-        for (rows.from..rows.to) |r| {
-            const row = run.row(buffers.gate, h.ff, r);
-            const gate = row[from..to];
-            const up = run.row(buffers.up, h.ff, r)[from..to];
+        for (rows.from..rows.to, 0..) |r, i| {
+            const gate = gates[i * (to - from) ..][0 .. to - from];
+            const up = ups[i * (to - from) ..][0 .. to - from];
             if (layer.ffn_gate.bias) |bias| k.add(gate.ptr, bias[from..].ptr, gate.len);
             if (layer.ffn_up.bias) |bias| k.add(up.ptr, bias[from..].ptr, gate.len);
             switch (h.activation) {
                 .silu => k.silu_mul(gate.ptr, up.ptr, gate.len, gate.ptr),
                 .gelu => k.gelu_mul(gate.ptr, up.ptr, gate.len, gate.ptr),
             }
+            if (observed) @memcpy(run.row(run.buffers.mlp_act, h.ff, r)[from..to], gate);
+            const row = Run.wholeOf(gate.ptr, from)[0..h.ff];
             run.preparePart(.hidden, row, .{ .from = from, .to = to }, r, run.batch.len, &.{&layer.ffn_down.weight});
         }
     }

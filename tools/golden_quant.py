@@ -47,10 +47,11 @@ FORMATS = {
     "tq1_0": (34, 256, 54, [53]), "tq2_0": (35, 256, 66, [65]),
     "mxfp4": (39, 32, 17, []), "nvfp4": (40, 64, 36, []),
 }
-ENCODED = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"]
+ENCODED = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
+           "mxfp4", "nvfp4"]
 EXACT = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl"]
 # Encoded without a search for better codes, as ggml's own cache is.
-PLAIN = ["iq4_nl"]
+PLAIN = ["iq4_nl", "mxfp4", "nvfp4"]
 
 
 def splitmix(seed: int, count: int) -> np.ndarray:

@@ -119,6 +119,8 @@ fn toNative(format: Format, bytes: []u8) void {
 /// The largest error of a round trip as a fraction of the range of the block's values: half a step
 /// of the integers, with as much again for rounded scales and for values that a search gives up.
 fn errorMax(comptime M: type) f32 {
+    // Under a scale that is a power of two a value just below 8 becomes 6.
+    if (!@hasField(M.Block, "d")) return 0.25;
     // Uneven levels lie as far apart as sixteen even ones would at most, and end earlier above zero.
     if (@hasDecl(M, "levels")) return 2.2 / 15.0;
     const levels: f32 = @as(i16, M.groups.q_max) - M.groups.q_min;
@@ -160,7 +162,9 @@ test "constant blocks come back" {
             var out: [M.block_len]f32 = undefined;
             M.encodeBlock(&@splat(constant), &block);
             M.decodeBlock(&block, &out);
-            for (out) |y| try std.testing.expectApproxEqRel(constant, y, 0.005);
+            // Scales of one byte have few bits of fraction, or none; a float of two bits ends at 6.
+            const tolerance = if (@hasField(M.Block, "d")) 0.005 else 0.25;
+            for (out) |y| try std.testing.expectApproxEqRel(constant, y, tolerance);
         }
     }
 }

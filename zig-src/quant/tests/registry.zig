@@ -35,7 +35,8 @@ test "the formats that the design lists are there, and can encode what they shou
         "iq2_xxs", "iq4_nl", "tq1_0", "iq3_xxs", "mxfp4", "iq4_xs", "tq2_0", "nvfp4",
     };
     const encoded = .{
-        "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl",
+        "f32",   "f16",   "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl",
+        "mxfp4", "nvfp4",
     };
     inline for (listed) |name| _ = @field(quant.Format, name);
     inline for (encoded) |name| {

@@ -6,8 +6,8 @@
 
 import { closeSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { encodeNpy, type KvFormat, type KvRaw, type KvView } from "../mod.ts";
-import { kvLayouts } from "../src/internal/kv_layout.ts";
-import { decodeRows } from "../src/internal/kv_rows.ts";
+import { kvLayouts, kvScales } from "../src/internal/kv_layout.ts";
+import { decodeRows, scaleDecoder } from "../src/internal/kv_rows.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { heatMap, type HeatPanel } from "./heat_map.ts";
 import type { KvAction } from "./kv.ts";
@@ -170,7 +170,7 @@ function pieceOf(
   const { codes, scales, minimums } = look.raw(part);
   return {
     ...{ format, rows: to - from, values: codes },
-    ...{ scales: halves(scales), minimums: halves(minimums) },
+    ...{ scales: Float32Array.from(scales, scaleDecoder(format)), minimums: halves(minimums) },
   };
 }
 
@@ -193,8 +193,8 @@ function csvWidths(look: KvLook, places: readonly Place[], view: KvView): CsvWid
     const length = place.which === "key" ? look.keyLength : look.valueLength;
     values = Math.max(values, length);
     if (view !== "raw") continue;
-    const { unit, perHead, scaleBytes, minimumBytes } = kvLayouts[look.format(place)];
-    const groups = perHead ? 1 : length / unit;
+    const { scaleBytes, minimumBytes } = kvLayouts[look.format(place)];
+    const groups = kvScales(look.format(place), length);
     if (scaleBytes > 0) scales = Math.max(scales, groups);
     if (minimumBytes > 0) minimums = Math.max(minimums, groups);
   }
@@ -270,7 +270,11 @@ function writeArrays(
   const bits = formats[0] === "f16" ? "<f2" as const : undefined;
   const parts: [ending: string, values: KvRaw["codes"], type: "<f2" | undefined][] = [
     [".npy", joined(all.map(({ codes }) => codes)), bits],
-    [".scales.npy", joined(all.map(({ scales }) => scales)), "<f2"],
+    [
+      ".scales.npy",
+      joined<KvRaw["scales"]>(all.map(({ scales }) => scales)),
+      all[0]?.scales instanceof Uint8Array ? undefined : "<f2",
+    ],
     [".minimums.npy", joined(all.map(({ minimums }) => minimums)), "<f2"],
   ];
   return parts.filter(([, values]) => values.length > 0).map(([ending, values, type]) => {

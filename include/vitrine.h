@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x4823b753)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x1c17d2d2)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xe58ae552)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x8708ec7f)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -138,6 +138,8 @@ enum {
     VITRINE_CACHE_FORMAT_ID_Q4_1 = 3,
     VITRINE_CACHE_FORMAT_ID_Q4_0 = 2,
     VITRINE_CACHE_FORMAT_ID_IQ4_NL = 20,
+    VITRINE_CACHE_FORMAT_ID_NVFP4 = 40,
+    VITRINE_CACHE_FORMAT_ID_MXFP4 = 39,
 };
 
 typedef uint32_t vitrine_kv_side_id_t;

@@ -1,7 +1,7 @@
 /** The formats, from the widest to the narrowest. */
 export const kvFormats = [
   ...["f32", "f16", "bf16", "q8_0", "int8", "f8_e4m3", "f8_e5m2"] as const,
-  ...["q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"] as const,
+  ...["q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl", "nvfp4", "mxfp4"] as const,
 ] as const;
 
 /**
@@ -15,8 +15,13 @@ export const kvFormats = [
  * - `q5_1`, `q5_0`, `q4_1`, `q4_0`: 5-bit and 4-bit integers with one scale for 32 of them, and with one
  *   minimum where the name ends in 1; 6, 5.5, 5 and 4.5 bits a value.
  * - `iq4_nl`: sixteen levels, denser near zero, with one scale for 32 of them; 4.5 bits a value.
+ * - `mxfp4`: 4-bit floats (e2m1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives) with a power of two for 32
+ *   of them, after OCP's "Microscaling Formats (MX) Specification"; 4.25 bits a value.
+ * - `nvfp4`: the same floats with an 8-bit float (e4m3) as scale for 16 of them; 4.5 bits a value. The format's
+ *   second scale, of a whole tensor, is 1: a cache can't know its largest value beforehand. Values go up to
+ *   2688; 16 values that are all below about 0.1 lose precision.
  *
- * Integers and levels are those of the GGUF tensor types of the same names; heads must be multiples of
+ * Integers, levels and 4-bit floats are those of the GGUF tensor types of the same names; heads must be multiples of
  * 32 values for all of them.
  */
 export type KvFormat = (typeof kvFormats)[number];

@@ -24,8 +24,9 @@ export interface KvRaw {
    * [heads][positions][values of a head]: the bits of f16, bf16 and 8-bit floats, the integers of
    * `q8_0` and `int8`, the numbers of `f32`. Codes of 4 and 5 bits come one a byte: those of `q4_0` and `q5_0` mean
    * their number less 8 and 16, those of `q4_1` and `q5_1` their number, those of `iq4_nl` the level
-   * -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89 or 113. A value is that times
-   * its scale, plus its minimum.
+   * -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89 or 113, those of `mxfp4` and
+   * `nvfp4` 0, 0.5, 1, 1.5, 2, 3, 4 or 6, from 8 on with a minus. A value is that times its scale, plus its
+   * minimum.
    */
   readonly codes:
     | Float32Array<ArrayBuffer>
@@ -34,9 +35,10 @@ export interface KvRaw {
     | Int8Array<ArrayBuffer>;
   /**
    * The bits of the f16 scales: [heads][positions][values of a head / 32], of `int8` one a position;
-   * empty without scales.
+   * empty without scales. Those of `mxfp4` are bytes, exponents of two plus 127; those of `nvfp4` too, the
+   * bits of positive e4m3 floats, for 16 values each.
    */
-  readonly scales: Uint16Array<ArrayBuffer>;
+  readonly scales: Uint16Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
   /** The bits of the f16 minimums of `q4_1` and `q5_1`, as many as scales; otherwise empty. */
   readonly minimums: Uint16Array<ArrayBuffer>;
 }

@@ -27,6 +27,13 @@ const decoders: Readonly<
   q4_1: (code, scale, minimum) => Math.fround(code * scale) + minimum,
   q4_0: (code, scale) => (code - 8) * scale,
   iq4_nl: (code, scale) => levels[code]! * scale,
+  nvfp4: (code, scale) => small(code, 2, 1) * scale,
+  mxfp4: (code, scale) => small(code, 2, 1) * scale,
+};
+
+const scaleDecoders: Partial<Record<KvFormat, (scale: number) => number>> = {
+  nvfp4: (scale) => small(scale, 4, 3),
+  mxfp4: (scale) => 2 ** (scale - 127),
 };
 
 function f16(bits: number): number {
@@ -44,9 +51,11 @@ function small(code: number, exponents: number, fractions: number, bits = code):
 }
 
 function decodedOf(format: KvFormat, { codes, scales, minimums }: KvRaw): Float32Array {
-  // Heads have 32 values: one scale a head is as many.
+  // Heads have 32 values: one scale a head is as many. Some have two.
+  const shared = codes.length / scales.length;
+  const scaleOf = scaleDecoders[format] ?? f16;
   return Float32Array.from(codes, (code, i) => {
-    const scale = scales.length === 0 ? 1 : f16(scales[Math.floor(i / 32)]!);
+    const scale = scales.length === 0 ? 1 : scaleOf(scales[Math.floor(i / shared)]!);
     const minimum = minimums.length === 0 ? 0 : f16(minimums[Math.floor(i / 32)]!);
     return decoders[format](code, scale, minimum);
   });

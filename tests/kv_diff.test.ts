@@ -203,6 +203,8 @@ const bounds: Readonly<Record<KvFormat, readonly [least: number, most: number]>>
   q4_1: [2 ** -6, 2 ** -3],
   q4_0: [2 ** -6, 2 ** -3],
   iq4_nl: [2 ** -6, 2 ** -3],
+  nvfp4: [2 ** -6, 2 ** -2],
+  mxfp4: [2 ** -6, 2 ** -2],
 };
 
 diffs("a cache that evicts is compared where it still has something", async () => {

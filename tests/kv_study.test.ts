@@ -142,6 +142,8 @@ study("bits per value with scales", async () => {
   assert.is(await bits("q4_1"), 5);
   assert.is(await bits("q4_0"), 4.5);
   assert.is(await bits("iq4_nl"), 4.5);
+  assert.is(await bits("nvfp4"), 4.5);
+  assert.is(await bits("mxfp4"), 4.25);
 });
 
 study("an estimate refuses what a session would refuse", async () => {

@@ -65,7 +65,8 @@ const saves = suite("saved sessions");
 saves("go on with the same bits", async () => {
   using model = await load();
   const narrow: KvPolicy = { key: "q5_1", value: "iq4_nl" };
-  for (const kv of [{}, mixed, { key: "f8_e5m2", value: "q8_0" }, narrow] as KvPolicy[]) {
+  const fours: KvPolicy = { key: "nvfp4", value: "mxfp4" };
+  for (const kv of [{}, mixed, { key: "f8_e5m2", value: "q8_0" }, narrow, fours] as KvPolicy[]) {
     const file = temporaryPath("bits.session");
     using session = model.session({ context: 300, kv, shift: { keep: 3 } });
     await session.prefill(prompt);

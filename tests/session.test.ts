@@ -427,6 +427,7 @@ state("a narrower cache is smaller, close, and the same in pieces", async () => 
       ["f16", "f8_e5m2", 3 / 8],
       ["q4_0", "q5_1", 21 / 128],
       ["q5_0", "iq4_nl", 20 / 128],
+      ["nvfp4", "mxfp4", 17.5 / 128],
       ["q4_1", "q4_1", 20 / 128],
       ["int8", "int8", 34 / 128],
     ] as const

@@ -41,6 +41,8 @@ pub const formats = .{
     @import("cache/q4_1.zig"),
     @import("cache/q4_0.zig"),
     @import("cache/iq4_nl.zig"),
+    @import("cache/nvfp4.zig"),
+    @import("cache/mxfp4.zig"),
 };
 
 /// Derived from the registry: tag and wire id of each format.

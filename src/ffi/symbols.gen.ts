@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x4823b753, 0x1c17d2d2];
+export const abiHash: readonly [number, number] = [0xe58ae552, 0x8708ec7f];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -904,6 +904,8 @@ export const CacheFormatId = {
   q4_1: 3,
   q4_0: 2,
   iq4_nl: 20,
+  nvfp4: 40,
+  mxfp4: 39,
 } as const;
 
 export const KvSideId = {

@@ -12,8 +12,10 @@ export const pageLength = 64;
 export interface KvFormatLayout {
   /** Bits of one value without its scale. */
   readonly codeBits: number;
-  /** Heads are multiples of it: values that share a scale; 1 without scales. */
+  /** Heads are multiples of it; 1 without scales. */
   readonly unit: number;
+  /** Values that share a scale. */
+  readonly scaleLength: number;
   /** Whether all values of a head share one scale instead. */
   readonly perHead: boolean;
   /** Bytes of one scale. */
@@ -23,8 +25,16 @@ export interface KvFormatLayout {
 }
 
 const none = { perHead: false, minimumBytes: 0 };
-const floats = (codeBits: number) => ({ ...none, codeBits, unit: 1, scaleBytes: 0 });
-const scaled = (codeBits: number) => ({ ...none, codeBits, unit: 32, scaleBytes: 2 });
+const floats = (codeBits: number) => ({
+  ...none,
+  codeBits,
+  unit: 1,
+  scaleLength: 1,
+  scaleBytes: 0,
+});
+const scaled = (codeBits: number) => (
+  { ...none, codeBits, unit: 32, scaleLength: 32, scaleBytes: 2 }
+);
 const lifted = (codeBits: number) => ({ ...scaled(codeBits), minimumBytes: 2 });
 
 /** The layout of each format. */
@@ -41,12 +51,20 @@ export const kvLayouts: Readonly<Record<KvFormat, KvFormatLayout>> = {
   q4_1: lifted(4),
   q4_0: scaled(4),
   iq4_nl: scaled(4),
+  nvfp4: { ...scaled(4), scaleLength: 16, scaleBytes: 1 },
+  mxfp4: { ...scaled(4), scaleBytes: 1 },
 };
+
+/** Scales of a head of so many values. */
+export function kvScales(format: KvFormat, length: number): number {
+  const { scaleLength, perHead } = kvLayouts[format];
+  return perHead ? 1 : length / scaleLength;
+}
 
 /** Bytes of scales and minimums of a head of so many values. */
 export function kvTermBytes(format: KvFormat, length: number): number {
-  const { unit, perHead, scaleBytes, minimumBytes } = kvLayouts[format];
-  return (perHead ? 1 : length / unit) * (scaleBytes + minimumBytes);
+  const { scaleBytes, minimumBytes } = kvLayouts[format];
+  return kvScales(format, length) * (scaleBytes + minimumBytes);
 }
 
 /** Bits of one value of such a head, its part of the scale and the minimum included. */

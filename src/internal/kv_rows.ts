@@ -5,7 +5,7 @@
  */
 import type { KvFormat } from "../kv_format.ts";
 import type { KvRaw } from "../kv_part.ts";
-import { kvBits, kvLayouts } from "./kv_layout.ts";
+import { kvBits, kvLayouts, kvScales } from "./kv_layout.ts";
 
 /** Bytes of one position of a head of so many values. */
 export function rowBytes(format: KvFormat, length: number): number {
@@ -23,30 +23,56 @@ export function rawRows(
   const all = () => rows.slice().buffer;
   if (format === "f32") return { codes: new Float32Array(all()), ...floats };
   if (format === "f16" || format === "bf16") return { codes: new Uint16Array(all()), ...floats };
-  const { perHead, scaleBytes, minimumBytes, codeBits } = kvLayouts[format];
-  const unit = perHead ? length : kvLayouts[format].unit;
+  const { scaleBytes, minimumBytes, codeBits } = kvLayouts[format];
   if (scaleBytes === 0) return { codes: rows.slice(), ...floats };
-  const blockBytes = scaleBytes + minimumBytes + unit * codeBits / 8;
-  const blocks = rows.length / blockBytes;
+  const positions = rows.length / rowBytes(format, length);
+  const count = positions * kvScales(format, length);
   const view = new DataView(rows.buffer, rows.byteOffset, rows.byteLength);
-  const codes = new (codeBits === 8 ? Int8Array : Uint8Array)(blocks * unit);
-  const scales = new Uint16Array(blocks);
-  const minimums = new Uint16Array(minimumBytes === 0 ? 0 : blocks);
-  for (let block = 0; block < blocks; block++) {
-    const at = block * blockBytes;
-    scales[block] = view.getUint16(at, true);
-    if (minimumBytes > 0) minimums[block] = view.getUint16(at + scaleBytes, true);
-    const from = at + scaleBytes + minimumBytes;
-    for (let i = 0; i < unit; i++) codes[block * unit + i] = codeOf(view, from, i, codeBits);
+  const codes = new (codeBits === 8 ? Int8Array : Uint8Array)(positions * length);
+  const scales = new (scaleBytes === 1 ? Uint8Array : Uint16Array)(count);
+  const minimums = new Uint16Array(minimumBytes === 0 ? 0 : count);
+  let [at, term] = [0, 0];
+  for (const block of blocksOf(format, length, positions)) {
+    // Scales of a block come first, with their minimums.
+    for (let i = 0; i < block.scales; i++, term++) {
+      scales[term] = scaleBytes === 1 ? view.getUint8(at) : view.getUint16(at, true);
+      if (minimumBytes > 0) minimums[term] = view.getUint16(at + scaleBytes, true);
+      at += scaleBytes + minimumBytes;
+    }
+    for (let i = 0; i < block.values; i++) {
+      codes[block.from + i] = codeOf(view, at, i, block.values / block.scales, codeBits);
+    }
+    at += block.values * codeBits / 8;
   }
   return { codes, scales, minimums };
 }
 
-/** Code `i` of 32. Below 8 bits, nibbles come last, and the fifth bits before them. */
-function codeOf(block: DataView, from: number, i: number, bits: number): number {
+/** The blocks of rows: GGUF's, of which the last of a row may end early, or a head of `int8`. */
+function* blocksOf(
+  format: KvFormat,
+  length: number,
+  positions: number,
+): Generator<{ from: number; values: number; scales: number }> {
+  const { perHead, scaleLength } = kvLayouts[format];
+  const whole = perHead ? length : format === "nvfp4" ? 64 : scaleLength;
+  for (let position = 0; position < positions; position++) {
+    for (let i = 0; i < length; i += whole) {
+      const values = Math.min(whole, length - i);
+      yield { from: position * length + i, values, scales: perHead ? 1 : values / scaleLength };
+    }
+  }
+}
+
+/**
+ * Code `i` of a block. Below 8 bits, nibbles come last, the low ones of as many values as share a scale
+ * before the high ones, and the fifth bits come before them.
+ */
+function codeOf(block: DataView, from: number, i: number, shared: number, bits: number): number {
   if (bits === 8) return block.getInt8(from + i);
   const nibbles = from + (bits === 5 ? 4 : 0);
-  const low = block.getUint8(nibbles + i % 16) >> (i < 16 ? 0 : 4) & 15;
+  const half = shared / 2;
+  const byte = block.getUint8(nibbles + Math.floor(i / shared) * half + i % half);
+  const low = byte >> (i % shared < half ? 0 : 4) & 15;
   return bits === 5 ? low | (block.getUint8(from + (i >> 3)) >> (i & 7) & 1) << 4 : low;
 }
 
@@ -67,10 +93,11 @@ export function decodeRows(
   const unit = codes.length / scales.length;
   const number = numbers[format] ?? ((code: number) => code);
   const halves = tableOf("f16");
+  const scaleOf = scaleDecoder(format);
   for (let i = 0; i < out.length; i++) {
     const of = Math.floor(i / unit);
     // Rounded after the product and again after the sum, as the engine does it.
-    const product = Math.fround(number(codes[i]!) * halves[scales[of]!]!);
+    const product = Math.fround(number(codes[i]!) * scaleOf(scales[of]!));
     out[i] = minimums.length === 0 ? product : product + halves[minimums[of]!]!;
   }
   return out;
@@ -92,11 +119,28 @@ function tableOf(format: KvFormat): Float32Array {
 
 const levels = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
+const e2m1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
+const floatOf = (code: number) => code < 8 ? e2m1[code]! : -e2m1[code - 8]! || 0;
+
+/** What the bits of a scale of a format mean. */
+export function scaleDecoder(format: KvFormat): (bits: number) => number {
+  const halves = tableOf("f16");
+  return byteScales[format] ?? ((bits) => halves[bits] as number);
+}
+
+/** What scales of one byte are. */
+const byteScales: Partial<Record<KvFormat, (scale: number) => number>> = {
+  mxfp4: (exponent) => 2 ** (exponent - 127),
+  nvfp4: (scale) => small(scale, 3, 7),
+};
+
 /** What a code stands for before its scale, where it isn't itself. */
 const numbers: Partial<Record<KvFormat, (code: number) => number>> = {
   q5_0: (code) => code - 16,
   q4_0: (code) => code - 8,
   iq4_nl: (code) => levels[code] as number,
+  nvfp4: floatOf,
+  mxfp4: floatOf,
 };
 
 const word = new DataView(new ArrayBuffer(4));

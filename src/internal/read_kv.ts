@@ -7,7 +7,7 @@ import { KvInfoLayout, KvPartLayout, KvSideId, KvViewId } from "../ffi/symbols.g
 import type { KvFormat } from "../kv_format.ts";
 import type { KvPart, KvRaw, KvView } from "../kv_part.ts";
 import { checkChoice, checkFields, checkInteger, checkSide } from "./check.ts";
-import { kvLayouts } from "./kv_layout.ts";
+import { kvLayouts, kvScales } from "./kv_layout.ts";
 import type { SessionCore } from "./session_core.ts";
 
 const allHeads = 0xffff_ffff;
@@ -28,6 +28,8 @@ const codeArrays: Readonly<
   q4_1: (values) => new Uint8Array(values),
   q4_0: (values) => new Uint8Array(values),
   iq4_nl: (values) => new Uint8Array(values),
+  nvfp4: (values) => new Uint8Array(values),
+  mxfp4: (values) => new Uint8Array(values),
 };
 
 /** Checks the part and copies it. */
@@ -73,14 +75,15 @@ export function readKv(
   // Where heads differ, the engine refuses to copy them all.
   const format = core.settings.kv.format(which, layer, head === allHeads ? 0 : head);
   const codes = copy(KvViewId.codes, codeArrays[format](rows * length));
-  const { unit, perHead, scaleBytes, minimumBytes } = kvLayouts[format];
-  const terms = (id: number, bytes: number) => {
-    const into = new Uint16Array(rows * (perHead ? 1 : length / unit) * bytes / 2);
-    return into.length === 0 ? into : copy(id, into);
-  };
+  const { scaleBytes, minimumBytes } = kvLayouts[format];
+  const count = rows * kvScales(format, length);
+  const filled = <T extends ArrayBufferView<ArrayBuffer>>(id: number, into: T) =>
+    into.byteLength === 0 ? into : copy(id, into);
   return {
     codes,
-    scales: terms(KvViewId.scales, scaleBytes),
-    minimums: terms(KvViewId.minimums, minimumBytes),
+    scales: scaleBytes === 1
+      ? filled(KvViewId.scales, new Uint8Array(count))
+      : filled(KvViewId.scales, new Uint16Array(scaleBytes === 0 ? 0 : count)),
+    minimums: filled(KvViewId.minimums, new Uint16Array(minimumBytes === 0 ? 0 : count)),
   };
 }

@@ -14,7 +14,7 @@ pub const View = enum(u32) {
     unrotated = 1,
     /// What is stored, without scales: a float, or an integer, of the format; one of 4 or 5 bits as a byte.
     codes = 2,
-    /// The scales that belong to the codes, in f16.
+    /// The scales that belong to the codes, in f16; of mxfp4 and nvfp4 as bytes.
     scales = 3,
     /// The minimums that belong to the codes, in f16.
     minimums = 4,
@@ -105,7 +105,7 @@ fn rowBytes(layout: cache.Layout, part: Part) usize {
     return switch (part.view) {
         .decoded, .unrotated => dim * @sizeOf(f32),
         .codes => dim * kernel.page.codeBytes(stored),
-        .scales, .minimums => kernel.page.scaleCount(stored, dim) * 2,
+        .scales, .minimums => kernel.page.scaleCount(stored, dim) * stored.scaleBytes(),
     };
 }
 

@@ -64,19 +64,23 @@ test "codes, scales and minimums make up what is decoded" {
             var decoded: [70 * dim]f32 = undefined;
             var codes: [70 * dim]u8 = undefined;
             var scales: [70]f16 = undefined;
+            var codes_of_scales: [2 * 70]u8 = undefined;
             var minimums: [70]f16 = @splat(0);
             var part: kv_view.Part = .{ .side = side, .view = .decoded, .layer = 0, .head = 1, .from = 0, .to = 70 };
             try kv_view.read(session, part, std.mem.sliceAsBytes(&decoded), &diag);
             part.view = .codes;
             try kv_view.read(session, part, &codes, &diag);
             part.view = .scales;
-            try kv_view.read(session, part, std.mem.sliceAsBytes(&scales), &diag);
+            if (meaning.scale) |_| {
+                try kv_view.read(session, part, codes_of_scales[0 .. 70 * meaning.scales], &diag);
+            } else try kv_view.read(session, part, std.mem.sliceAsBytes(&scales), &diag);
             part.view = .minimums;
             if (meaning.minimums) {
                 try kv_view.read(session, part, std.mem.sliceAsBytes(&minimums), &diag);
             } else try std.testing.expectError(error.BadOption, kv_view.read(session, part, std.mem.sliceAsBytes(&minimums), &diag));
             for (decoded, codes, 0..) |value, code, i| {
-                const scaled = meaning.number(code) * @as(f32, scales[i / dim]);
+                const scale = if (meaning.scale) |of| of(codes_of_scales[i * meaning.scales / dim]) else scales[i / dim];
+                const scaled = meaning.number(code) * scale;
                 try std.testing.expectEqual(value, if (meaning.minimums) scaled + @as(f32, minimums[i / dim]) else scaled);
             }
         }
@@ -90,6 +94,10 @@ const Meaning = struct {
     signed: bool = false,
     levels: ?[16]f32 = null,
     minimums: bool = false,
+    /// Of 8 bits, what a scale means.
+    scale: ?*const fn (code: u8) f32 = null,
+    /// Of a head of 32 values.
+    scales: usize = 1,
 
     fn number(meaning: Meaning, code: u8) f32 {
         if (meaning.levels) |levels| return levels[code];
@@ -105,7 +113,22 @@ const meanings = [_]Meaning{
     .{ .format = .q4_1, .minimums = true },
     .{ .format = .q4_0, .zero = 8 },
     .{ .format = .iq4_nl, .levels = .{ -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 } },
+    .{ .format = .mxfp4, .levels = e2m1, .scale = e8m0 },
+    .{ .format = .nvfp4, .levels = e2m1, .scale = e4m3, .scales = 2 },
 };
+
+/// OCP's four-bit float.
+const e2m1 = [16]f32{ 0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6 };
+
+fn e8m0(code: u8) f32 {
+    return @exp2(@as(f32, @floatFromInt(code)) - 127);
+}
+
+fn e4m3(code: u8) f32 {
+    const fraction: f32 = @floatFromInt(code & 7);
+    if (code < 8) return fraction * 0x1p-9;
+    return (8 + fraction) * @exp2(@as(f32, @floatFromInt(code >> 3)) - 10);
+}
 
 test "keys without their rotation don't depend on the position" {
     // One token again and again: the first layer sees the same embedding at each position.

@@ -133,7 +133,7 @@ test "chunks, batches, threads and the cache don't change a bit" {
 
 test "deep positions: parts of a token's positions, in tiles or alone" {
     const tokens = someTokens(700);
-    inline for (.{ .f16, .q8_0, .q4_0, .q5_1, .iq4_nl }) |format| {
+    inline for (.{ .f16, .q8_0, .q4_0, .q5_1, .iq4_nl, .nvfp4 }) |format| {
         var whole: ?[]f32 = null;
         defer if (whole) |bits| gpa.free(bits);
         const options: session_module.Options = .{ .context = 1024, .key_format = format, .value_format = format };

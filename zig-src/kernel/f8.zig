@@ -33,14 +33,24 @@ pub const Kind = enum {
 
 /// Exact.
 pub fn from(comptime kind: Kind, comptime n: usize, bits: @Vector(n, u8)) @Vector(n, f32) {
+    return steps(kind, n, bits) * splat(@Vector(n, f32), step(kind));
+}
+
+/// What `steps` counts.
+pub fn step(comptime kind: Kind) f32 {
+    return if (kind == .e4m3) 0x1p8 else 1;
+}
+
+/// The value over `step`, which costs one product less.
+pub inline fn steps(comptime kind: Kind, comptime n: usize, bits: @Vector(n, u8)) @Vector(n, f32) {
     const U = @Vector(n, u16);
     if (kind == .e5m2) return vector.fromF16(n, @as(U, bits) << @splat(8));
-    // The sign goes to the top and what is behind it below the largest exponent of an f16, where it is
-    // 2^8 too small, subnormals included. Of all codes only NaN carries into that exponent.
+    // The sign goes to the top two bits, and what is behind it below the largest exponent of an f16, where
+    // it is 2^8 too small, subnormals included. The second bit goes again, but for NaN: of all codes that
+    // alone carries into it.
     const wide: U = @bitCast(@as(@Vector(n, i16), @as(@Vector(n, i8), @bitCast(bits))));
-    const half = wide << @splat(7) & splat(U, 0xbf80);
-    const nan = (half +% splat(U, 0x80)) & splat(U, 0x4000);
-    return vector.fromF16(n, half | nan) * splat(@Vector(n, f32), 0x1p8);
+    const half = wide << @splat(7);
+    return vector.fromF16(n, half ^ ((half +% splat(U, 0x80)) & splat(U, 0x4000)));
 }
 
 pub fn to(comptime kind: Kind, comptime n: usize, x: @Vector(n, f32)) @Vector(n, u8) {

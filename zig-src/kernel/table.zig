@@ -40,6 +40,8 @@ pub const KvFormat = enum(u32) {
     q8_0 = 8,
     iq4_nl = 20,
     bf16 = 30,
+    mxfp4 = 39,
+    nvfp4 = 40,
     f8_e4m3 = 1000,
     f8_e5m2 = 1001,
     int8 = 1002,
@@ -59,8 +61,8 @@ pub const KvFormat = enum(u32) {
             .f8_e4m3, .f8_e5m2, .int8 => 8,
             inline else => |tag| bits: {
                 const Member = comptime tag.Blocks().?;
-                const terms = 1 + @as(usize, @intFromBool(Member.groups.offset));
-                break :bits comptime 8 * (Member.block_bytes - terms * @sizeOf(f16)) / Member.block_len;
+                const terms = comptime Member.block_len / Member.groups.len * tag.termBytes();
+                break :bits comptime 8 * (Member.block_bytes - terms) / Member.block_len;
             },
         };
     }
@@ -76,12 +78,30 @@ pub const KvFormat = enum(u32) {
         return format.bits() < 8;
     }
 
-    /// Whether values are integers, 32 of which, or all of a head, share a scale.
+    /// Whether values are integers or levels, some of which, or all of a head, share a scale.
     pub fn scaled(format: KvFormat) bool {
         return switch (format) {
             .int8 => true,
             inline else => |tag| comptime tag.Blocks() != null,
         };
+    }
+
+    /// Values that share a scale; of int8 all of a head do.
+    pub fn scaleLen(comptime format: KvFormat) usize {
+        return format.Blocks().?.groups.len;
+    }
+
+    /// Bytes of a scale: an f16, or an 8-bit float.
+    pub fn scaleBytes(format: KvFormat) usize {
+        return switch (format) {
+            .int8 => @sizeOf(f16),
+            inline else => |tag| comptime if (tag.Blocks()) |Member| @as(usize, if (@hasField(Member.Block, "d")) @sizeOf(f16) else 1) else 0,
+        };
+    }
+
+    /// Bytes of a scale and the minimum beside it.
+    pub fn termBytes(format: KvFormat) usize {
+        return format.scaleBytes() * (1 + @as(usize, @intFromBool(format.hasMinimum())));
     }
 
     /// Whether the 32 values share a minimum too, which is added to them.

@@ -8,6 +8,7 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const f8 = @import("f8.zig");
+const KvFormat = @import("table.zig").KvFormat;
 
 /// f32 values in a vector register, 16 at most: a panel has 16 rows.
 pub const lanes = @min(16, std.simd.suggestVectorLength(f32) orelse 4);
@@ -70,16 +71,33 @@ pub fn toBf16(comptime n: usize, x: @Vector(n, f32)) @Vector(n, u16) {
 }
 
 /// Reads n values of a cache or weight format at any address; of q8_0 and int8 the integers.
-pub fn load(comptime format: @import("table.zig").KvFormat, comptime n: usize, at: [*]const u8) @Vector(n, f32) {
+pub fn load(comptime format: KvFormat, comptime n: usize, at: [*]const u8) @Vector(n, f32) {
+    const values = loadSteps(format, n, at);
+    return if (comptime step(format) == 1) values else values * splat(@Vector(n, f32), step(format));
+}
+
+/// What the values of `loadSteps` count: a power of two.
+pub fn step(comptime format: KvFormat) f32 {
+    return if (format == .f8_e4m3) f8.step(.e4m3) else 1;
+}
+
+/// `load` without the factor `step`.
+pub inline fn loadSteps(comptime format: KvFormat, comptime n: usize, at: [*]const u8) @Vector(n, f32) {
     if (comptime format.scaled()) return @floatFromInt(read(i8, n, at));
     return switch (format) {
         .f32 => read(f32, n, at),
         .f16 => fromF16(n, read(u16, n, at)),
         .bf16 => fromBf16(n, read(u16, n, at)),
-        .f8_e4m3 => f8.from(.e4m3, n, read(u8, n, at)),
-        .f8_e5m2 => f8.from(.e5m2, n, read(u8, n, at)),
+        .f8_e4m3 => f8.steps(.e4m3, n, read(u8, n, at)),
+        .f8_e5m2 => f8.steps(.e5m2, n, read(u8, n, at)),
         else => comptime unreachable,
     };
+}
+
+/// How many values are best read together: bytes are converted as 16-bit numbers first, which fill a
+/// register when there are two vectors of them.
+pub fn together(comptime format: KvFormat) usize {
+    return if (format == .f8_e4m3 or format == .f8_e5m2) 2 else 1;
 }
 
 /// n numbers at any address, in one load: an array of bytes would be taken apart.

@@ -26,6 +26,9 @@ pub const Block = extern struct {
     qs: [16]u8,
 };
 
+/// What scales are.
+pub const scale_kind: e2m1.ScaleKind = .e8m0;
+
 /// What codes mean.
 pub const levels = e2m1.doubled;
 

@@ -26,6 +26,9 @@ pub const Block = extern struct {
     qs: [32]u8,
 };
 
+/// What scales are.
+pub const scale_kind: e2m1.ScaleKind = .e4m3;
+
 /// What codes mean.
 pub const levels = e2m1.doubled;
 

@@ -1,6 +1,7 @@
 //! Keys and values as rows: what `kernel/attention/page.zig` lays out for the kernels, position by position, and back. A
 //! row is one position of one head, in the bytes that GGUF gives to a row of the tensor type of the same
-//! name (f8 and int8 have none: a byte a value, and before those of int8 their scale). So what leaves the process says nothing of how pages lie, and other
+//! name (f8 and int8 have none: a byte a value, and before those of int8 their scale; nvfp4 has blocks of
+//! 64 values, of which the last is half a one in heads of an odd number of 32 values). So what leaves the process says nothing of how pages lie, and other
 //! programs can read it. Nothing is rounded on the way.
 
 const std = @import("std");
@@ -68,7 +69,9 @@ fn copyAny(comptime way: Way, format: KvFormat, side: Side, memory: [*]u8, dim: 
 
 fn copy(comptime way: Way, comptime format: KvFormat, comptime side: Side, memory: [*]u8, dim: usize, count: usize, rows: [*]u8) void {
     const row_bytes = bytes(format, dim);
-    if (comptime format.scaled()) {
+    if (comptime format.narrow()) {
+        for (0..count) |position| copyBlocks(way, format, side, memory, dim, position, rows + position * row_bytes);
+    } else if (comptime format.scaled()) {
         const blocks = page.scaleCount(format, dim);
         const len = dim / blocks;
         for (0..count) |position| for (0..blocks) |b| {
@@ -86,7 +89,23 @@ fn copy(comptime way: Way, comptime format: KvFormat, comptime side: Side, memor
     }
 }
 
-/// A scale, then the integers; or the block of the tensor type.
+/// The blocks of the tensor type; the last one ends with the head.
+fn copyBlocks(comptime way: Way, comptime format: KvFormat, comptime side: Side, memory: [*]u8, dim: usize, position: usize, row: [*]u8) void {
+    var index: usize = 0;
+    var block = row;
+    while (index < dim) {
+        const len = @min(format.Blocks().?.block_len, dim - index);
+        switch (way) {
+            .out => page.readBlock(format, side, dim, memory, position, index, block, len),
+            .in => page.writeBlock(format, side, dim, block, .{ .len = len, .wanted = len }, memory, position, index),
+        }
+        const parts = page.blockParts(format, len);
+        block += parts.terms + parts.codes;
+        index += len;
+    }
+}
+
+/// A scale, then the integers.
 fn copyBlock(
     comptime way: Way,
     comptime format: KvFormat,
@@ -98,10 +117,6 @@ fn copyBlock(
     len: usize,
     block: [*]u8,
 ) void {
-    if (comptime format.narrow()) switch (way) {
-        .out => return page.readBlock(format, side, dim, memory, position, first, @ptrCast(block)),
-        .in => return page.writeBlock(format, side, dim, @ptrCast(block), memory, position, first),
-    };
     const scale_bytes = @sizeOf(f16);
     move(way, memory + page.scaleAt(format, side, dim, position, first), block, scale_bytes);
     var i: usize = 0;
@@ -156,19 +171,36 @@ test "a page becomes rows, and rows the page" {
 /// A row of blocks has the codes, scales and minimums of its position, where GGUF has them.
 fn expectBlocks(comptime format: KvFormat, side: Side, memory: []const u8, dim: usize, position: usize, row: []const u8) !void {
     var codes: [96]u8 = undefined;
-    var terms: [2][2 * 3]u8 = undefined;
+    var scales: [2 * 3]u8 = undefined;
+    var minimums: [2 * 3]u8 = undefined;
     page.readCodes(format, side, memory.ptr, dim, position, position + 1, &codes);
-    page.readTerms(.scale, format, side, memory.ptr, dim, position, position + 1, &terms[0]);
-    if (format.hasMinimum()) page.readTerms(.minimum, format, side, memory.ptr, dim, position, position + 1, &terms[1]);
-    const block_bytes = row.len / (dim / 32);
-    for (0..dim / 32) |u| {
-        const block = row[u * block_bytes ..][0..block_bytes];
-        try std.testing.expectEqualSlices(u8, terms[0][2 * u ..][0..2], block[0..2]);
-        if (format.hasMinimum()) try std.testing.expectEqualSlices(u8, terms[1][2 * u ..][0..2], block[2..4]);
-        for (codes[u * 32 ..][0..32], 0..) |code, i| {
-            const byte = block[block.len - 16 ..][i % 16];
-            try std.testing.expectEqual(code & 15, if (i < 16) byte & 15 else byte >> 4);
-            if (format.bits() == 5) try std.testing.expectEqual(code >> 4, block[block.len - 20 ..][i / 8] >> @intCast(i % 8) & 1);
+    page.readTerms(.scale, format, side, memory.ptr, dim, position, position + 1, &scales);
+    if (format.hasMinimum()) page.readTerms(.minimum, format, side, memory.ptr, dim, position, position + 1, &minimums);
+    const half = comptime format.scaleLen() / 2;
+    var index: usize = 0;
+    var at: usize = 0;
+    var term: usize = 0;
+    while (index < dim) {
+        const len = @min(format.Blocks().?.block_len, dim - index);
+        for (0..len / format.scaleLen()) |_| {
+            const size = comptime format.scaleBytes();
+            try std.testing.expectEqualSlices(u8, scales[term..][0..size], row[at..][0..size]);
+            at += size;
+            if (format.hasMinimum()) {
+                try std.testing.expectEqualSlices(u8, minimums[term..][0..size], row[at..][0..size]);
+                at += size;
+            }
+            term += size;
         }
+        const fifths = row[at..][0 .. len / 8];
+        if (format.bits() == 5) at += fifths.len;
+        for (codes[index..][0..len], 0..) |code, i| {
+            const byte = row[at + i / (2 * half) * half + i % half];
+            try std.testing.expectEqual(code & 15, if (i / half % 2 == 0) byte & 15 else byte >> 4);
+            if (format.bits() == 5) try std.testing.expectEqual(code >> 4, fifths[i / 8] >> @intCast(i % 8) & 1);
+        }
+        at += len / 2;
+        index += len;
     }
+    try std.testing.expectEqual(row.len, at);
 }

@@ -42,15 +42,46 @@ pub fn number(comptime format: KvFormat, code: u8) f32 {
     return @floatFromInt(@as(i16, code) + Member.groups.q_min);
 }
 
+/// The same for the codes of a unit.
+pub inline fn numbers(comptime format: KvFormat, codes: @Vector(32, u8)) @Vector(32, f32) {
+    if (comptime !hasLevels(format)) {
+        const shifted = @as(@Vector(32, i8), @bitCast(codes)) + @as(@Vector(32, i8), @splat(format.Blocks().?.groups.q_min));
+        return @floatFromInt(shifted);
+    }
+    const levels: @Vector(16, u8) = @bitCast(format.Blocks().?.levels);
+    const low = lookupSixteen(levels, std.simd.extract(codes, 0, 16));
+    const high = lookupSixteen(levels, std.simd.extract(codes, 16, 16));
+    return @floatFromInt(@as(@Vector(32, i8), @bitCast(std.simd.join(low, high))));
+}
+
 /// What `keys` adds to the numbers.
 pub fn zero(comptime format: KvFormat) comptime_int {
-    if (hasLevels(format)) return if (dot.wantsSigned(8)) 0 else 128;
+    if (keyBits(format) == 8) return if (dot.wantsSigned(8)) 0 else 128;
     return -@as(comptime_int, format.Blocks().?.groups.q_min);
 }
 
 /// Bits of the bytes that `keys` returns.
 pub fn keyBits(comptime format: KvFormat) u8 {
-    return if (hasLevels(format)) 8 else @intCast(format.bits());
+    return if (hasLevels(format)) format.Blocks().?.q_bits else @intCast(format.bits());
+}
+
+/// What a scale stands for, beside `number`.
+pub fn scale(comptime format: KvFormat, at: [*]const u8) f32 {
+    if (comptime format.scaleBytes() == 1) return format.Blocks().?.scaleOf(at[0]);
+    return vector.load(.f16, 1, at)[0];
+}
+
+/// The same for `n` scales. Two that no encoder writes may differ: the NaN of either kind of 8 bits, and
+/// a power of two below the range of f32, which becomes 0.
+pub inline fn scales(comptime format: KvFormat, comptime n: usize, at: [*]const u8) @Vector(n, f32) {
+    if (comptime format.scaleBytes() == 2) return vector.load(.f16, n, at);
+    const codes = vector.read(u8, n, at);
+    return switch (format.Blocks().?.scale_kind) {
+        // Half of a power of two has an exponent that is less by one.
+        .e8m0 => @bitCast(@as(@Vector(n, u32), codes -| @as(@Vector(n, u8), @splat(1))) << @splat(23)),
+        // As an f16 the shifted bits are 2^8 too small, subnormals included.
+        .e4m3 => vector.fromF16(n, @as(@Vector(n, u16), codes) << @splat(7)) * @as(@Vector(n, f32), @splat(0x1p7)),
+    };
 }
 
 /// The numbers of a unit for the positions from `lane` on, four values a lane, each plus `zero`.
@@ -169,6 +200,16 @@ fn lookup(comptime each: Bytes, index: Bytes) Bytes {
     return out;
 }
 
+fn lookupSixteen(each: @Vector(16, u8), index: @Vector(16, u8)) @Vector(16, u8) {
+    if (comptime builtin.cpu.arch == .x86_64 and builtin.cpu.has(.x86, .ssse3)) return @"llvm.x86.ssse3.pshuf.b.128"(each, index);
+    if (comptime builtin.cpu.arch == .aarch64) return @"llvm.aarch64.neon.tbl1.v16i8"(each, index);
+    const bytes: [16]u8 = each;
+    const indices: [16]u8 = index;
+    var out: [16]u8 = undefined;
+    for (&out, indices) |*to, i| to.* = bytes[i];
+    return out;
+}
+
 /// As in `dot.zig`.
 const direct: std.lang.CallingConvention = if (builtin.cpu.arch == .x86_64) .{ .x86_64_sysv = .{} } else .c;
 
@@ -176,5 +217,5 @@ extern fn @"llvm.x86.avx512.permvar.sf.512"(Vf, Words) callconv(direct) Vf;
 extern fn @"llvm.x86.avx512.vpermi2var.ps.512"(Vf, Words, Vf) callconv(direct) Vf;
 extern fn @"llvm.x86.avx512.pshuf.b.512"(Bytes, Bytes) callconv(direct) Bytes;
 extern fn @"llvm.x86.avx2.pshuf.b"(Bytes, Bytes) callconv(direct) Bytes;
-extern fn @"llvm.x86.ssse3.pshuf.b.128"(Bytes, Bytes) callconv(direct) Bytes;
-extern fn @"llvm.aarch64.neon.tbl1.v16i8"(Bytes, Bytes) Bytes;
+extern fn @"llvm.x86.ssse3.pshuf.b.128"(@Vector(16, u8), @Vector(16, u8)) callconv(direct) @Vector(16, u8);
+extern fn @"llvm.aarch64.neon.tbl1.v16i8"(@Vector(16, u8), @Vector(16, u8)) @Vector(16, u8);

@@ -4,13 +4,15 @@
 //! Keys stand sixteen positions side by side, so that a vector of scores grows value by value of
 //! the head without a sum across its lanes. Values stand position by position: an output grows
 //! position by position. Integers have one f16 scale for 32 values of a head, or for all of them (int8),
-//! and some an f16 minimum; these follow all integers of the page, so that both are read as vectors.
+//! and some an f16 minimum; the floats of mxfp4 and nvfp4 have scales of one byte for 32 and 16. These
+//! follow all integers of the page, so that both are read as vectors.
 //!
 //!     keys    floats           [position / 16][value][position % 16]
 //!             q8_0, int8       [position / 16][value / 4][position % 16][value % 4]
 //!             4 and 5 bits     [position / 16][value / 32] blocks of `narrow.zig`: a lane is a
 //!                              position, a byte value % 4, a vector and its half value / 4
-//!             scales, minimums [position / 16][value / 32][position % 16]; int8 has one: value / 32 is 0
+//!             scales, minimums [position / 16][value / 32][position % 16]; int8 has one: value / 32 is 0;
+//!                              of nvfp4 value / 16 stands for value / 32
 //!     values  floats, 8 bits   [position][value]
 //!             4 and 5 bits     [value / 32][position / 16] blocks: a lane is value % 16, a half
 //!                              value / 16, a byte position % 4, a vector position / 4
@@ -29,7 +31,7 @@ const page_len = table.page_len;
 
 /// Positions side by side in keys.
 pub const group = 16;
-/// Values of a head that share a scale.
+/// Heads of scaled formats are multiples of it: the values of a block, and mostly those that share a scale.
 pub const unit = 32;
 /// Codes in a word of keys of q8_0, and of blocks.
 pub const word = 4;
@@ -91,29 +93,30 @@ pub fn codeAt(format: KvFormat, side: Side, dim: usize, position: usize, index: 
 
 /// How many scales a head has.
 pub fn scaleCount(format: KvFormat, dim: usize) usize {
-    return if (format == .int8) 1 else dim / unit;
+    return switch (format) {
+        inline else => |tag| if (comptime tag.Blocks() != null) dim / comptime tag.scaleLen() else 1,
+    };
 }
 
-/// Where the f16 scale of value `index` begins.
+/// Where the scale of value `index` begins.
 pub fn scaleAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) usize {
     const units = scaleCount(format, dim);
-    const u = if (units == 1) 0 else index / unit;
+    const u = index / (dim / units);
     const at = switch (side) {
         .value => u * page_len + position,
         .key => (position / group * units + u) * group + position % group,
     };
-    return page_len * dim * format.bits() / 8 + 2 * at;
+    return page_len * dim * format.bits() / 8 + format.scaleBytes() * at;
 }
 
 /// Where the f16 minimum of value `index` begins.
 pub fn minimumAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) usize {
-    return scaleAt(format, side, dim, position, index) + page_len * scaleCount(format, dim) * 2;
+    return scaleAt(format, side, dim, position, index) + page_len * scaleCount(format, dim) * format.scaleBytes();
 }
 
 /// Of one KV head in one page, scales and minimums included.
 pub fn bytes(format: KvFormat, dim: usize) usize {
-    const terms = @as(usize, @intFromBool(format.scaled())) + @intFromBool(format.hasMinimum());
-    return page_len * (dim * format.bits() / 8 + terms * scaleCount(format, dim) * 2);
+    return page_len * (dim * format.bits() / 8 + scaleCount(format, dim) * format.termBytes());
 }
 
 /// The values of one position as they were stored.
@@ -122,7 +125,7 @@ pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, ou
     std.debug.assert(position < page_len);
     switch (format) {
         inline else => |tag| if (comptime tag.narrow()) {
-            for (0..dim / unit) |u| out[u * unit ..][0..unit].* = readUnit(tag, side, page, dim, position, u * unit);
+            readNarrow(tag, side, page, dim, position, position + 1, out.ptr);
         } else for (out, 0..) |*value, i| {
             value.* = vector.load(tag, 1, page + valueAt(tag, side, dim, position, i))[0];
             if (!tag.scaled()) continue;
@@ -136,7 +139,7 @@ pub fn readRange(format: KvFormat, side: Side, page: [*]const u8, dim: usize, fr
     std.debug.assert(from <= to and to <= page_len);
     switch (format) {
         inline else => |tag| if (comptime tag.narrow()) {
-            for (from..to) |position| read(tag, side, page, position, out[(position - from) * dim ..][0..dim]);
+            readNarrow(tag, side, page, dim, from, to, out);
         } else switch (side) {
             .key => readKeys(tag, page, dim, from, to, out),
             .value => for (from..to) |position| readValue(tag, page, dim, position, out + (position - from) * dim),
@@ -144,13 +147,66 @@ pub fn readRange(format: KvFormat, side: Side, page: [*]const u8, dim: usize, fr
     }
 }
 
+fn readNarrow(comptime format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) void {
+    switch (side) {
+        inline else => |of| for (from..to) |position| {
+            var u: usize = 0;
+            while (u < dim) : (u += unit) {
+                out[(position - from) * dim + u ..][0..unit].* = readUnit(format, of, page, dim, position, u);
+            }
+        },
+    }
+}
+
 /// Products and sums are rounded one after the other, as the format's own decoder does it.
-fn readUnit(comptime format: KvFormat, side: Side, page: [*]const u8, dim: usize, position: usize, index: usize) [unit]f32 {
-    var values: @Vector(unit, f32) = undefined;
-    inline for (0..unit) |i| values[i] = narrow.number(format, readCode(format, side, page, dim, position, index + i));
-    values *= @splat(halfFloat(page + scaleAt(format, side, dim, position, index)));
+inline fn readUnit(comptime format: KvFormat, comptime side: Side, page: [*]const u8, dim: usize, position: usize, index: usize) @Vector(unit, f32) {
+    const F = @Vector(unit, f32);
+    var values = narrow.numbers(format, readCodesOfUnit(format, side, page, dim, position, index));
+    const len = comptime format.scaleLen();
+    var scales: F = @splat(narrow.scale(format, page + scaleAt(format, side, dim, position, index)));
+    if (comptime len < unit) {
+        const other: F = @splat(narrow.scale(format, page + scaleAt(format, side, dim, position, index + len)));
+        scales = @select(f32, std.simd.iota(u8, unit) < @as(@Vector(unit, u8), @splat(len)), scales, other);
+    }
+    values *= scales;
     if (format.hasMinimum()) values += @splat(halfFloat(page + minimumAt(format, side, dim, position, index)));
     return values;
+}
+
+/// The codes of a unit in the order of their values.
+inline fn readCodesOfUnit(comptime format: KvFormat, comptime side: Side, page: [*]const u8, dim: usize, position: usize, index: usize) @Vector(unit, u8) {
+    const half = unit / 2;
+    const Half = @Vector(half, u8);
+    const block = page + blockAt(format, side, dim, position, index);
+    const p = position % group;
+    const two: Half = switch (side) {
+        // A word of each vector.
+        .key => words: {
+            var words: [narrow.vectors]u32 = undefined;
+            inline for (&words, 0..) |*of, v| of.* = @bitCast(block[v * narrow.line + p * word ..][0..word].*);
+            break :words @bitCast(words);
+        },
+        // A byte of each word of one vector.
+        .value => bytes: {
+            const shift: @Vector(half, u5) = @splat(@intCast(p % word * 8));
+            break :bytes @truncate(vector.read(u32, half, block + p / word * narrow.line) >> shift);
+        },
+    };
+    const codes = std.simd.join(two & @as(Half, @splat(15)), two >> @splat(4));
+    if (comptime format.bits() == 4) return codes;
+    const fifths = block + narrow.vectors * narrow.line + p * word;
+    const order: [unit]i32, const bit: [unit]u8 = comptime blk: {
+        var order: [unit]i32 = undefined;
+        var bit: [unit]u8 = undefined;
+        for (&order, &bit, 0..) |*byte, *of, i| {
+            byte.* = if (side == .key) i % word else i / 8;
+            of.* = 1 << if (side == .key) i / word else i % 8;
+        }
+        break :blk .{ order, bit };
+    };
+    const spread = @shuffle(u8, vector.read(u8, word, fifths), undefined, order);
+    const fifth: @Vector(unit, u8) = bit;
+    return codes | @select(u8, spread & fifth == fifth, @as(@Vector(unit, u8), @splat(16)), @as(@Vector(unit, u8), @splat(0)));
 }
 
 fn readCode(format: KvFormat, side: Side, page: [*]const u8, dim: usize, position: usize, index: usize) u8 {
@@ -168,16 +224,58 @@ fn readKeys(comptime format: KvFormat, page: [*]const u8, dim: usize, from: usiz
     for (from / group..(to + group - 1) / group) |g| {
         const first = @max(from, g * group);
         const last = @min(to, (g + 1) * group);
-        for (0..dim) |index| {
-            var values: [group]f32 = undefined;
-            if (comptime format.scaled()) {
-                const scales: [group]f32 = vector.load(.f16, group, page + scaleAt(format, .key, dim, g * group, index));
-                for (&values, scales, 0..) |*value, scale, p| {
-                    value.* = vector.load(format, 1, page + valueAt(format, .key, dim, g * group + p, index))[0] * scale;
-                }
-            } else values = vector.load(format, group, page + valueAt(format, .key, dim, g * group, index));
-            for (first..last) |position| out[(position - from) * dim + index] = values[position - g * group];
+        if (comptime format.scaled()) {
+            for (first..last) |position| readWords(format, page, dim, position, out + (position - from) * dim);
+            continue;
         }
+        const keys = page + valueAt(format, .key, dim, g * group, 0);
+        const size = comptime group * format.bytes();
+        var index: usize = 0;
+        while (index + group <= dim) : (index += group) {
+            var values: [group]@Vector(group, f32) = undefined;
+            inline for (&values, 0..) |*of, i| of.* = vector.load(format, group, keys + (index + i) * size);
+            transpose(&values);
+            for (first..last) |position| out[(position - from) * dim + index ..][0..group].* = values[position % group];
+        }
+        while (index < dim) : (index += 1) {
+            const values: [group]f32 = vector.load(format, group, keys + index * size);
+            for (first..last) |position| out[(position - from) * dim + index] = values[position % group];
+        }
+    }
+}
+
+/// Each step interlaces the first half of the vectors with the second; after log2 of their number all lanes
+/// have changed places with vectors.
+fn transpose(values: *[group]@Vector(group, f32)) void {
+    const half = group / 2;
+    const low, const high = comptime blk: {
+        var low: [group]i32 = undefined;
+        var high: [group]i32 = undefined;
+        for (&low, &high, 0..) |*l, *h, i| {
+            l.* = if (i % 2 == 0) i / 2 else ~@as(i32, i / 2);
+            h.* = if (i % 2 == 0) half + i / 2 else ~@as(i32, half + i / 2);
+        }
+        break :blk .{ low, high };
+    };
+    inline for (0..comptime std.math.log2_int(usize, group)) |_| {
+        const before = values.*;
+        inline for (0..half) |i| {
+            values[2 * i] = @shuffle(f32, before[i], before[i + half], low);
+            values[2 * i + 1] = @shuffle(f32, before[i], before[i + half], high);
+        }
+    }
+}
+
+/// A position of keys of 8 bits, four values from each of its words.
+fn readWords(comptime format: KvFormat, page: [*]const u8, dim: usize, position: usize, out: [*]f32) void {
+    var i: usize = 0;
+    while (i < dim) : (i += unit) {
+        var words: [unit / word]u32 = undefined;
+        const from = page + valueAt(format, .key, dim, position, i);
+        inline for (&words, 0..) |*of, j| of.* = @bitCast(from[j * group * word ..][0..word].*);
+        const integers: @Vector(unit, i8) = @bitCast(words);
+        const values: @Vector(unit, f32) = @floatFromInt(integers);
+        out[i..][0..unit].* = values * @as(@Vector(unit, f32), @splat(halfFloat(page + scaleAt(format, .key, dim, position, i))));
     }
 }
 
@@ -220,16 +318,18 @@ pub fn codeBytes(format: KvFormat) usize {
 
 pub const Term = enum { scale, minimum };
 
-/// The f16 scales or minimums of positions [from, to), where the format has some: [to - from][scales].
+/// The scales or minimums of positions [from, to), where the format has some: [to - from][scales].
 pub fn readTerms(term: Term, format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
     const count = scaleCount(format, dim);
+    const size = format.scaleBytes();
     for (from..to) |position| for (0..count) |u| {
-        const at = ((position - from) * count + u) * 2;
+        const at = ((position - from) * count + u) * size;
+        const index = u * (dim / count);
         const stored = switch (term) {
-            .scale => scaleAt(format, side, dim, position, u * unit),
-            .minimum => minimumAt(format, side, dim, position, u * unit),
+            .scale => scaleAt(format, side, dim, position, index),
+            .minimum => minimumAt(format, side, dim, position, index),
         };
-        @memcpy(out[at..][0..2], page[stored..][0..2]);
+        @memcpy(out[at..][0..size], page[stored..][0..size]);
     };
 }
 
@@ -244,13 +344,12 @@ pub fn store(format: KvFormat, side: Side, x: []const f32, page: [*]u8, position
 fn storeUnits(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
     std.debug.assert(x.len % unit == 0);
     const of_head = if (format == .int8) largest(x) else 0;
+    if (comptime format.narrow()) return storeNarrow(format, side, x, page, position);
     var i: usize = 0;
     while (i < x.len) : (i += unit) {
-        if (comptime !format.narrow()) {
-            const values = within(x[i..][0..unit].*);
-            const of_unit = if (format == .int8) of_head else @reduce(.Max, @abs(values));
-            storeUnit(format, side, x.len, values, of_unit, page, position, i);
-        } else storeNarrow(format, side, x.len, x[i..][0..unit], page, position, i);
+        const values = within(x[i..][0..unit].*);
+        const of_unit = if (format == .int8) of_head else @reduce(.Max, @abs(values));
+        storeUnit(format, side, x.len, values, of_unit, page, position, i);
     }
 }
 
@@ -322,54 +421,110 @@ fn storeUnit(
     }
 }
 
-/// Codes, scale and minimum are those of the encoder in `quant/`.
-fn storeNarrow(comptime format: KvFormat, side: Side, dim: usize, x: *const [unit]f32, page: [*]u8, position: usize, index: usize) void {
+/// Codes, scales and minimums are those of the encoder in `quant/`.
+fn storeNarrow(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
     const Member = comptime format.Blocks().?;
-    var block: Member.Block = undefined;
-    Member.encodeBlock(x, &block);
-    writeBlock(format, side, dim, &block, page, position, index);
+    var i: usize = 0;
+    while (i < x.len) : (i += Member.block_len) {
+        const len = @min(Member.block_len, x.len - i);
+        var values: [Member.block_len]f32 = undefined;
+        @memcpy(values[0..len], x[i..][0..len]);
+        @memset(values[len..], 0);
+        var block: Member.Block = undefined;
+        Member.encodeBlock(&values, &block);
+        writeBlock(format, side, x.len, @ptrCast(&block), .{ .len = Member.block_len, .wanted = len }, page, position, i);
+    }
 }
 
-/// A unit of 4 or 5 bits, given as the block that GGUF has for it.
-pub fn writeBlock(
-    comptime format: KvFormat,
-    side: Side,
-    dim: usize,
-    block: *align(1) const format.Blocks().?.Block,
-    page: [*]u8,
-    position: usize,
-    index: usize,
-) void {
-    page[scaleAt(format, side, dim, position, index)..][0..2].* = @bitCast(block.d);
-    if (comptime format.hasMinimum()) page[minimumAt(format, side, dim, position, index)..][0..2].* = @bitCast(block.m);
-    const codes = if (comptime format.bits() == 5) groups.fives(&block.qs, &block.qh) else groups.nibbles(16, &block.qs);
-    for (codes, index..) |code, i| {
-        const at = codeAt(format, side, dim, position, i);
-        const shift = @as(u3, at.half) * 4;
-        page[at.byte] = page[at.byte] & ~(@as(u8, 15) << shift) | (code & 15) << shift;
-        if (comptime format.bits() == 5) {
-            page[at.fifth_byte] = page[at.fifth_byte] & ~(@as(u8, 1) << at.fifth_bit) | code >> 4 << at.fifth_bit;
-        }
+/// Values that a block has, and those that are wanted of it: a block of nvfp4 has 64, and heads may end in
+/// the middle of one.
+pub const BlockLen = struct { len: usize, wanted: usize };
+
+/// Bytes of a block: its scales and minimums, and then its codes.
+pub fn blockParts(comptime format: KvFormat, len: usize) struct { terms: usize, codes: usize } {
+    return .{ .terms = len / unit * termsOfUnit(format), .codes = len / unit * codesOfUnit(format) };
+}
+
+fn termsOfUnit(comptime format: KvFormat) usize {
+    return unit / format.scaleLen() * format.termBytes();
+}
+
+fn codesOfUnit(comptime format: KvFormat) usize {
+    return unit * format.bits() / 8;
+}
+
+/// Values of 4 or 5 bits, given as the block that GGUF has for them.
+pub fn writeBlock(comptime format: KvFormat, side: Side, dim: usize, block: [*]const u8, len: BlockLen, page: [*]u8, position: usize, index: usize) void {
+    const codes = block + blockParts(format, len.len).terms;
+    for (0..len.wanted / unit) |u| {
+        const at: Unit = .{ .side = side, .dim = dim, .position = position, .index = index + u * unit };
+        at.write(format, page, block + u * termsOfUnit(format), codes + u * codesOfUnit(format));
     }
 }
 
 /// The way back.
-pub fn readBlock(
-    comptime format: KvFormat,
+pub fn readBlock(comptime format: KvFormat, side: Side, dim: usize, page: [*]const u8, position: usize, index: usize, block: [*]u8, len: usize) void {
+    const codes = block + blockParts(format, len).terms;
+    for (0..len / unit) |u| {
+        const at: Unit = .{ .side = side, .dim = dim, .position = position, .index = index + u * unit };
+        at.read(format, page, block + u * termsOfUnit(format), codes + u * codesOfUnit(format));
+    }
+}
+
+/// Where 32 values of one position are.
+const Unit = struct {
     side: Side,
     dim: usize,
-    page: [*]const u8,
     position: usize,
     index: usize,
-    block: *align(1) format.Blocks().?.Block,
-) void {
-    block.d = @bitCast(page[scaleAt(format, side, dim, position, index)..][0..2].*);
-    if (comptime format.hasMinimum()) block.m = @bitCast(page[minimumAt(format, side, dim, position, index)..][0..2].*);
-    var codes: [unit]u8 = undefined;
-    for (&codes, index..) |*code, i| code.* = readCode(format, side, page, dim, position, i);
-    if (comptime format.bits() == 5) {
-        groups.packFives(&codes, &block.qs, &block.qh);
-    } else for (&block.qs, codes[0..16], codes[16..]) |*byte, low, high| {
-        byte.* = low | high << 4;
+
+    /// Terms are scale and minimum, or several scales; codes of five bits begin with the fifth bits.
+    fn write(of: Unit, comptime format: KvFormat, page: [*]u8, terms: [*]const u8, packed_codes: [*]const u8) void {
+        const size = comptime format.scaleBytes();
+        inline for (0..comptime unit / format.scaleLen()) |i| {
+            const at = scaleAt(format, of.side, of.dim, of.position, of.index + i * format.scaleLen());
+            page[at..][0..size].* = terms[i * size ..][0..size].*;
+        }
+        if (comptime format.hasMinimum()) {
+            page[minimumAt(format, of.side, of.dim, of.position, of.index)..][0..size].* = terms[size..][0..size].*;
+        }
+        for (unpacked(format, packed_codes), of.index..) |code, i| {
+            const at = codeAt(format, of.side, of.dim, of.position, i);
+            const shift = @as(u3, at.half) * 4;
+            page[at.byte] = page[at.byte] & ~(@as(u8, 15) << shift) | (code & 15) << shift;
+            if (comptime format.bits() == 5) {
+                page[at.fifth_byte] = page[at.fifth_byte] & ~(@as(u8, 1) << at.fifth_bit) | code >> 4 << at.fifth_bit;
+            }
+        }
+    }
+
+    fn read(of: Unit, comptime format: KvFormat, page: [*]const u8, terms: [*]u8, packed_codes: [*]u8) void {
+        const size = comptime format.scaleBytes();
+        inline for (0..comptime unit / format.scaleLen()) |i| {
+            const at = scaleAt(format, of.side, of.dim, of.position, of.index + i * format.scaleLen());
+            terms[i * size ..][0..size].* = page[at..][0..size].*;
+        }
+        if (comptime format.hasMinimum()) {
+            terms[size..][0..size].* = page[minimumAt(format, of.side, of.dim, of.position, of.index)..][0..size].*;
+        }
+        var codes: [unit]u8 = undefined;
+        for (&codes, of.index..) |*code, i| code.* = readCode(format, of.side, page, of.dim, of.position, i);
+        pack(format, &codes, packed_codes);
+    }
+};
+
+/// The codes of a unit in the order of their values. Where a scale belongs to 16, nibbles go by 16 too.
+fn unpacked(comptime format: KvFormat, codes: [*]const u8) [unit]u8 {
+    if (comptime format.bits() == 5) return groups.fives(codes[4..20], codes[0..4]);
+    if (comptime format.scaleLen() == 16) return groups.nibbles(8, codes[0..8]) ++ groups.nibbles(8, codes[8..16]);
+    return groups.nibbles(16, codes[0..16]);
+}
+
+fn pack(comptime format: KvFormat, codes: *const [unit]u8, out: [*]u8) void {
+    if (comptime format.bits() == 5) return groups.packFives(codes, out[4..20], out[0..4]);
+    const half = comptime format.scaleLen() / 2;
+    for (0..unit / 2) |i| {
+        const low = i / half * 2 * half + i % half;
+        out[i] = codes[low] | codes[low + half] << 4;
     }
 }

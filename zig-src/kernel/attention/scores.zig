@@ -62,20 +62,27 @@ fn floatGroups(
 ) void {
     const bytes = comptime key.bytes();
     const keys = page + first * dim * group * bytes;
+    // Values of a head that lie behind each other and are read together.
+    const most = comptime @max(1, vector.together(key) / vectors);
     var sums: [rows][n * vectors]Vf = @splat(@splat(@splat(0)));
-    for (0..dim) |d| {
-        ahead.lines(comptime @max(1, n * group * bytes / 64));
-        var k: [n * vectors]Vf = undefined;
-        inline for (&k, 0..) |*v, i| {
-            v.* = vector.load(key, lanes, keys + ((i / vectors * dim + d) * group + i % vectors * lanes) * bytes);
-        }
-        inline for (&sums, 0..) |*row, r| {
-            const one: Vf = @splat(q[d * rows + r]);
-            inline for (row, k) |*sum, v| sum.* = vector.fma(v, one, sum.*);
+    var d: usize = 0;
+    inline for (if (most == 1) [_]usize{1} else [_]usize{ most, 1 }) |count| {
+        while (d + count <= dim) : (d += count) {
+            ahead.lines(comptime @max(1, count * n * group * bytes / 64));
+            var k: [n]@Vector(count * group, f32) = undefined;
+            inline for (&k, 0..) |*of, i| of.* = vector.loadSteps(key, count * group, keys + (i * dim + d) * group * bytes);
+            inline for (0..count) |j| inline for (&sums, 0..) |*row, r| {
+                const one: Vf = @splat(q[(d + j) * rows + r]);
+                inline for (row, 0..) |*sum, i| {
+                    const v = std.simd.extract(k[i / vectors], j * group + i % vectors * lanes, lanes);
+                    sum.* = vector.fma(v, one, sum.*);
+                }
+            };
         }
     }
     inline for (&sums, 0..) |*row, r| inline for (row, 0..) |sum, i| {
-        scores[r][first * group + i * lanes ..][0..lanes].* = sum;
+        const score = if (comptime vector.step(key) == 1) sum else sum * @as(Vf, @splat(vector.step(key)));
+        scores[r][first * group + i * lanes ..][0..lanes].* = score;
     };
 }
 
@@ -92,6 +99,8 @@ pub fn integers(
     ahead: *tile.Ahead,
 ) void {
     const bits = comptime if (key.narrow()) narrow.keyBits(key) else 8;
+    // Of a unit, each with a scale of its own.
+    const parts = comptime if (key.narrow()) unit / key.scaleLen() else 1;
     const units = dim / unit;
     for (from * vectors..to * vectors) |v| {
         const position = v * lanes;
@@ -99,21 +108,25 @@ pub fn integers(
         for (0..units) |u| {
             ahead.lines(comptime @max(1, lanes * unit * key.bits() / 8 / 64));
             const k = keyBytes(key, page, dim, position, u * unit);
-            const scale = vector.load(.f16, lanes, page + page_layout.scaleAt(key, .key, dim, position, u * unit));
-            var quads: [rows]*const [layout.quads]i32 = undefined;
-            var starts: [rows]dot.Ints = undefined;
-            inline for (&quads, &starts, 0..) |*of, *begin, r| {
-                of.* = &q[r * units + u].q;
-                begin.* = start(key, &q[r * units + u]);
-            }
-            const products = dot.group(bits, layout.quads, rows, &dot.split(bits, k), quads, starts);
             if (comptime key.hasMinimum()) {
                 const minimum = vector.load(.f16, lanes, page + page_layout.minimumAt(key, .key, dim, position, u * unit));
                 inline for (&sums, 0..) |*sum, r| sum.* = vector.fma(minimum, @as(Vf, @splat(q[r * units + u].sum)), sum.*);
             }
-            inline for (&sums, products, 0..) |*sum, product, r| {
-                const exact = @as(Vf, @bitCast(product)) - @as(Vf, @splat(layout.magic_value));
-                sum.* = vector.fma(exact, scale * @as(Vf, @splat(q[r * units + u].d)), sum.*);
+            inline for (0..parts) |part| {
+                const quads = layout.quads / parts;
+                const at = page_layout.scaleAt(key, .key, dim, position, u * unit + part * (unit / parts));
+                const scale = if (comptime key.narrow()) narrow.scales(key, lanes, page + at) else vector.load(.f16, lanes, page + at);
+                var of: [rows]*const [quads]i32 = undefined;
+                var starts: [rows]dot.Ints = undefined;
+                inline for (&of, &starts, 0..) |*row, *begin, r| {
+                    row.* = q[r * units + u].q[part * quads ..][0..quads];
+                    begin.* = start(key, &q[r * units + u], if (parts == 1) null else part);
+                }
+                const products = dot.group(bits, quads, rows, &dot.split(bits, k[part * quads ..][0..quads].*), of, starts);
+                inline for (&sums, products, 0..) |*sum, product, r| {
+                    const exact = @as(Vf, @bitCast(product)) - @as(Vf, @splat(layout.magic_value));
+                    sum.* = vector.fma(exact, scale * @as(Vf, @splat(q[r * units + u].d)), sum.*);
+                }
             }
         }
         inline for (sums, 0..) |sum, r| scores[r][position..][0..lanes].* = sum;
@@ -135,14 +148,18 @@ inline fn keyBytes(comptime key: KvFormat, page: [*]const u8, dim: usize, positi
     return k;
 }
 
-/// What takes the zero point of the keys off their products, and makes them floats (`layout.magic`).
-inline fn start(comptime key: KvFormat, act: *const layout.Act) dot.Ints {
+/// What takes the zero point of the keys off their products, and makes them floats (`layout.magic`): of a
+/// unit, or of one half of it.
+inline fn start(comptime key: KvFormat, act: *const layout.Act, comptime half: ?usize) dot.Ints {
     const zero = comptime if (key.narrow()) narrow.zero(key) else if (dot.wantsSigned(8)) 0 else 128;
+    const start128 = if (half) |h| act.start128_half[h] else act.start128;
     return @splat(switch (zero) {
         0 => layout.magic,
         8 => act.start8,
+        // 128 divides what the start is away from the magic number.
+        12 => layout.magic +% ((start128 -% layout.magic) >> 7) *% zero,
         16 => act.start8 *% 2 -% layout.magic,
-        128 => act.start128,
+        128 => start128,
         else => comptime unreachable,
     });
 }

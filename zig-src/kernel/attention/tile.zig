@@ -42,7 +42,8 @@ pub const Ahead = struct {
     }
 
     pub inline fn lines(ahead: *Ahead, comptime count: usize) void {
-        inline for (0..count) |i| @prefetch(ahead.at + i * line, .{});
+        // Into the second cache: the first has too few lines under way for a page that comes from memory.
+        inline for (0..count) |i| @prefetch(ahead.at + i * line, .{ .locality = 2 });
         const next = ahead.at + count * line;
         ahead.at = if (@intFromPtr(next) < @intFromPtr(ahead.end)) next else ahead.at;
     }

@@ -34,6 +34,14 @@ pub fn accumulate(
 ) void {
     const units = comptime @max(1, width(rows) * lanes / unit);
     var scaled: [units][rows]Row align(64) = undefined;
+    var stepped: [*]const [rows]Row = @ptrCast(weights);
+    if (comptime vector.step(value) != 1) {
+        const factor: Vf = @splat(vector.step(value));
+        for (from / lanes..(to + lanes - 1) / lanes) |j| inline for (0..rows) |r| {
+            scaled[0][r][j * lanes ..][0..lanes].* = @as(Vf, weights[r][j * lanes ..][0..lanes].*) * factor;
+        };
+        stepped = &scaled;
+    }
     var i: usize = 0;
     comptime var n = width(rows);
     inline while (n > 0) : (n /= 2) {
@@ -41,15 +49,15 @@ pub fn accumulate(
             if (comptime value.scaled()) {
                 if (i % unit == 0) scaleWeights(value, rows, @max(1, n * lanes / unit), page, dim, i, weights, from, to, &scaled);
                 add(value, rows, lanes, n, page, dim, i, &scaled, from, to, out, ahead);
-            } else add(value, rows, lanes, n, page, dim, i, @ptrCast(weights), from, to, out, ahead);
+            } else add(value, rows, lanes, n, page, dim, i, stepped, from, to, out, ahead);
         }
     }
     // Formats with scales have no such rest: its heads are multiples of 32.
     if (comptime value.scaled()) return;
-    while (i < dim) : (i += 1) add(value, rows, 1, 1, page, dim, i, @ptrCast(weights), from, to, out, ahead);
+    while (i < dim) : (i += 1) add(value, rows, 1, 1, page, dim, i, stepped, from, to, out, ahead);
 }
 
-/// Weights times the scales of `units` blocks of 32 values from value `index` on.
+/// Weights times the scales of `units` times 32 or 16 values from value `index` on.
 fn scaleWeights(
     comptime value: KvFormat,
     comptime rows: usize,
@@ -62,9 +70,11 @@ fn scaleWeights(
     to: usize,
     scaled: [*][rows]Row,
 ) void {
+    const len = comptime if (value.narrow()) value.scaleLen() else unit;
     for (from / lanes..(to + lanes - 1) / lanes) |v| {
         inline for (0..units) |u| {
-            const scale = vector.load(.f16, lanes, page + page_layout.scaleAt(value, .value, dim, v * lanes, index + u * unit));
+            const at = page + page_layout.scaleAt(value, .value, dim, v * lanes, index + u * len);
+            const scale = if (comptime value.narrow()) narrow.scales(value, lanes, at) else vector.load(.f16, lanes, at);
             inline for (0..rows) |r| {
                 scaled[u][r][v * lanes ..][0..lanes].* = @as(Vf, weights[r][v * lanes ..][0..lanes].*) * scale;
             }
@@ -88,6 +98,7 @@ inline fn add(
 ) void {
     const F = @Vector(n, f32);
     const bytes = comptime value.bytes();
+    const at_once = comptime @min(count, vector.together(value));
     var sums: [rows][count]F = undefined;
     inline for (&sums, 0..) |*row, r| inline for (row, 0..) |*sum, i| {
         sum.* = out[r][index + i * n ..][0..n].*;
@@ -96,7 +107,10 @@ inline fn add(
         const at = page + page_layout.valueAt(value, .value, dim, position, index);
         ahead.lines(comptime @max(1, count * n * bytes / 64));
         var v: [count]F = undefined;
-        inline for (&v, 0..) |*part, i| part.* = vector.load(value, n, at + i * n * bytes);
+        inline for (0..count / at_once) |i| {
+            const together = vector.loadSteps(value, at_once * n, at + i * at_once * n * bytes);
+            inline for (0..at_once) |j| v[i * at_once + j] = std.simd.extract(together, j * n, n);
+        }
         inline for (&sums, 0..) |*row, r| inline for (row, 0..) |*sum, i| {
             const u = if (comptime value.scaled()) i * n / unit else 0;
             sum.* = vector.fma(v[i], @as(F, @splat(weights[u][r][position])), sum.*);
@@ -125,11 +139,12 @@ pub fn accumulateNarrow(
     out: *const [rows][*]f32,
     ahead: *tile.Ahead,
 ) void {
-    @setEvalBranchQuota(20_000);
+    @setEvalBranchQuota(1_000_000);
     const most = comptime width(rows) / 2;
     // Weights times scales; or, with minimums, scales and minimums.
     const terms = comptime if (value.hasMinimum()) 2 else rows;
-    var scaled: [@max(1, most / columns)][terms]Row align(64) = undefined;
+    const parts = comptime unit / value.scaleLen();
+    var scaled: [parts * @max(1, most / columns)][terms]Row align(64) = undefined;
     const total = dim / unit * columns;
     var column: usize = 0;
     comptime var n = most;
@@ -140,7 +155,7 @@ pub fn accumulateNarrow(
             if (column % columns == 0) {
                 if (comptime value.hasMinimum()) {
                     readTerms(value, units, page, dim, index, from, to, &scaled);
-                } else scaleWeights(value, rows, units, page, dim, index, weights, from, to, &scaled);
+                } else scaleWeights(value, rows, parts * units, page, dim, index, weights, from, to, &scaled);
             }
             const part: Part(value, rows, n) = .{
                 .blocks = page + page_layout.blockAt(value, .value, dim, 0, index),
@@ -180,6 +195,7 @@ fn Part(comptime value: KvFormat, comptime rows: usize, comptime n: usize) type 
         blocks: [*]const u8,
         /// The first of the first column.
         lane: usize,
+        /// Of each scale of a unit, if there are no minimums.
         weights: [*]const [rows]Row,
         terms: if (value.hasMinimum()) [*]const [2]Row else void,
 
@@ -239,7 +255,9 @@ fn Part(comptime value: KvFormat, comptime rows: usize, comptime n: usize) type 
                     number = vector.fma(number, @as(Vf, @splat(terms[0][position])), @as(Vf, @splat(terms[1][position])));
                 }
                 inline for (sums, 0..) |*row, r| {
-                    const weights = &part.weights[if (value.hasMinimum()) 0 else u][r];
+                    // The halves of a unit may have scales of their own.
+                    const own = if (comptime unit / value.scaleLen() == 2) 2 * u + half else u;
+                    const weights = &part.weights[if (value.hasMinimum()) 0 else own][r];
                     row[i][half] = vector.fma(number, @as(Vf, @splat(weights[position])), row[i][half]);
                 }
             };

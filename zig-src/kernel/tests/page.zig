@@ -25,7 +25,7 @@ test "every bit of a page has one meaning" {
                 if (format.bits() == 5) try take(&taken[at.fifth_byte], @as(u8, 1) << at.fifth_bit);
             } else for (taken[kernel.page.valueAt(format, side, dim, position, index)..][0..format.bytes()]) |*byte| try take(byte, 0xff);
             if (!format.scaled() or index % (dim / kernel.page.scaleCount(format, dim)) != 0) continue;
-            for (taken[kernel.page.scaleAt(format, side, dim, position, index)..][0..2]) |*byte| try take(byte, 0xff);
+            for (taken[kernel.page.scaleAt(format, side, dim, position, index)..][0..format.scaleBytes()]) |*byte| try take(byte, 0xff);
             if (!format.hasMinimum()) continue;
             for (taken[kernel.page.minimumAt(format, side, dim, position, index)..][0..2]) |*byte| try take(byte, 0xff);
         };
@@ -68,7 +68,7 @@ fn storesOf(table: *const kernel.Table, random: std.Random, format: kernel.KvFor
         table.kv_store(@backingInt(format), @backingInt(side), &x[p], dim, page.ptr, p);
     }
     try std.testing.expectEqual(0xa5, page[page.len - 1]);
-    var bytes: [4 * 160]u8 = undefined;
+    var bytes: [4 * 192]u8 = undefined;
     var want: [160]f32 = undefined;
     var got: [160]f32 = undefined;
     var several: [kernel.page_len * 160]f32 = undefined;
@@ -90,26 +90,48 @@ fn expectStored(format: kernel.KvFormat, side: kernel.KvSide, dim: usize, page: 
     kernel.page.readCodes(format, side, page, dim, position, position + 1, &codes);
     const size = kernel.page.codeBytes(format);
     if (!format.scaled()) return std.testing.expectEqualSlices(u8, encoded, codes[0 .. dim * size]);
-    var scales: [2 * 5]u8 = undefined;
-    var minimums: [2 * 5]u8 = undefined;
-    kernel.page.readTerms(.scale, format, side, page, dim, position, position + 1, &scales);
-    if (format.hasMinimum()) kernel.page.readTerms(.minimum, format, side, page, dim, position, position + 1, &minimums);
-    const blocks = kernel.page.scaleCount(format, dim);
-    const block_bytes = encoded.len / blocks;
-    const len = dim / blocks;
-    for (0..blocks) |u| {
-        const block = encoded[u * block_bytes ..][0..block_bytes];
-        try std.testing.expectEqualSlices(u8, block[0..2], scales[2 * u ..][0..2]);
-        if (format.hasMinimum()) try std.testing.expectEqualSlices(u8, block[2..4], minimums[2 * u ..][0..2]);
-        for (codes[u * len ..][0..len], 0..) |code, i| try std.testing.expectEqual(codeOf(format, block, i), code);
+    var terms: [2][2 * 10]u8 = undefined;
+    kernel.page.readTerms(.scale, format, side, page, dim, position, position + 1, &terms[0]);
+    if (format.hasMinimum()) kernel.page.readTerms(.minimum, format, side, page, dim, position, position + 1, &terms[1]);
+    const shape: Blocks = .of(format, dim);
+    const scale_bytes = format.scaleBytes();
+    for (0..dim) |i| {
+        const block = encoded[i / shape.len * shape.bytes ..][0..shape.bytes];
+        // Scales of a block come first, each with its minimum.
+        const scale = i % shape.len / shape.scale_len;
+        const term = i / shape.scale_len * scale_bytes;
+        const stored = block[scale * format.termBytes() ..][0..format.termBytes()];
+        try std.testing.expectEqualSlices(u8, stored[0..scale_bytes], terms[0][term..][0..scale_bytes]);
+        if (format.hasMinimum()) try std.testing.expectEqualSlices(u8, stored[scale_bytes..], terms[1][term..][0..scale_bytes]);
+        try std.testing.expectEqual(codeOf(format, shape, block, i % shape.len), codes[i]);
     }
 }
 
-/// Code `i` of a block as GGUF has it: integers last, and the fifth bits before them.
-fn codeOf(format: kernel.KvFormat, block: []const u8, i: usize) u8 {
+/// Of a row as GGUF has it; int8 has one block.
+const Blocks = struct {
+    len: usize,
+    bytes: usize,
+    scale_len: usize,
+
+    fn of(format: kernel.KvFormat, dim: usize) Blocks {
+        switch (format) {
+            inline else => |tag| {
+                if (comptime tag.Blocks() == null) return .{ .len = dim, .bytes = 2 + dim, .scale_len = dim };
+                const Member = comptime tag.Blocks().?;
+                return .{ .len = Member.block_len, .bytes = Member.block_bytes, .scale_len = Member.groups.len };
+            },
+        }
+    }
+};
+
+/// Code `i` of a block as GGUF has it: integers last, and the fifth bits before them; nibbles of as many
+/// values as share a scale, first the low ones.
+fn codeOf(format: kernel.KvFormat, shape: Blocks, block: []const u8, i: usize) u8 {
     if (!format.narrow()) return block[2 + i];
-    const nibbles = block[block.len - 16 ..];
-    const low = if (i < 16) nibbles[i] & 15 else nibbles[i - 16] >> 4;
+    const nibbles = block[block.len - shape.len / 2 ..];
+    const half = shape.scale_len / 2;
+    const byte = nibbles[i / shape.scale_len * half + i % half];
+    const low = if (i % shape.scale_len < half) byte & 15 else byte >> 4;
     if (format.bits() == 4) return low;
     const fifths = std.mem.readInt(u32, block[block.len - 20 ..][0..4], .little);
     return low | @as(u8, @intCast(fifths >> @intCast(i) & 1)) << 4;
@@ -130,10 +152,15 @@ fn encode(format: kernel.KvFormat, row: []const f32, buffer: []u8, decoded: []f3
         else => {
             const store = op.Member("kv_store");
             const stored: quant.Format = @fromBackingInt(@backingInt(format));
-            const encoded = buffer[0..@intCast(try quant.rowBytes(stored, row.len))];
-            try store.check(stored, row.len, encoded.len);
-            store.reference(stored, row, encoded);
-            quant.decodeRow(stored, encoded, decoded);
+            // A head may end in the middle of a block.
+            var whole: [192]f32 = @splat(0);
+            @memcpy(whole[0..row.len], row);
+            const len = std.mem.alignForward(usize, row.len, quant.info(stored).block_len);
+            const encoded = buffer[0..@intCast(try quant.rowBytes(stored, len))];
+            try store.check(stored, len, encoded.len);
+            store.reference(stored, whole[0..len], encoded);
+            quant.decodeRow(stored, encoded, whole[0..len]);
+            @memcpy(decoded, whole[0..row.len]);
             return encoded;
         },
     }

@@ -6,6 +6,10 @@ const std = @import("std");
 /// Twice the number of each code; the top bit of the code is the sign.
 pub const doubled = [16]i8{ 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
+/// 8-bit floats that are scales of such floats: of exponent only, or of four bits of it and three of
+/// fraction. Neither has a sign.
+pub const ScaleKind = enum { e8m0, e4m3 };
+
 /// The largest number.
 pub const largest = 6;
 

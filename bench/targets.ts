@@ -6,6 +6,8 @@
  * @module
  */
 
+import type { KvFormat } from "../mod.ts";
+import { kvLayouts } from "../src/internal/kv_layout.ts";
 import type { Target } from "./result.ts";
 
 /** Decode: bound by memory. Nobody can be more than the limit ahead, hence the lower of two. */
@@ -29,6 +31,13 @@ export function depthTarget(cacheFormat: string): Target {
 
 /** Attention alone: of the time that an f16 cache takes. */
 export const attentionTarget = 0.65;
+
+/** The same for each format by its bits: nothing takes longer than f16. */
+export function cacheTarget(format: KvFormat): number | undefined {
+  const { codeBits } = kvLayouts[format];
+  if (codeBits > 16) return undefined;
+  return codeBits === 4 ? 0.45 : codeBits === 8 ? attentionTarget : 1;
+}
 
 /** Batches of eight, against our prefill rate. */
 export function batchTarget(sequences: number): Target | undefined {

@@ -1,0 +1,198 @@
+/**
+ * What attention takes of a decode step with each format of the KV cache: the time behind many tokens less
+ * the time behind one, beside each other in turns, and as a share of that of `f16`.
+ *
+ * usage: bun run bench/cache_formats.ts [--model llama-2-7b] [--layers 2] [--weights Q4_0] [--depth 4096]
+ *          [--formats f16,q8_0] [--rounds 9] [--tokens 8] [--threads 2] [--folder DIR] [--json]
+ *        deno run -A bench/cache_formats.ts …
+ *
+ * The model has the shape of a real one and as many layers as are asked for. VITRINE_CPU forces a variant.
+ *
+ * @module
+ */
+
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { parseArgs } from "node:util";
+import {
+  engineInfo,
+  greedy,
+  type KvFormat,
+  kvFormats,
+  loadModel,
+  type Model,
+  type Session,
+} from "../mod.ts";
+import { print, printJson, ProgressBar, table } from "../cli/output.ts";
+import { generateModel } from "./generate.ts";
+import { limitsOfVariant } from "./limits.ts";
+import { type FileFormat, fileFormats, shapes, workOf } from "./shapes.ts";
+import { sameInAll, type Spread, spread } from "./statistics.ts";
+import { cacheTarget } from "./targets.ts";
+
+/** A cache in one format, filled, and one that is almost empty. */
+interface Case extends Disposable {
+  readonly format: KvFormat;
+  readonly deep: Session;
+  readonly shallow: Session;
+}
+
+async function prepare(model: Model, format: KvFormat, depth: number, room: number): Promise<Case> {
+  const kv = { key: format, value: format };
+  const deep = model.session({ context: depth + room, kv });
+  const shallow = model.session({ context: 1 + room, kv });
+  const vocabulary = model.info.vocabulary;
+  await deep.prefill(Uint32Array.from({ length: depth }, (_, i) => (1000 + 37 * i) % vocabulary));
+  return {
+    format,
+    deep,
+    shallow,
+    [Symbol.dispose]: () => {
+      deep.dispose();
+      shallow.dispose();
+    },
+  };
+}
+
+/** Milliseconds of each of so many tokens behind `depth` others, and their hash. */
+async function step(session: Session, depth: number, count: number) {
+  session.truncate(depth - 1);
+  await session.prefill([1000]);
+  const begun = performance.now();
+  let hash = 0;
+  const options = { sampler: [greedy()], maxTokens: count, ignoreEnd: true };
+  for await (const { token } of session.generate("", options)) hash = (hash * 31 + token) >>> 0;
+  return { ms: (performance.now() - begun) / count, hash };
+}
+
+/** The rounds of one format. */
+interface Times {
+  readonly deep: number[];
+  readonly shallow: number[];
+  readonly hashes: number[];
+}
+
+const { values } = parseArgs({
+  args: process.argv.slice(2),
+  options: {
+    model: { type: "string", default: "llama-2-7b" },
+    weights: { type: "string", default: "Q4_0" },
+    formats: { type: "string" },
+    folder: { type: "string", default: tmpdir() },
+    layers: { type: "string", default: "2" },
+    depth: { type: "string", default: "4096" },
+    rounds: { type: "string", default: "9" },
+    tokens: { type: "string", default: "8" },
+    threads: { type: "string", default: "2" },
+    json: { type: "boolean", default: false },
+  },
+});
+const numbers = [values.layers, values.depth, values.rounds, values.tokens, values.threads];
+const [layers, depth, rounds, tokens, threads] = numbers.map(Number) as
+  & number[]
+  & [number, number, number, number, number];
+if (![layers, depth, rounds, tokens, threads].every((n) => Number.isInteger(n) && n > 0)) {
+  throw new RangeError(`Expected whole numbers of at least 1, but found ${numbers.join(", ")}`);
+}
+const shape = shapes[values.model];
+if (shape === undefined || !(values.weights in fileFormats)) {
+  throw new RangeError(
+    `Expected a model and weights of the benchmark, but found ${values.model} in ${values.weights}`,
+  );
+}
+const chosen = (values.formats?.split(",") ?? kvFormats) as KvFormat[];
+const wrong = chosen.find((format) => !kvFormats.includes(format));
+if (wrong !== undefined) {
+  throw new RangeError(`Expected formats of ${kvFormats.join(", ")}, but found ${wrong}`);
+}
+// Everything is a share of it.
+const formats: KvFormat[] = ["f16", ...chosen.filter((format) => format !== "f16")];
+
+const path = join(values.folder, `cache-${values.model}-${layers}-${values.weights}.gguf`);
+// The output matrix is no part of attention: a small one leaves less that can vary.
+const own = { ...shape, layers, vocabulary: 1024, context: depth + tokens + 8 };
+generateModel(path, values.model, own, values.weights as FileFormat);
+const { readBytes, cpuVariant } = limitsOfVariant(process.env["VITRINE_CPU"] ?? "", threads, 256);
+using model = await loadModel(path, { threads });
+const bar = new ProgressBar((value) => `${value}`);
+const cases: Case[] = [];
+for (const [i, format] of formats.entries()) {
+  bar.show("filling caches", i, formats.length);
+  cases.push(await prepare(model, format, depth, tokens + 8));
+}
+const times = formats.map((): Times => ({ deep: [], shallow: [], hashes: [] }));
+for (let round = 0; round <= rounds; round++) {
+  bar.show("measuring", round, rounds + 1);
+  for (let i = 0; i < cases.length; i++) {
+    // Who begins takes turns, too.
+    const at = (i + round) % cases.length;
+    const { deep, shallow } = cases[at]!;
+    const near = await step(shallow, 1, tokens);
+    const far = await step(deep, depth, tokens);
+    times[at]!.hashes.push(far.hash);
+    // The first round pays for page faults.
+    if (round === 0) continue;
+    times[at]!.shallow.push(near.ms);
+    times[at]!.deep.push(far.ms);
+  }
+}
+bar.end();
+
+/** What the depth adds, round by round. A round in which the shallow step was slowed is off, so the least is taken. */
+const aloneOf = ({ deep, shallow }: Times) => {
+  const least = spread(shallow).median;
+  return deep.map((ms) => ms - least);
+};
+const { cacheValues } = workOf(own, values.weights as FileFormat);
+const base = aloneOf(times[0]!);
+const rows = formats.map((format, i) => {
+  const { deep, shallow, hashes } = times[i]!;
+  sameInAll(hashes, "the same tokens");
+  const alone = aloneOf(times[i]!);
+  const { keyBits, valueBits } = cases[i]!.deep.kv.ledger();
+  const bytes = (keyBits + valueBits) / 16 * cacheValues * (depth + tokens / 2);
+  const target = cacheTarget(format);
+  const share = spread(alone.map((ms, round) => ms / base[round]!));
+  return {
+    ...{ format, shallow: spread(shallow), deep: spread(deep), alone: spread(alone), share, bytes },
+    ofBandwidth: bytes / (spread(alone).median / 1000) / readBytes,
+    ...(target !== undefined && { target, holds: share.median <= target }),
+  };
+});
+for (const one of cases) one[Symbol.dispose]();
+if (values.json) {
+  const { version } = await engineInfo();
+  const { model, weights } = values;
+  printJson({ version, cpuVariant, model, weights, threads, layers, depth, readBytes, rows });
+} else {
+  const time = ({ median, min, max }: Spread) =>
+    `${median.toFixed(2)} (${min.toFixed(2)}–${max.toFixed(2)})`;
+  print(
+    `${values.model}, ${layers} layers, depth ${depth}, ${threads} threads, ${cpuVariant}, reads ${
+      (readBytes / 1e9).toFixed(1)
+    } GB/s\n`,
+  );
+  print(table([
+    [
+      "cache",
+      "step at 1, ms",
+      `step at ${depth}, ms`,
+      "attention, ms",
+      "of f16",
+      "of bandwidth",
+      "at most",
+      "",
+    ],
+    ...rows.map((row) => [
+      row.format,
+      time(row.shallow),
+      time(row.deep),
+      time(row.alone),
+      `${row.share.median.toFixed(2)} (${row.share.min.toFixed(2)}–${row.share.max.toFixed(2)})`,
+      `${(100 * row.ofBandwidth).toFixed(0)} %`,
+      row.target?.toFixed(2) ?? "",
+      row.holds === undefined ? "" : row.holds ? "holds" : "misses",
+    ]),
+  ]));
+}

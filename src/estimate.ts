@@ -93,7 +93,7 @@ export async function estimate(
     context,
     weightsBytes,
     kvBytes,
-    kvBytesPerToken: table.bytes(pageLength) / pageLength,
+    kvBytesPerToken: table.pageBytes() / pageLength,
     keyBits: table.bits("key"),
     valueBits: table.bits("value"),
     bytes: weightsBytes + kvBytes,

@@ -144,17 +144,22 @@ export class KvCache {
     const max = count(KvInfoLayout.page_count);
     return {
       length: count(KvInfoLayout.page_length),
-      bytes: this.bytes / max,
+      bytes: (this.bytes - info.getFloat64(KvInfoLayout.exact_bytes, true)) / max,
       max,
       used: count(KvInfoLayout.pages_used),
       shared: count(KvInfoLayout.pages_shared),
+      exact: {
+        max: count(KvInfoLayout.exact_page_count),
+        used: count(KvInfoLayout.exact_pages_used),
+        shared: count(KvInfoLayout.exact_pages_shared),
+      },
     };
   }
 
   /**
-   * Copies keys or values as numbers: decoded as attention reads them, or keys before their rotation
-   * (`view: "unrotated"`: the rotary embedding is taken back from what is stored, as far as that was
-   * rounded).
+   * Copies keys or values as numbers: decoded as attention reads them for the last token, those at full
+   * precision included, or keys before their rotation (`view: "unrotated"`: the rotary embedding is taken
+   * back from what is stored, as far as that was rounded).
    *
    * @param part Which side, layer, head and positions.
    * @returns [heads][positions][values of a head]; without the first dimension when a head is named.

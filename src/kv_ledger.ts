@@ -1,6 +1,6 @@
 /**
  * Where the bytes of a KV cache are, as `KvCache.ledger` reports them. All figures are bytes but the
- * bits; payload, scales, slack and free add up to `bytes`, of the cache and of each layer.
+ * bits; payload, scales, tokens at full precision, slack and free add up to `bytes`, of the cache and of each layer.
  */
 export interface KvLedger extends KvBytes {
   /**
@@ -28,6 +28,8 @@ export interface KvBytes {
   readonly valuePayload: number;
   /** Scales and minimums of those values. */
   readonly valueScales: number;
+  /** Tokens that are kept at full precision too, beside their place; 0 where the policy has none. */
+  readonly exact: number;
   /** Room for further tokens in pages that are in use. */
   readonly pageSlack: number;
   /** Pages that are not in use yet; they take no memory before they are. */

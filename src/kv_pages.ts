@@ -10,4 +10,6 @@ export interface KvPages {
   readonly used: number;
   /** Those of them that forks hold too. */
   readonly shared: number;
+  /** The same of the pages of tokens that are kept at full precision too. */
+  readonly exact: { readonly max: number; readonly used: number; readonly shared: number };
 }

@@ -5,6 +5,14 @@ import type { KvFormat } from "./kv_format.ts";
  * cache and, by rules, for single layers and KV heads. `Model.session`, `estimate` and `compareKv`
  * take one; `--kv-policy` reads one from a file.
  *
+ * The first and the last tokens can be kept at full precision (`sinks`, `recent`): attention then reads the
+ * first `sinks` of a sequence and, for each query, the last `recent` that it sees, its own included, from
+ * pages of their own, and all others as they are stored. So min(n, sinks + recent) of n tokens are at full
+ * precision after every step. Tokens that have left the window are not kept: a session can become shorter
+ * by up to 64 tokens, or as short as its sinks; further back `Session.truncate` throws, and a fork at the
+ * place to go back to is the way. Attention sinks are those of Xiao et al. 2024, "Efficient Streaming
+ * Language Models with Attention Sinks", residual windows those of Liu et al. 2024, "KIVI".
+ *
  * @example
  * ```ts
  * import { type KvPolicy, loadModel } from "./mod.ts";
@@ -21,6 +29,10 @@ import type { KvFormat } from "./kv_format.ts";
  * using session = model.session({ context: 256, kv: policy });
  * console.log(session.kv.format({ which: "key", layer: 1, head: 0 })); // f32
  * console.log(session.kv.format({ which: "key", layer: 1, head: 1 })); // f16
+ *
+ * using narrow = model.session({ context: 1024, kv: { key: "q4_0", value: "q4_0", sinks: 4, recent: 128 } });
+ * await narrow.prefill("The lighthouse at the end of the world");
+ * console.log(narrow.kv.ledger().exact); // bytes of the tokens that are at full precision
  * ```
  */
 export interface KvPolicy {
@@ -28,6 +40,12 @@ export interface KvPolicy {
   readonly key?: KvFormat | undefined;
   /** Format of the values where no rule says otherwise; `"f16"` by default. */
   readonly value?: KvFormat | undefined;
+  /** Tokens at the beginning that are kept at full precision too; 0 by default. */
+  readonly sinks?: number | undefined;
+  /** Tokens at the end that are kept at full precision too; 0 by default. */
+  readonly recent?: number | undefined;
+  /** What full precision is; `"f16"` by default. */
+  readonly exact?: "f16" | "f32" | undefined;
   /** Exceptions. Where several fit, the last one holds. */
   readonly rules?: readonly KvRule[] | undefined;
   /**
@@ -37,7 +55,7 @@ export interface KvPolicy {
   readonly shape?: KvShape | undefined;
 }
 
-/** A format for a part of a cache. */
+/** A format for a part of a cache, or tokens at full precision for some of its layers. */
 export interface KvRule {
   /** Layers, from 0; all without it. */
   readonly layers?: number | readonly number[] | undefined;
@@ -45,7 +63,12 @@ export interface KvRule {
   readonly heads?: number | readonly number[] | undefined;
   /** Only keys or only values; both without it. */
   readonly which?: "key" | "value" | undefined;
-  readonly format: KvFormat;
+  /** Needed unless the rule is about tokens at full precision. */
+  readonly format?: KvFormat | undefined;
+  /** As in the policy, for these layers; a rule that has it is for all of their heads, keys and values. */
+  readonly sinks?: number | undefined;
+  /** As in the policy, for these layers; a rule that has it is for all of their heads, keys and values. */
+  readonly recent?: number | undefined;
 }
 
 /** Layers and KV heads of a model. */

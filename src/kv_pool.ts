@@ -111,6 +111,12 @@ export function createPool(model: ModelCore, options: KvPoolOptions): KvPool {
     throw new TypeError(`Expected either pages or bytes of a pool, but found ${found}`);
   }
   const kv = new KvTable(options.kv ?? {}, cacheShapeOf(model.info), "kv");
+  if (kv.windows.any) {
+    throw new RangeError(
+      "Expected a cache policy without sinks and recent tokens at full precision for a pool, but found " +
+        "one with them",
+    );
+  }
   const whenFull = checkChoice(options.whenFull, ["error", "wait", "evict"], "whenFull");
   if (pages !== undefined) checkInteger(pages, 1, 1 << 24, "pages");
   if (bytes !== undefined) {

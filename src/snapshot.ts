@@ -78,6 +78,8 @@ export class Snapshot {
   readonly #table: KvTable;
   /** Row of each page's first position, in every section. */
   readonly #starts: readonly number[];
+  /** The same of pages of tokens at full precision. */
+  readonly #exactStarts: readonly number[];
   /** The section that was read last: the next part is often of the same one. */
   #last: { readonly section: SnapshotSection; readonly bytes: Uint8Array<ArrayBuffer> } | undefined;
 
@@ -113,8 +115,8 @@ export class Snapshot {
       valueLength: cache.value_length,
     };
     this.#table = new KvTable(cache.policy, shape, "the policy of the file");
-    let rows = 0;
-    this.#starts = pages.map((count) => (rows += count) - count);
+    this.#starts = startsOf(pages);
+    this.#exactStarts = startsOf(file.header.exact_pages ?? []);
   }
 
   /** The format of one head. */
@@ -152,7 +154,8 @@ export class Snapshot {
    * Reads keys or values.
    *
    * @param part Of which sequence, layer, head and positions.
-   * @returns [heads][positions][values of a head], the numbers that attention multiplies with.
+   * @returns [heads][positions][values of a head], the numbers that attention multiplies with for the last
+   *   token.
    */
   read(part: SnapshotPart & { readonly view?: "decoded" | undefined }): Float32Array<ArrayBuffer>;
   /** Takes apart what is stored: codes and scales. Heads that are stored differently come one by one. */
@@ -179,9 +182,11 @@ export class Snapshot {
     if (view === "decoded") {
       return joined(
         Float32Array,
-        heads.map((head, i) =>
-          decodeRows(this.#table.format(which, layer, head), rows[i]!, length)
-        ),
+        heads.map((head, i) => {
+          const values = decodeRows(this.#table.format(which, layer, head), rows[i]!, length);
+          this.#addExact(values, which, layer, head, part.sequence ?? 0, from, to);
+          return values;
+        }),
       );
     }
     const formats = new Set(heads.map((head) => this.#table.format(which, layer, head)));
@@ -228,6 +233,42 @@ export class Snapshot {
     return this.#last.bytes;
   }
 
+  /** Puts the rows of tokens at full precision in their places among those of positions [from, to). */
+  #addExact(
+    values: Float32Array<ArrayBuffer>,
+    which: "key" | "value",
+    layer: number,
+    head: number,
+    sequence: number,
+    from: number,
+    to: number,
+  ): void {
+    const { windows } = this.#table;
+    const { evaluated, exact } = this.#file.header.sequences[sequence]!;
+    if (!windows.has(layer) || exact === undefined) return;
+    const { page_length: pageLength } = this.#file.header.cache;
+    const { sinks, recent } = windows.layers[layer]!;
+    const stored = this.#read(
+      this.#find((section) =>
+        section.kind === `exact_${which}` && section.layer === layer && section.head === head
+      ),
+    );
+    const length = which === "key" ? this.keyLength : this.valueLength;
+    const size = rowBytes(windows.exact, length);
+    // Pages of sinks come first, those from `exact.from` on behind them.
+    const most = Math.max(...windows.layers.map((window) => window.sinks));
+    const sinkPages = Math.min(Math.ceil(evaluated / pageLength), Math.ceil(most / pageLength));
+    const first = Math.max(sinkPages, exact.from / pageLength);
+    for (let position = from; position < to; position++) {
+      if (position >= sinks && position < evaluated - recent) continue;
+      const place = Math.floor(position / pageLength);
+      const page = exact.pages[place < sinkPages ? place : sinkPages + place - first]!;
+      const row = this.#exactStarts[page]! + position % pageLength;
+      const bytes = stored.slice(row * size, (row + 1) * size);
+      values.set(decodeRows(windows.exact, bytes, length), (position - from) * length);
+    }
+  }
+
   /** The rows of one head at positions [from, to) of a sequence, page by page. */
   #rows(
     which: "key" | "value",
@@ -256,6 +297,12 @@ export class Snapshot {
     }
     return result;
   }
+}
+
+/** Row of each page's first position. */
+function startsOf(pages: readonly number[]): number[] {
+  let rows = 0;
+  return pages.map((count) => (rows += count) - count);
 }
 
 function joined<T extends Float32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>>(

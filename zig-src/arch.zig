@@ -96,5 +96,6 @@ test {
     _ = hyper;
     _ = layer;
     _ = @import("arch/block/rope.zig");
+    _ = @import("arch/block/spans.zig");
     inline for (families) |family| _ = family;
 }

@@ -13,12 +13,14 @@
 const std = @import("std");
 const kernel = @import("kernel.zig");
 const pool_file = @import("cache/core/pool.zig");
+const exact_file = @import("cache/core/exact.zig");
 const sequence_file = @import("cache/core/sequence.zig");
 
 /// Keys and values as rows of GGUF's tensor types.
 pub const rows = @import("cache/core/rows.zig");
 
 pub const Error = pool_file.Error;
+pub const Exact = exact_file.Exact;
 pub const Page = pool_file.Page;
 pub const Pool = pool_file.Pool;
 pub const WhenFull = pool_file.WhenFull;
@@ -107,9 +109,52 @@ pub const Layout = struct {
     /// [layers][KV heads] where they differ from head to head; empty: as above everywhere. A pool has a
     /// copy of its own.
     formats: []const Pair = &.{},
+    /// [layers]: which tokens are kept at full precision too; empty: none. A pool has a copy of its own.
+    windows: []const Window = &.{},
+    /// How those are kept.
+    exact_format: Format = .f16,
+    /// Most tokens of one sequence in one pass.
+    chunk: u32 = default_chunk,
+    /// Layers without a window have no place in these pages.
+    only_windows: bool = false,
 
     /// Formats of one head.
     pub const Pair = struct { key: Format, value: Format };
+
+    /// Tokens of a layer that attention reads at full precision: the first `sinks` of a sequence, and of
+    /// each query the last `recent` that it sees, its own included.
+    pub const Window = struct {
+        sinks: u32 = 0,
+        recent: u32 = 0,
+
+        pub fn any(of: Window) bool {
+            return of.sinks != 0 or of.recent != 0;
+        }
+    };
+
+    const default_chunk = 512;
+
+    pub fn window(layout: Layout, layer: usize) Window {
+        return if (layout.windows.len == 0) .{} else layout.windows[layer];
+    }
+
+    /// The longest of each over all layers.
+    pub fn widest(layout: Layout) Window {
+        var most: Window = .{};
+        for (layout.windows) |of| most = .{ .sinks = @max(most.sinks, of.sinks), .recent = @max(most.recent, of.recent) };
+        return most;
+    }
+
+    /// The layout of the pages that hold tokens at full precision, if there are such.
+    pub fn exact(layout: Layout) ?Layout {
+        if (layout.only_windows or !layout.widest().any()) return null;
+        var of = layout;
+        of.key_format = layout.exact_format;
+        of.value_format = layout.exact_format;
+        of.formats = &.{};
+        of.only_windows = true;
+        return of;
+    }
 
     pub fn format(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize) Format {
         const pair: Pair = if (layout.formats.len == 0)
@@ -126,6 +171,7 @@ pub const Layout = struct {
 
     /// One side of one head in a page.
     pub fn headBytes(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize) u64 {
+        if (layout.only_windows and !layout.window(layer).any()) return 0;
         return page_len * formatBytes(layout.format(side, layer, kv_head), layout.headDim(side));
     }
 
@@ -137,9 +183,12 @@ pub const Layout = struct {
         return sum;
     }
 
-    /// Bytes of the pages that hold `positions` positions.
+    /// Bytes of the pages that hold `positions` positions, and of those that tokens at full precision may
+    /// come to take beside them.
     pub fn bytes(layout: Layout, positions: u64) u64 {
-        return (std.math.divCeil(u64, positions, page_len) catch unreachable) * layout.pageBytes();
+        const pages = std.math.divCeil(u64, positions, page_len) catch unreachable;
+        const beside = if (layout.exact()) |of| Exact.pagesFor(layout, pages) * of.pageBytes() else 0;
+        return pages * layout.pageBytes() + beside;
     }
 };
 
@@ -188,6 +237,7 @@ test "every format file is registered" {
 }
 
 test {
+    _ = exact_file;
     _ = pool_file;
     _ = events;
     _ = @import("cache/core/limit_test.zig");

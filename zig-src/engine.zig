@@ -65,6 +65,7 @@ test {
     _ = @import("engine/run.zig");
     _ = @import("engine/scheduler.zig");
     _ = @import("engine/session_test.zig");
+    _ = @import("engine/window_test.zig");
     _ = @import("engine/fork_test.zig");
     _ = identity;
     _ = @import("engine/snapshot.zig");

@@ -18,20 +18,32 @@ export function kvLedger(core: SessionCore): KvLedger {
   const positions = number(KvInfoLayout.positions);
   const pageLength = number(KvInfoLayout.page_length);
   const [pages, used] = [number(KvInfoLayout.page_count), number(KvInfoLayout.pages_used)];
+  const exactPages = number(KvInfoLayout.exact_page_count);
+  const exactUsed = number(KvInfoLayout.exact_pages_used);
   const layers = Array.from({ length: table.shape.layers }, (_, layer): KvBytes => {
     const keys = sizes(table.formats("key", layer), keyLength);
     const values = sizes(table.formats("value", layer), valueLength);
     const token = keys.payload + keys.scales + values.payload + values.scales;
+    const exactToken = table.exactBytes(layer);
+    const { recent, sinks } = table.windows.layers[layer]!;
+    // A layer without recent tokens has only its sinks there.
+    const exact = Math.min(
+      number(KvInfoLayout.exact_positions),
+      recent > 0 ? positions : sinks,
+    ) * exactToken;
     return {
-      bytes: pages * pageLength * token,
+      bytes: (pages * token + exactPages * exactToken) * pageLength,
       keyPayload: keys.payload * positions,
       keyScales: keys.scales * positions,
       valuePayload: values.payload * positions,
       valueScales: values.scales * positions,
-      pageSlack: (used * pageLength - positions) * token,
-      free: (pages - used) * pageLength * token,
+      exact,
+      pageSlack: (used * pageLength - positions) * token +
+        exactUsed * pageLength * exactToken - exact,
+      free: ((pages - used) * token + (exactPages - exactUsed) * exactToken) * pageLength,
     };
   });
+  const exactBytes = info.getFloat64(KvInfoLayout.exact_bytes, true);
   const sum = (part: keyof KvBytes) => layers.reduce((bytes, layer) => bytes + layer[part], 0);
   return {
     bytes: sum("bytes"),
@@ -39,9 +51,11 @@ export function kvLedger(core: SessionCore): KvLedger {
     keyScales: sum("keyScales"),
     valuePayload: sum("valuePayload"),
     valueScales: sum("valueScales"),
+    exact: sum("exact"),
     pageSlack: sum("pageSlack"),
     free: sum("free"),
-    shared: sum("bytes") / pages * number(KvInfoLayout.pages_shared),
+    shared: (sum("bytes") - exactBytes) / pages * number(KvInfoLayout.pages_shared) +
+      exactBytes / Math.max(1, exactPages) * number(KvInfoLayout.exact_pages_shared),
     keyBits: table.bits("key"),
     valueBits: table.bits("value"),
     layers,

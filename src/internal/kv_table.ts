@@ -9,6 +9,7 @@ import type { KvPolicy, KvShape } from "../kv_policy.ts";
 import type { ModelInfo } from "../model_info.ts";
 import { checkChoice, checkFields, checkInteger, found } from "./check.ts";
 import { kvBits, pageLength } from "./kv_layout.ts";
+import { checkWindow, KvWindows, type Windowed } from "./kv_windows.ts";
 
 /** Layers, KV heads and layout of one of their rows. */
 export interface KvTableShape extends KvShape {
@@ -19,22 +20,22 @@ export interface KvTableShape extends KvShape {
 
 const sides = ["key", "value"] as const;
 type Which = (typeof sides)[number];
-const policyFields = ["key", "value", "rules", "shape"];
-const ruleFields = ["layers", "heads", "which", "format"];
+const policyFields = ["key", "value", "rules", "shape", "sinks", "recent", "exact"];
+const ruleFields = ["layers", "heads", "which", "format", "sinks", "recent"];
 /** More than any model has. */
 const countMax = 1 << 16;
 
 /** What lays out a policy: rules about layers, KV heads, keys and values. */
-interface Ruled<T> {
+interface Ruled<T> extends Windowed {
   readonly key: T;
   readonly value: T;
   readonly rules?:
-    | readonly {
+    | readonly (Omit<Windowed, "exact"> & {
       readonly layers?: number | readonly number[] | undefined;
       readonly heads?: number | readonly number[] | undefined;
       readonly which?: Which | undefined;
-      readonly format: T;
-    }[]
+      readonly format?: T | undefined;
+    })[]
     | undefined;
   readonly shape?: KvShape | undefined;
 }
@@ -54,6 +55,7 @@ export function layOut<T>(policy: Ruled<T>, shape: KvShape, what: string): T[] {
     const name = `${what}.rules[${i}]`;
     for (const layer of places(rule.layers, layers, `${name}.layers`)) {
       for (const head of places(rule.heads, heads, `${name}.heads`)) {
+        if (rule.format === undefined) continue;
         for (const side of rule.which === undefined ? sides : [rule.which]) {
           laid[2 * (layer * heads + head) + sides.indexOf(side)] = rule.format;
         }
@@ -68,6 +70,8 @@ export class KvTable {
   readonly shape: KvTableShape;
   /** [layers][heads][key, value]. */
   readonly #formats: readonly KvFormat[];
+  /** Tokens at full precision. */
+  readonly windows: KvWindows;
 
   /** Checks the policy and lays it out; `what` names it in errors. */
   constructor(given: KvPolicy, shape: KvTableShape, what: string) {
@@ -76,6 +80,7 @@ export class KvTable {
     this.policy = policy;
     this.shape = shape;
     this.#formats = layOut({ ...policy, key, value }, shape, what);
+    this.windows = new KvWindows(policy, shape.layers);
   }
 
   format(which: Which, layer: number, head: number): KvFormat {
@@ -118,17 +123,34 @@ export class KvTable {
     return bytes("key", keyLength) + bytes("value", valueLength);
   }
 
-  /** Bytes of a cache for so many tokens: whole pages. */
-  bytes(context: number): number {
+  /** Bytes that one token at full precision takes in one layer. */
+  exactBytes(layer: number): number {
+    const { heads, keyLength, valueLength } = this.shape;
+    return this.windows.tokenBytes(layer, heads * (keyLength + valueLength));
+  }
+
+  /** Bytes of one page, of all layers. */
+  pageBytes(): number {
     let token = 0;
     for (let layer = 0; layer < this.shape.layers; layer++) token += this.tokenBytes(layer);
-    return token * Math.ceil(context / pageLength) * pageLength;
+    return token * pageLength;
+  }
+
+  /** Bytes of a cache for so many tokens: whole pages, and those of tokens at full precision. */
+  bytes(context: number): number {
+    let exact = 0;
+    for (let layer = 0; layer < this.shape.layers; layer++) exact += this.exactBytes(layer);
+    const pages = Math.ceil(context / pageLength);
+    return this.pageBytes() * pages + exact * pageLength * this.windows.pages(pages);
   }
 
   /** As the engine takes them; nothing where two formats say it all. */
   ids(): Uint32Array<ArrayBuffer> | undefined {
-    if (sides.every((side) => this.common(side) === (this.policy[side] ?? "f16"))) return undefined;
-    return Uint32Array.from(this.#formats, (format) => CacheFormatId[format]);
+    const windows = this.windows.numbers();
+    const plain = sides.every((side) => this.common(side) === (this.policy[side] ?? "f16"));
+    if (plain && windows.length === 0) return undefined;
+    const formats = plain ? [] : this.#formats.map((format) => CacheFormatId[format]);
+    return Uint32Array.from([...formats, ...windows]);
   }
 
   #at(which: Which, layer: number, head: number): number {
@@ -172,6 +194,7 @@ export function checkRuled<T>(
   return {
     ...(checkedKey !== undefined && { key: checkedKey }),
     ...(checkedValue !== undefined && { value: checkedValue }),
+    ...checkWindow(given as Windowed, what),
     ...(rules && { rules: rules.map((rule, i) => checkRule(rule, `${what}.rules[${i}]`, check)) }),
     ...(shape && { shape: { ...shape } }),
   };
@@ -185,9 +208,17 @@ function checkRule<T>(
   checkFields(given, ruleFields, what);
   const rule = given as Partial<NonNullable<Ruled<unknown>["rules"]>[number]>;
   const format = check(rule.format, `${what}.format`);
-  if (format === undefined) {
+  const window = checkWindow(rule as Windowed, what);
+  const about = Object.keys(window).filter((name) => name !== "exact");
+  if (format === undefined && about.length === 0) {
     throw new TypeError(
       `Expected ${what}.format to be one of ${kvFormats.join(", ")}, but found none`,
+    );
+  }
+  if (about.length > 0 && (rule.heads !== undefined || rule.which !== undefined)) {
+    throw new RangeError(
+      `Expected ${what} to name no heads, keys or values, because ${about.join(" and ")} ` +
+        `belong${about.length === 1 ? "s" : ""} to whole layers, but found some`,
     );
   }
   const which = checkChoice(rule.which, sides, `${what}.which`);
@@ -200,7 +231,13 @@ function checkRule<T>(
     }
     return { [name]: numbers.map((n) => checkInteger(n, 0, countMax, `${what}.${name}`)) };
   };
-  return { ...list("layers"), ...list("heads"), ...(which && { which }), format };
+  return {
+    ...list("layers"),
+    ...list("heads"),
+    ...(which && { which }),
+    ...(format !== undefined && { format }),
+    ...window,
+  };
 }
 
 /** The indices that a rule names. */

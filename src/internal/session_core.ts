@@ -414,5 +414,8 @@ function packOptions(settings: SessionSettings): Uint8Array<ArrayBuffer> {
   for (const [name, value] of Object.entries(settings.evict?.fields ?? {})) {
     view.setUint32(at[name as keyof EvictSettings["fields"]], value, true);
   }
+  const { windows } = settings.kv;
+  view.setUint32(at.exact_format, CacheFormatId[windows.exact], true);
+  view.setUint32(at.window_layers, windows.numbers().length / 2, true);
   return new Uint8Array(view.buffer);
 }

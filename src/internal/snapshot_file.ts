@@ -27,6 +27,8 @@ export interface SnapshotHeader {
     readonly policy: KvPolicy;
   };
   readonly pages: readonly number[];
+  /** Of pages that hold tokens at full precision. */
+  readonly exact_pages?: readonly number[];
   readonly sequences: readonly {
     readonly context: number;
     readonly chunk: number;
@@ -36,13 +38,14 @@ export interface SnapshotHeader {
     readonly positions: readonly (readonly [number, number])[];
     readonly logits: boolean;
     readonly pages: readonly number[];
+    readonly exact?: { readonly from: number; readonly pages: readonly number[] };
   }[];
   readonly sections: readonly SnapshotSection[];
 }
 
 /** Where something is in the file. */
 export interface SnapshotSection {
-  readonly kind: "tokens" | "logits" | "key" | "value";
+  readonly kind: "tokens" | "logits" | "key" | "value" | "exact_key" | "exact_value";
   readonly sequence?: number;
   readonly layer?: number;
   readonly head?: number;
@@ -173,10 +176,11 @@ export class SnapshotFile {
       if (!isRight) throw this.#error(`a section of ${kind} within the file`, "one outside");
     }
     const rows = (header.pages ?? []).reduce((sum, count) => sum + count, 0);
-    for (const { pages, tokens, evaluated } of header.sequences ?? []) {
+    for (const { pages, tokens, evaluated, exact } of header.sequences ?? []) {
       const isRight = whole(tokens) && evaluated <= tokens &&
         pages.length === Math.ceil(evaluated / header.cache.page_length) &&
-        pages.every((page) => whole(header.pages[page])) && whole(rows);
+        pages.every((page) => whole(header.pages[page])) && whole(rows) &&
+        (exact?.pages ?? []).every((page) => whole(header.exact_pages?.[page]));
       if (!isRight) throw this.#error("a sequence that can be", "one that can't");
     }
     return header;

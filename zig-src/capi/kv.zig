@@ -87,6 +87,8 @@ fn fill(self: *SessionObject, out: ?[*]u8, length: u32) errors.Error!void {
     const sequence = &self.session.?.sequence;
     const layout = sequence.pool.layout;
     const pages = sequence.count();
+    const exact_pages = if (sequence.exact) |*exact| cache.Exact.pagesFor(layout, exact.table.len) else 0;
+    const full = if (sequence.exact) |*exact| exact.count(sequence.len) else cache.Exact.Counts{};
     try buffers.fill(abi.KvInfo{
         .key_format = @backingInt(layout.key_format),
         .value_format = @backingInt(layout.value_format),
@@ -100,6 +102,11 @@ fn fill(self: *SessionObject, out: ?[*]u8, length: u32) errors.Error!void {
         .pages_shared = @intCast(pages.shared),
         .positions = sequence.len,
         .sequence = sequence.number,
+        .exact_page_count = @intCast(exact_pages),
+        .exact_pages_used = full.held,
+        .exact_pages_shared = full.shared,
+        .exact_positions = full.positions,
+        .exact_bytes = if (layout.exact()) |of| @floatFromInt(exact_pages * of.pageBytes()) else 0,
         .memory_bytes = @floatFromInt(self.session.?.kvBytes()),
     }, out, length, &self.object.diag);
 }

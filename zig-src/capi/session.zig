@@ -30,8 +30,12 @@ pub const functions = .{
             .{ "model", "A loaded model; it stays alive as long as the session." },
             .{ "options", "Read during the call only; null: the defaults.", "SessionOptions" },
             .{ "options_length", "In bytes; 0: the defaults." },
-            .{ "formats", "[layers][KV heads][keys, values]: cache formats of each head, read during the call only; null: those of the options." },
-            .{ "format_count", "How many: twice the layers times the KV heads, or 0." },
+            .{
+                "formats",
+                "[layers][KV heads][keys, values]: cache formats of each head, or none: those of the options; " ++
+                    "and [window_layers][sinks, recent]. Read during the call only.",
+            },
+            .{ "format_count", "How many numbers: twice the layers times the KV heads, or 0, and twice the `window_layers`." },
             .{ "out_session", "Gets the handle; 0 when there is none." },
         },
     },
@@ -201,13 +205,23 @@ fn open(
         return error.NotReady;
     }
     const given = try buffers.options(abi.SessionOptions, bytes, length, "session options", diag);
-    const head_formats = try headFormats(try buffers.slice(u32, formats, format_count, "the cache formats", diag), diag);
+    const numbers = try buffers.slice(u32, formats, format_count, "the cache formats", diag);
+    if (numbers.len / 2 < given.window_layers) {
+        diag.set("expected sinks and recent tokens of {d} layers, two numbers each, found {d}", .{ given.window_layers, numbers.len });
+        return error.InvalidArgument;
+    }
+    const first = numbers.len - 2 * @as(usize, given.window_layers);
+    const head_formats = try headFormats(numbers[0..first], diag);
     defer table.gpa.free(head_formats);
+    const windows = try layerWindows(numbers[first..]);
+    defer table.gpa.free(windows);
     self.session = try engine.Session.create(model_object.model.?, .{
         .context = given.context,
         .key_format = try cacheFormat(given.key_format, "key_format", diag),
         .value_format = try cacheFormat(given.value_format, "value_format", diag),
         .head_formats = head_formats,
+        .windows = windows,
+        .exact_format = try cacheFormat(given.exact_format, "exact_format", diag),
         .chunk = given.chunk,
         .shift_keep = @max(-1, given.shift_keep),
         .evict = try eviction(given, diag),
@@ -254,6 +268,13 @@ pub fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.L
         .value = try cacheFormat(ids[2 * i + 1], "the format of values", diag),
     };
     return pairs;
+}
+
+/// The caller frees.
+fn layerWindows(counts: []align(1) const u32) Error![]cache.Layout.Window {
+    const windows = try table.gpa.alloc(cache.Layout.Window, counts.len / 2);
+    for (windows, 0..) |*window, i| window.* = .{ .sinks = counts[2 * i], .recent = counts[2 * i + 1] };
+    return windows;
 }
 
 pub fn cacheFormat(id: u32, what: []const u8, diag: *Diagnostic) Error!cache.Format {

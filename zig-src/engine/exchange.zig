@@ -1,7 +1,7 @@
 //! Sessions that change places: what a restored file holds becomes what a session goes on from.
 
 const std = @import("std");
-const kernel = @import("../kernel.zig");
+const layouts = @import("layouts.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const session_module = @import("session.zig");
 const Error = session_module.Error;
@@ -53,17 +53,5 @@ fn expectShape(session: *const Session, other: *const Session, diag: *Diagnostic
         diag.set("expected a session with a context of {d}, found {d}", .{ session.settings.context, other.settings.context });
         return error.Foreign;
     }
-    const expected = session.sequence.pool.layout;
-    const found = other.sequence.pool.layout;
-    for (0..expected.layers) |layer| for (0..expected.kv_heads) |head| {
-        for ([_]kernel.KvSide{ .key, .value }) |side| {
-            const wanted = expected.format(side, layer, head);
-            const has = found.format(side, layer, head);
-            if (wanted == has) continue;
-            diag.set("expected a cache that is stored as this session's, where {t}s of layer {d}, KV head {d}, are {t}, found {t}", .{
-                side, layer, head, wanted, has,
-            });
-            return error.Foreign;
-        }
-    };
+    return layouts.expectSame(session.sequence.pool.layout, other.sequence.pool.layout, diag);
 }

@@ -34,17 +34,20 @@ pub fn weights(session: *Session, queries: Queries, out: []align(1) f32, diag: *
     const positions = try check(session, queries, out.len, diag);
     const h = &session.model.hyper;
     const dim: usize = h.head_dim_k;
-    const memory = try session.gpa.alignedAlloc(f32, .@"64", positions * dim + dim + positions);
+    const memory = try session.gpa.alignedAlloc(f32, .@"64", 2 * positions * dim + dim + positions);
     defer session.gpa.free(memory);
     const keys = memory[0 .. positions * dim];
-    const q = memory[keys.len..][0..dim];
-    const row = memory[keys.len + dim ..];
+    // Those at full precision, where the layer has some.
+    const exact_keys = memory[keys.len..][0..keys.len];
+    const q = memory[2 * keys.len ..][0..dim];
+    const row = memory[2 * keys.len + dim ..];
+    const window = session.sequence.pool.layout.window(queries.layer);
     const first = queries.head orelse 0;
     const heads: usize = if (queries.head == null) h.heads else 1;
     var decoded: ?u32 = null;
     for (0..heads) |i| {
         const kv_head: u32 = @intCast((first + i) / h.group());
-        if (decoded != kv_head) decode(session, queries.layer, kv_head, keys);
+        if (decoded != kv_head) decode(session, queries.layer, kv_head, keys, exact_keys);
         decoded = kv_head;
         for (0..queries.rows) |r| {
             const at = r * heads + i;
@@ -52,7 +55,11 @@ pub fn weights(session: *Session, queries: Queries, out: []align(1) f32, diag: *
             const from = if (h.slides(queries.layer)) to -| h.window else 0;
             @memcpy(std.mem.sliceAsBytes(q), std.mem.sliceAsBytes(queries.values[at * dim ..][0..dim]));
             @memset(row, 0);
-            score(q, keys[from * dim .. to * dim], h.attn_scale, h.attn_softcap, row[from..to]);
+            for (row[from..to], from..) |*product_of, p| {
+                const is_exact = p < window.sinks or p + window.recent >= to;
+                product_of.* = product(q, (if (is_exact) exact_keys else keys)[p * dim ..][0..dim]);
+            }
+            weigh(h.attn_scale, h.attn_softcap, row[from..to]);
             @memcpy(std.mem.sliceAsBytes(out[at * positions ..][0..positions]), std.mem.sliceAsBytes(row));
         }
     }
@@ -76,6 +83,16 @@ fn check(session: *const Session, queries: Queries, len: usize, diag: *Diagnosti
         });
         return error.OutOfRange;
     }
+    if (session.sequence.exact) |*exact| {
+        const window = exact.pool.layout.window(queries.layer);
+        const recent = @min(window.recent, queries.position + 1);
+        if (recent != 0 and queries.position + 1 - recent < exact.from and exact.from != 0) {
+            diag.set("expected queries whose last {d} tokens are still there at full precision, at positions from {d} on, found {d}", .{
+                window.recent, exact.from + window.recent - 1, queries.position,
+            });
+            return error.OutOfRange;
+        }
+    }
     const heads: usize = if (queries.head == null) h.heads else 1;
     if (queries.values.len != queries.rows * heads * h.head_dim_k or len != queries.rows * heads * positions) {
         diag.set("expected {d} queries of {d} heads of {d} values and room for {d} positions each, found {d} values and room for {d}", .{
@@ -86,7 +103,7 @@ fn check(session: *const Session, queries: Queries, len: usize, diag: *Diagnosti
     return @intCast(positions);
 }
 
-fn decode(session: *const Session, layer: u32, kv_head: u32, keys: []f32) void {
+fn decode(session: *const Session, layer: u32, kv_head: u32, keys: []f32, exact_keys: []f32) void {
     const dim: usize = session.model.hyper.head_dim_k;
     const format = session.sequence.pool.layout.format(.key, layer, kv_head);
     const positions = keys.len / dim;
@@ -96,12 +113,17 @@ fn decode(session: *const Session, layer: u32, kv_head: u32, keys: []f32) void {
         const page = session.sequence.pageMemory(.key, @intCast(position), layer, kv_head);
         session.model.kernels.kv_read(@backingInt(format), 0, page, dim, 0, count, keys[position * dim ..].ptr);
     }
+    const exact = if (session.sequence.exact) |*of| of else return;
+    for (0..positions) |p| if (exact.table[p / cache.page_len] != null and exact.takes(layer, @intCast(p))) {
+        exact.read(session.model.kernels, .key, @intCast(p), layer, kv_head, exact_keys[p * dim ..][0..dim]);
+    };
 }
 
-fn score(q: []const f32, keys: []const f32, scale: f32, cap: f32, row: []f32) void {
+/// Products become weights.
+fn weigh(scale: f32, cap: f32, row: []f32) void {
     var top: f32 = -std.math.inf(f32);
-    for (row, 0..) |*weight, p| {
-        const dot = product(q, keys[p * q.len ..][0..q.len]) * scale;
+    for (row) |*weight| {
+        const dot = weight.* * scale;
         weight.* = if (cap == 0) dot else cap * std.math.tanh(dot / cap);
         top = @max(top, weight.*);
     }

@@ -8,7 +8,7 @@ const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Session = @import("session.zig").Session;
 
 pub const View = enum(u32) {
-    /// What attention multiplies with, in f32.
+    /// What attention multiplies with, in f32: for the last token, where some are kept at full precision.
     decoded = 0,
     /// Keys before the rotary embedding, in f32; the rotation is taken back from what is stored.
     unrotated = 1,
@@ -113,14 +113,21 @@ fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes
     const layout = session.sequence.pool.layout;
     const dim: usize = layout.headDim(part.side);
     const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(part.side, part.layer, head)));
+    const is_number = part.view == .decoded or part.view == .unrotated;
     var position = part.from;
     while (position < part.to) {
         const slot = slotOf(session, position);
         const first = slot % cache.page_len;
+        const whole = @min(cache.page_len - first, part.to - position);
         // Slots of those that evict are in no order.
-        const count = if (session.evictor != null) 1 else @min(cache.page_len - first, part.to - position);
+        const count = if (session.evictor != null) 1 else if (is_number) readAlike(session, part, position, whole) else whole;
         const page = session.sequence.pageMemory(part.side, slot, part.layer, head);
         const to = out[(position - part.from) * row_bytes ..].ptr;
+        if (is_number) if (session.sequence.exact) |*exact| if (exact.reads(part.layer, position, session.sequence.len)) {
+            exact.read(session.model.kernels, part.side, position, part.layer, head, @as([*]f32, @ptrCast(@alignCast(to)))[0..dim]);
+            position += 1;
+            continue;
+        };
         switch (part.view) {
             .decoded, .unrotated => session.model.kernels.kv_read(
                 @backingInt(format),
@@ -142,6 +149,15 @@ fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes
 /// Where the token is that comes at a position of the order of the text.
 fn slotOf(session: *const Session, position: u32) u32 {
     return if (session.evictor) |evictor| evictor.slots[position] else position;
+}
+
+/// How many of `count` positions from `position` on are read at the same place as it is.
+fn readAlike(session: *const Session, part: Part, position: u32, count: u32) u32 {
+    const exact = if (session.sequence.exact) |*of| of else return count;
+    const len = session.sequence.len;
+    const first = exact.reads(part.layer, position, len);
+    for (1..count) |i| if (exact.reads(part.layer, position + @as(u32, @intCast(i)), len) != first) return @intCast(i);
+    return count;
 }
 
 /// Turns keys by the negative angles of their positions.

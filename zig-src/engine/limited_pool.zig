@@ -2,6 +2,7 @@
 //! when there are none left.
 
 const cache = @import("../cache.zig");
+const layouts = @import("layouts.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Model = @import("model.zig").Model;
 const session_module = @import("session.zig");
@@ -31,7 +32,7 @@ pub fn create(model: *const Model, options: Options, diag: *Diagnostic) Error!*c
     errdefer if (diag.text().len == 0) diag.set("expected memory for a pool of pages, found that the system has not that much", .{});
     var layout = model.cacheLayout(options.key_format, options.value_format);
     layout.formats = options.head_formats;
-    try Session.checkFormats(layout, diag);
+    try layouts.check(layout, diag);
     const page_bytes = layout.pageBytes();
     if (options.pages == 0 and !(options.bytes >= @as(f64, @floatFromInt(page_bytes)))) {
         diag.set("expected a pool of at least one page of {d} bytes, found {d} bytes", .{ page_bytes, options.bytes });

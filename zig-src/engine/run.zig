@@ -10,6 +10,7 @@ const probe = @import("../probe.zig");
 const arch = @import("../arch.zig");
 const hyper = @import("../arch/block/hyper.zig");
 const AttentionMass = @import("attention_mass.zig").AttentionMass;
+const spans = @import("../arch/block/spans.zig");
 const Model = @import("model.zig").Model;
 const deal = @import("deal.zig");
 const meter = @import("meter.zig");
@@ -135,14 +136,14 @@ pub const Buffers = struct {
     /// Attention over positions that sequences have in common, before each goes on by itself.
     shared_sums: []kernel.PartSums, // [T, heads]
     /// Attention over parts of the positions of the rows of a small batch, before they are joined.
-    part_values: []f32, // [split rows, kernel.parts_max, heads * head_dim_v]
-    part_sums: []kernel.PartSums, // [split rows, kernel.parts_max, heads]
+    part_values: []f32, // [split rows, parts_max, heads * head_dim_v]
+    part_sums: []kernel.PartSums, // [split rows, parts_max, heads]
 
     pub fn init(arena: *memory.Arena, model: *const Model, rows: usize, members: usize, pages_max: usize) error{OutOfMemory}!Buffers {
         const h = &model.hyper;
         const heads_v = h.heads * h.head_dim_v;
         const widest = @max(@max(h.embd, h.ff), heads_v);
-        const split_parts = splitRows(h.kv_heads, members) * kernel.parts_max;
+        const split_parts = splitRows(h.kv_heads, members) * spans.parts_max;
         return .{
             .x = try arena.alloc(f32, rows * h.embd),
             .q = try arena.alloc(f32, rows * h.heads * h.head_dim_k),
@@ -277,7 +278,7 @@ pub const Run = struct {
     /// Where part `number` of the positions of row `r` goes; the next part follows.
     pub fn attentionParts(run: *const Run, r: usize, number: usize) Parts {
         const h = &run.model.hyper;
-        const at = r * kernel.parts_max + number;
+        const at = r * spans.parts_max + number;
         const width = h.heads * h.head_dim_v;
         return .{
             .values = run.buffers.part_values[at * width ..][0..width],

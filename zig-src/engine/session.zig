@@ -11,6 +11,7 @@ const cache = @import("../cache.zig");
 const evict = @import("../evict.zig");
 const evictor_file = @import("evictor.zig");
 const held = @import("held.zig");
+const layouts = @import("layouts.zig");
 const probe = @import("../probe.zig");
 const sampler = @import("../sampler.zig");
 const token_file = @import("session_tokens.zig");
@@ -48,6 +49,9 @@ pub const Options = struct {
     head_formats: []const cache.Layout.Pair = &.{},
     /// One with a limit, for sessions of this model; it has formats of its own, and those above don't count.
     pool: ?*cache.Pool = null,
+    /// [layers]: tokens that are kept at full precision too; empty: none. Read during `create` only.
+    windows: []const cache.Layout.Window = &.{},
+    exact_format: cache.Format = .f16,
     /// Most tokens of one sequence in one batch; 0: as many as a batch has rows.
     chunk: u32 = 0,
     /// What happens when the context is full. Negative: an error. Otherwise the first `shift_keep`
@@ -246,6 +250,10 @@ pub const Session = struct {
             return error.BadOption;
         }
         if (options.evict) |given| try evictor_file.check(model, given, context, diag);
+        if (options.evict != null and options.windows.len != 0) {
+            diag.set("expected either an eviction policy or tokens at full precision, found both", .{});
+            return error.BadOption;
+        }
         if (options.evict != null and options.shift_keep >= 0) {
             diag.set("expected either an eviction policy or a context shift, found both", .{});
             return error.BadOption;
@@ -254,9 +262,13 @@ pub const Session = struct {
         errdefer if (diag.text().len == 0) {
             diag.set("expected memory for a session of {d} positions, found that the system has not that much", .{context});
         };
+        const chunk = if (options.chunk == 0) model.options.batch_rows else @min(options.chunk, model.options.batch_rows);
         var layout = model.cacheLayout(options.key_format, options.value_format);
         layout.formats = options.head_formats;
-        try checkFormats(layout, diag);
+        layout.windows = options.windows;
+        layout.exact_format = options.exact_format;
+        layout.chunk = chunk;
+        try layouts.check(layout, diag);
         const pages = std.math.divCeil(u32, context, cache.page_len) catch unreachable;
         const pool = options.pool orelse try cache.Pool.create(model.gpa, layout);
         // Its sequences hold the pool.
@@ -266,7 +278,7 @@ pub const Session = struct {
         sequence.root = @intFromBool(model.rotatesLong(context));
         return try make(model, .{
             .context = context,
-            .chunk = if (options.chunk == 0) model.options.batch_rows else @min(options.chunk, model.options.batch_rows),
+            .chunk = chunk,
             .shift_keep = if (options.shift_keep < 0) null else @intCast(options.shift_keep),
             .evict = options.evict,
         }, sequence, diag);
@@ -347,34 +359,6 @@ pub const Session = struct {
         try model.scheduler.enlist(session);
         _ = model.sessions.fetchAdd(1, .acq_rel);
         return session;
-    }
-
-    /// Whether heads of the layout can be stored as it says.
-    pub fn checkFormats(layout: cache.Layout, diag: *Diagnostic) Error!void {
-        const heads = @as(usize, layout.layers) * layout.kv_heads;
-        if (layout.formats.len == 0) {
-            try expectWholeUnits("keys", layout.key_format, layout.head_dim_k, diag);
-            return expectWholeUnits("values", layout.value_format, layout.head_dim_v, diag);
-        }
-        if (layout.formats.len != heads) {
-            diag.set("expected cache formats of {d} layers of {d} KV heads, {d} in all, found {d}", .{
-                layout.layers, layout.kv_heads, heads, layout.formats.len,
-            });
-            return error.BadOption;
-        }
-        for (layout.formats) |pair| {
-            try expectWholeUnits("keys", pair.key, layout.head_dim_k, diag);
-            try expectWholeUnits("values", pair.value, layout.head_dim_v, diag);
-        }
-    }
-
-    fn expectWholeUnits(what: []const u8, format: cache.Format, head_dim: u32, diag: *Diagnostic) Error!void {
-        const unit = cache.formatUnit(format);
-        if (head_dim % unit == 0) return;
-        diag.set("expected a cache format for {s} that takes heads of {d} values, found {t}, whose scales belong to {d} values each", .{
-            what, head_dim, format, unit,
-        });
-        return error.BadOption;
     }
 
     /// Cancels a running request, waits for it, and gives everything back.

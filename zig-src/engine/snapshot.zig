@@ -6,8 +6,9 @@
 //! Header and sections end at multiples of 64 bytes. The header says of which model, precision and cache
 //! the sessions are, which pages they hold, and where each section is; a section is the tokens of a
 //! sequence, its logits, or the keys or the values of one KV head in one layer, of all pages, row by row
-//! (`cache/core/rows.zig`). Pages that several sequences hold are there once. Random numbers need no
-//! state: they are keyed by seed, sequence and position.
+//! (`cache/core/rows.zig`); those of tokens at full precision stand in sections of their own. Pages that
+//! several sequences hold are there once. Random numbers need no state: they are keyed by seed, sequence
+//! and position.
 //!
 //! **What the checksums are.** XXH32 with seed 0, of the preamble and the header together and of each
 //! section, so every byte of the file is under one. They are against accidents: a change within one word
@@ -81,6 +82,8 @@ pub const Header = struct {
     cache: Cache,
     /// Positions of each page that are in the file, from its first one on.
     pages: []const u32,
+    /// The same of pages that hold tokens at full precision; null where the policy has none.
+    exact_pages: ?[]const u32 = null,
     sequences: []const Sequence,
     sections: []Section,
 };
@@ -97,10 +100,24 @@ pub const Cache = struct {
 };
 
 /// A cache policy as TypeScript takes it: what is stored how.
-pub const Policy = struct { key: []const u8, value: []const u8, rules: []const Rule };
+pub const Policy = struct {
+    key: []const u8,
+    value: []const u8,
+    sinks: ?u32 = null,
+    recent: ?u32 = null,
+    exact: ?[]const u8 = null,
+    rules: []const Rule,
+};
 
-/// The last one that fits holds; without a head, for all of the layer.
-pub const Rule = struct { layers: u32, heads: ?u32 = null, which: kernel.KvSide, format: []const u8 };
+/// The last one that fits holds; without a head, for all of the layer. It is about a format or a window.
+pub const Rule = struct {
+    layers: u32,
+    heads: ?u32 = null,
+    which: ?kernel.KvSide = null,
+    format: ?[]const u8 = null,
+    sinks: ?u32 = null,
+    recent: ?u32 = null,
+};
 
 pub const Sequence = struct {
     /// The session's options.
@@ -117,8 +134,36 @@ pub const Sequence = struct {
     logits: bool,
     /// Its pages, as indices, in the order of their positions.
     pages: []const u32,
+    /// Tokens at full precision; null where the policy has none.
+    exact: ?Full = null,
 
-    pub fn of(arena: Allocator, settings: Settings, tokens: u32, evaluated: u32, logits: bool, pages: []const u32) Allocator.Error!Sequence {
+    /// The pages, as indices, of sinks and then of positions from `from` on, in their order.
+    pub const Full = struct {
+        from: u32,
+        pages: []const u32,
+
+        /// The places of these pages among those of `evaluated` positions, in their order.
+        pub fn places(arena: Allocator, layout: cache.Layout, from: u32, evaluated: u32) Allocator.Error![]const u32 {
+            const widest = layout.widest();
+            const pages = pagesOf(evaluated);
+            const sinks = @min(pages, pagesOf(widest.sinks));
+            const first = if (widest.recent == 0) pages else @min(pages, @max(sinks, from / cache.page_len));
+            const all = try arena.alloc(u32, sinks + pages - first);
+            for (all[0..sinks], 0..) |*place, i| place.* = @intCast(i);
+            for (all[sinks..], first..) |*place, i| place.* = @intCast(i);
+            return all;
+        }
+    };
+
+    pub fn of(
+        arena: Allocator,
+        settings: Settings,
+        tokens: u32,
+        evaluated: u32,
+        logits: bool,
+        pages: []const u32,
+        exact: ?Full,
+    ) Allocator.Error!Sequence {
         return .{
             .context = settings.context,
             .chunk = settings.chunk,
@@ -128,11 +173,32 @@ pub const Sequence = struct {
             .positions = if (evaluated == 0) &.{} else try arena.dupe([2]u32, &.{.{ 0, evaluated }}),
             .logits = logits,
             .pages = pages,
+            .exact = exact,
         };
     }
 };
 
-pub const Kind = enum { tokens, logits, key, value };
+pub fn pagesOf(positions: u32) u32 {
+    return std.math.divCeil(u32, positions, cache.page_len) catch unreachable;
+}
+
+pub const Kind = enum {
+    tokens,
+    logits,
+    key,
+    value,
+    exact_key,
+    exact_value,
+
+    /// What a section of rows is of.
+    pub fn side(kind: Kind) kernel.KvSide {
+        return switch (kind) {
+            .key, .exact_key => .key,
+            .value, .exact_value => .value,
+            .tokens, .logits => unreachable,
+        };
+    }
+};
 
 pub const Section = struct {
     kind: Kind,
@@ -178,7 +244,18 @@ pub fn policyOf(arena: Allocator, layout: cache.Layout) Allocator.Error!Policy {
             });
         }
     };
-    return .{ .key = @tagName(layout.key_format), .value = @tagName(layout.value_format), .rules = rules.items };
+    var policy: Policy = .{ .key = @tagName(layout.key_format), .value = @tagName(layout.value_format), .rules = &.{} };
+    if (layout.exact() != null) {
+        const first = layout.window(0);
+        policy.sinks = first.sinks;
+        policy.recent = first.recent;
+        policy.exact = @tagName(layout.exact_format);
+        for (layout.windows, 0..) |window, layer| if (!std.meta.eql(window, first)) {
+            try rules.append(arena, .{ .layers = @intCast(layer), .sinks = window.sinks, .recent = window.recent });
+        };
+    }
+    policy.rules = rules.items;
+    return policy;
 }
 
 /// The header, without checksums.
@@ -188,6 +265,7 @@ pub fn headerOf(
     identity: u64,
     layout: cache.Layout,
     pages: []const u32,
+    exact_pages: ?[]const u32,
     sequences: []const Sequence,
 ) Allocator.Error!Header {
     return .{
@@ -207,13 +285,21 @@ pub fn headerOf(
             .policy = try policyOf(arena, layout),
         },
         .pages = pages,
+        .exact_pages = exact_pages,
         .sequences = sequences,
-        .sections = try sectionsOf(arena, model, layout, pages, sequences),
+        .sections = try sectionsOf(arena, model, layout, pages, exact_pages, sequences),
     };
 }
 
 /// All sections in the order of the file.
-fn sectionsOf(arena: Allocator, model: *const Model, layout: cache.Layout, pages: []const u32, sequences: []const Sequence) Allocator.Error![]Section {
+fn sectionsOf(
+    arena: Allocator,
+    model: *const Model,
+    layout: cache.Layout,
+    pages: []const u32,
+    exact_pages: ?[]const u32,
+    sequences: []const Sequence,
+) Allocator.Error![]Section {
     var sections: std.ArrayList(Section) = .empty;
     var end: u64 = 0;
     for (sequences, 0..) |sequence, i| {
@@ -225,12 +311,29 @@ fn sectionsOf(arena: Allocator, model: *const Model, layout: cache.Layout, pages
         try sections.append(arena, of_logits);
         end = of_logits.end();
     }
+    end = try appendRows(arena, &sections, end, layout, pages, .{ .key, .value });
+    if (layout.exact()) |exact| _ = try appendRows(arena, &sections, end, exact, exact_pages.?, .{ .exact_key, .exact_value });
+    return sections.items;
+}
+
+/// The sections of keys and values in pages of this layout; returns where they end.
+fn appendRows(
+    arena: Allocator,
+    sections: *std.ArrayList(Section),
+    begin: u64,
+    layout: cache.Layout,
+    pages: []const u32,
+    kinds: [2]Kind,
+) Allocator.Error!u64 {
+    var end = begin;
     var positions: u64 = 0;
     for (pages) |count| positions += count;
-    for (0..layout.layers) |layer| for (0..layout.kv_heads) |head| for ([_]kernel.KvSide{ .key, .value }) |side| {
+    for (0..layout.layers) |layer| for (0..layout.kv_heads) |head| for (kinds) |kind| {
+        const side = kind.side();
+        if (layout.headBytes(side, layer, head) == 0) continue;
         const format = layout.format(side, layer, head);
         const rows: Section = .{
-            .kind = if (side == .key) .key else .value,
+            .kind = kind,
             .layer = @intCast(layer),
             .head = @intCast(head),
             .format = @tagName(format),
@@ -240,7 +343,7 @@ fn sectionsOf(arena: Allocator, model: *const Model, layout: cache.Layout, pages
         try sections.append(arena, rows);
         end = rows.end();
     };
-    return sections.items;
+    return end;
 }
 
 /// Of one position of a head.
@@ -251,6 +354,7 @@ pub fn rowBytes(layout: cache.Layout, side: kernel.KvSide, layer: usize, head: u
 /// Bytes of the buffer between pages and file.
 pub fn bufferBytes(layout: cache.Layout) usize {
     var most: usize = buffer_bytes_min;
+    if (layout.exact()) |exact| most = bufferBytes(exact);
     for (0..layout.layers) |layer| for (0..layout.kv_heads) |head| for ([_]kernel.KvSide{ .key, .value }) |side| {
         most = @max(most, cache.page_len * rowBytes(layout, side, layer, head));
     };

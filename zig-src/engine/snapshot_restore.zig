@@ -9,6 +9,7 @@ const cache = @import("../cache.zig");
 const gguf = @import("../gguf.zig");
 const identity = @import("identity.zig");
 const kernel = @import("../kernel.zig");
+const layouts = @import("layouts.zig");
 const model_module = @import("model.zig");
 const session_module = @import("session.zig");
 const snapshot = @import("snapshot.zig");
@@ -79,7 +80,7 @@ pub fn restore(model: *Model, path: []const u8, options: Options, progress: *Pro
     const header = try reader.readHeader();
     try reader.checkModel(header.value);
     const layout = try reader.layoutOf(header.value.cache.policy);
-    try reader.checkSequences(header.value, options);
+    try reader.checkSequences(header.value, layout, options);
     try reader.checkWhole(header, layout);
     return .{
         .sessions = try reader.build(header, layout, options),
@@ -200,21 +201,31 @@ const Reader = struct {
             const formats = try reader.arena.alloc(cache.Layout.Pair, @as(usize, layout.layers) * layout.kv_heads);
             @memset(formats, .{ .key = layout.key_format, .value = layout.value_format });
             for (policy.rules) |rule| {
-                const format = try reader.formatOf(rule.format);
+                const format = try reader.formatOf(rule.format orelse continue);
+                const which = rule.which orelse return reader.refuse(error.Damaged, "formats of keys or of values, found one of neither", .{});
                 const from, const to = if (rule.heads) |head| .{ head, head +| 1 } else .{ 0, layout.kv_heads };
                 if (rule.layers >= layout.layers or to > layout.kv_heads) {
                     return reader.refuse(error.Damaged, "rules for {d} layers of {d} KV heads, found one for layer {d}, head {d}", .{
                         layout.layers, layout.kv_heads, rule.layers, from,
                     });
                 }
-                for (formats[rule.layers * layout.kv_heads ..][from..to]) |*pair| switch (rule.which) {
+                for (formats[rule.layers * layout.kv_heads ..][from..to]) |*pair| switch (which) {
                     .key => pair.key = format,
                     .value => pair.value = format,
                 };
             }
             layout.formats = formats;
         }
-        try Session.checkFormats(layout, reader.diag);
+        if (policy.exact) |name| {
+            layout.exact_format = try reader.formatOf(name);
+            const windows = try reader.arena.alloc(cache.Layout.Window, layout.layers);
+            @memset(windows, .{ .sinks = policy.sinks orelse 0, .recent = policy.recent orelse 0 });
+            for (policy.rules) |rule| if (rule.format == null and rule.layers < layout.layers) {
+                windows[rule.layers] = .{ .sinks = rule.sinks orelse 0, .recent = rule.recent orelse 0 };
+            };
+            layout.windows = windows;
+        }
+        try layouts.check(layout, reader.diag);
         return layout;
     }
 
@@ -222,31 +233,40 @@ const Reader = struct {
         return cache.formatFromName(name) orelse reader.refuse(error.UnsupportedVersion, "a cache format of this version, found {s}", .{name});
     }
 
-    fn checkSequences(reader: *Reader, header: snapshot.Header, options: Options) Error!void {
+    fn checkSequences(reader: *Reader, header: snapshot.Header, layout: cache.Layout, options: Options) Error!void {
         if (header.sequences.len == 0 or header.sequences.len > sequences_max) {
             return reader.refuse(error.Damaged, "from 1 to {d} sequences, found {d}", .{ sequences_max, header.sequences.len });
         }
-        const places = try reader.arena.alloc(?usize, header.pages.len);
-        const counts = try reader.arena.alloc(u32, header.pages.len);
-        @memset(places, null);
-        @memset(counts, 0);
-        var named: usize = 0;
+        var pages: Named = try .init(reader, header.pages.len);
+        var exact_pages: Named = try .init(reader, if (header.exact_pages) |counts| counts.len else 0);
+        if ((header.exact_pages == null) != (layout.exact() == null)) {
+            return reader.refuse(error.Damaged, "tokens at full precision as the policy has them, found others", .{});
+        }
         for (header.sequences, 0..) |sequence, i| {
             try reader.checkSequence(sequence, i, options);
-            for (sequence.pages, 0..) |page, place| {
-                // Pages are numbered as they come, and stand at one place in all sequences.
-                const is_new = page == named;
-                if (page > named or page >= places.len or (!is_new and places[page] != place)) {
-                    return reader.refuse(error.Damaged, "pages in the order of their positions, found page {d} in sequence {d}", .{ page, i });
-                }
-                named += @intFromBool(is_new);
-                places[page] = place;
-                counts[page] = @max(counts[page], @min(cache.page_len, sequence.evaluated - place * cache.page_len));
-            }
+            for (sequence.pages, 0..) |page, place| try pages.name(page, place, sequence.evaluated, i);
+            const found = try reader.checkFull(sequence, layout, i);
+            const places = if (found) |full| try snapshot.Sequence.Full.places(reader.arena, layout, full.from, sequence.evaluated) else &.{};
+            for (places, 0..) |place, n| try exact_pages.name(found.?.pages[n], place, sequence.evaluated, i);
         }
-        if (!std.mem.eql(u32, counts, header.pages)) {
+        if (!std.mem.eql(u32, pages.counts, header.pages) or !std.mem.eql(u32, exact_pages.counts, header.exact_pages orelse &.{})) {
             return reader.refuse(error.Damaged, "the pages that the sequences hold, found others", .{});
         }
+    }
+
+    /// Whether a sequence has the tokens at full precision that its next one looks at, and no others.
+    fn checkFull(reader: *Reader, sequence: snapshot.Sequence, layout: cache.Layout, index: usize) Error!?snapshot.Sequence.Full {
+        if ((sequence.exact == null) != (layout.exact() == null)) {
+            return reader.refuse(error.Damaged, "tokens at full precision as the policy has them, found others in sequence {d}", .{index});
+        }
+        const full = sequence.exact orelse return null;
+        const widest = layout.widest();
+        const whole = full.from == 0 or (widest.recent != 0 and full.from % cache.page_len == 0 and full.from +| widest.recent <= sequence.evaluated);
+        const places = try snapshot.Sequence.Full.places(reader.arena, layout, if (whole) full.from else 0, sequence.evaluated);
+        if (whole and places.len == full.pages.len) return full;
+        return reader.refuse(error.Damaged, "the last {d} tokens of sequence {d} at full precision, found them from {d} on in {d} pages", .{
+            widest.recent, index, full.from, full.pages.len,
+        });
     }
 
     fn checkSequence(reader: *Reader, sequence: snapshot.Sequence, index: usize, options: Options) Error!void {
@@ -290,10 +310,10 @@ const Reader = struct {
         const sequences = try reader.arena.alloc(snapshot.Sequence, header.sequences.len);
         for (sequences, header.sequences) |*to, from| {
             const settings: Settings = .{ .context = from.context, .chunk = from.chunk, .shift_keep = from.shift_keep };
-            to.* = try .of(reader.arena, settings, from.tokens, from.evaluated, from.logits, from.pages);
+            to.* = try .of(reader.arena, settings, from.tokens, from.evaluated, from.logits, from.pages, from.exact);
         }
         const hash = identity.of(reader.model.file);
-        var expected = try snapshot.headerOf(reader.arena, reader.model, hash, layout, header.pages, sequences);
+        var expected = try snapshot.headerOf(reader.arena, reader.model, hash, layout, header.pages, header.exact_pages, sequences);
         // It may have been computed by another variant.
         expected.engine.cpu_variant = header.engine.cpu_variant;
         if (expected.sections.len != header.sections.len) {
@@ -307,9 +327,12 @@ const Reader = struct {
         }
     }
 
-    fn build(reader: *Reader, found: Found, layout: cache.Layout, options: Options) Error![]*Session {
+    fn build(reader: *Reader, found: Found, given: cache.Layout, options: Options) Error![]*Session {
         const model = reader.model;
         const header = found.value;
+        var layout = given;
+        layout.chunk = 0;
+        for (header.sequences) |from| layout.chunk = @max(layout.chunk, @min(from.chunk, model.options.batch_rows));
         const count = header.sequences.len;
         const pool = try cache.Pool.create(model.gpa, layout);
         // The sequences hold the pool.
@@ -337,7 +360,8 @@ const Reader = struct {
         }
         const pages = try reader.arena.alloc(*cache.Page, header.pages.len);
         cache.Sequence.fillShared(sequences, tables, pages);
-        const states = try reader.readSections(found, layout, pool, pages);
+        const exact_pages = try reader.fillExact(header, layout, sequences);
+        const states = try reader.readSections(found, layout, pool, pages, exact_pages);
 
         const sessions = try reader.arena.alloc(*Session, count);
         errdefer for (sessions[0..opened]) |session| session.destroy();
@@ -348,6 +372,17 @@ const Reader = struct {
         return sessions;
     }
 
+    /// Gives the sequences their pages of tokens at full precision.
+    fn fillExact(reader: *Reader, header: snapshot.Header, layout: cache.Layout, sequences: []cache.Sequence) Error![]*cache.Page {
+        const counts = header.exact_pages orelse return &.{};
+        const pages = try reader.arena.alloc(*cache.Page, counts.len);
+        const places = try reader.arena.alloc([]const u32, sequences.len);
+        for (header.sequences, places) |from, *of| of.* = try snapshot.Sequence.Full.places(reader.arena, layout, from.exact.?.from, from.evaluated);
+        sequences[0].pool.exact.?.takeAll(pages);
+        for (sequences, header.sequences, places) |*sequence, from, of| sequence.exact.?.fill(from.exact.?.from, of, from.exact.?.pages, pages);
+        return pages;
+    }
+
     /// Fills the pages; what the sessions hold beside them is in the arena.
     fn readSections(
         reader: *Reader,
@@ -355,6 +390,7 @@ const Reader = struct {
         layout: cache.Layout,
         pool: *cache.Pool,
         pages: []const *cache.Page,
+        exact_pages: []const *cache.Page,
     ) Error![]session_module.State {
         const header = found.value;
         const states = try reader.arena.alloc(session_module.State, header.sequences.len);
@@ -384,8 +420,8 @@ const Reader = struct {
                     try in.take(std.mem.sliceAsBytes(logits));
                     states[section.sequence.?].logits = logits;
                 },
-                .key => try in.takeRows(header, layout, pool, pages, .key, section),
-                .value => try in.takeRows(header, layout, pool, pages, .value, section),
+                .key, .value => try in.takeRows(pool, pages, header.pages, section),
+                .exact_key, .exact_value => try in.takeRows(pool.exact.?, exact_pages, header.exact_pages.?, section),
             }
             try in.end(section);
         }
@@ -393,9 +429,33 @@ const Reader = struct {
     }
 };
 
-fn pagesOf(context: u32) u32 {
-    return std.math.divCeil(u32, context, cache.page_len) catch unreachable;
-}
+/// Pages as sequences name them: numbered as they come, each at one place in all sequences.
+const Named = struct {
+    reader: *Reader,
+    places: []?usize,
+    counts: []u32,
+    named: usize = 0,
+
+    fn init(reader: *Reader, count: usize) Error!Named {
+        const places = try reader.arena.alloc(?usize, count);
+        const counts = try reader.arena.alloc(u32, count);
+        @memset(places, null);
+        @memset(counts, 0);
+        return .{ .reader = reader, .places = places, .counts = counts };
+    }
+
+    fn name(pages: *Named, page: u32, place: usize, evaluated: u32, sequence: usize) Error!void {
+        const is_new = page == pages.named;
+        if (page > pages.named or page >= pages.places.len or (!is_new and pages.places[page] != place)) {
+            return pages.reader.refuse(error.Damaged, "pages in the order of their positions, found page {d} in sequence {d}", .{ page, sequence });
+        }
+        pages.named += @intFromBool(is_new);
+        pages.places[page] = place;
+        pages.counts[page] = @max(pages.counts[page], @min(cache.page_len, evaluated - place * cache.page_len));
+    }
+};
+
+const pagesOf = snapshot.pagesOf;
 
 /// Bytes on their way out of the file, section by section.
 const In = struct {
@@ -446,18 +506,18 @@ const In = struct {
 
     fn takeRows(
         in: *In,
-        header: snapshot.Header,
-        layout: cache.Layout,
         pool: *cache.Pool,
         pages: []const *cache.Page,
-        side: kernel.KvSide,
+        counts: []const u32,
         section: snapshot.Section,
     ) Error!void {
+        const layout = pool.layout;
+        const side = section.kind.side();
         const layer = section.layer.?;
         const head = section.head.?;
         const format = snapshot.kernelFormat(layout.format(side, layer, head));
         const row_bytes = snapshot.rowBytes(layout, side, layer, head);
-        for (pages, header.pages) |page, count| {
+        for (pages, counts) |page, count| {
             const memory = if (side == .key) pool.keys(page, layer, head) else pool.values(page, layer, head);
             const rows = try in.next(count * row_bytes);
             cache.rows.write(format, side, memory, layout.headDim(side), count, rows.ptr);

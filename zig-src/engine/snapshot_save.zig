@@ -63,7 +63,7 @@ pub const Save = struct {
             diag.set("expected sessions of one model in one file, found them of two", .{});
             return error.Foreign;
         }
-        if (save.items.items.len != 0) try expectSameFormats(save.layout(), session.sequence.pool.layout, diag);
+        if (save.items.items.len != 0) try expectSamePolicy(save.layout(), session.sequence.pool.layout, diag);
         const gpa = save.gpa;
         try save.items.ensureUnusedCapacity(gpa, 1);
         const state = session.state();
@@ -117,7 +117,13 @@ pub const Save = struct {
     }
 };
 
-fn expectSameFormats(a: cache.Layout, b: cache.Layout, diag: *Diagnostic) Error!void {
+fn expectSamePolicy(a: cache.Layout, b: cache.Layout, diag: *Diagnostic) Error!void {
+    for (0..a.layers) |layer| {
+        const same_format = a.exact_format == b.exact_format or !a.window(layer).any();
+        if (std.meta.eql(a.window(layer), b.window(layer)) and same_format) continue;
+        diag.set("expected sessions in one file to have one cache policy, found other tokens at full precision in layer {d}", .{layer});
+        return error.Foreign;
+    }
     for (0..a.layers) |layer| for (0..a.kv_heads) |head| for ([_]kernel.KvSide{ .key, .value }) |side| {
         if (a.format(side, layer, head) == b.format(side, layer, head)) continue;
         diag.set("expected sessions in one file to have one cache policy, found {t}s of layer {d}, KV head {d}, in {t} and in {t}", .{
@@ -127,6 +133,20 @@ fn expectSameFormats(a: cache.Layout, b: cache.Layout, diag: *Diagnostic) Error!
     };
 }
 
+/// Pages by number, as they come, and how many positions of each are held.
+const Indices = struct {
+    arena: std.mem.Allocator,
+    map: std.AutoArrayHashMapUnmanaged(*cache.Page, u32) = .empty,
+
+    /// The number of a page that is the `place`th of `len` positions.
+    fn put(indices: *Indices, page: *cache.Page, place: usize, len: u32) std.mem.Allocator.Error!u32 {
+        const entry = try indices.map.getOrPutValue(indices.arena, page, 0);
+        const positions = @min(cache.page_len, len - @as(u32, @intCast(place)) * cache.page_len);
+        entry.value_ptr.* = @max(entry.value_ptr.*, positions);
+        return @intCast(entry.index);
+    }
+};
+
 /// What goes where.
 const Plan = struct {
     arena: std.mem.Allocator,
@@ -134,30 +154,53 @@ const Plan = struct {
     header: snapshot.Header,
     /// In the order of `header.pages`.
     pages: []const *cache.Page,
+    /// In the order of `header.exact_pages`.
+    exact_pages: []const *cache.Page,
 
     fn init(arena: std.mem.Allocator, save: *const Save) std.mem.Allocator.Error!Plan {
         const items = save.items.items;
-        var indices: std.AutoArrayHashMapUnmanaged(*cache.Page, u32) = .empty;
+        var indices: Indices = .{ .arena = arena };
+        var exact_indices: Indices = .{ .arena = arena };
         const sequences = try arena.alloc(snapshot.Sequence, items.len);
         for (items, sequences) |*item, *sequence| {
             const held = &item.sequence;
             const table = try arena.alloc(u32, held.pages);
             for (held.table[0..held.pages], table, 0..) |page, *index, i| {
-                const entry = try indices.getOrPutValue(arena, page, 0);
-                index.* = @intCast(entry.index);
-                const positions = @min(cache.page_len, held.len - @as(u32, @intCast(i)) * cache.page_len);
-                entry.value_ptr.* = @max(entry.value_ptr.*, positions);
+                index.* = try indices.put(page, i, held.len);
             }
             const tokens: u32 = @intCast(item.tokens.len);
-            sequence.* = try .of(arena, item.settings, tokens, held.len, item.logits.len != 0, table);
+            const full = if (held.exact) |*exact| try fullOf(arena, exact, save.layout(), held.len, &exact_indices) else null;
+            sequence.* = try .of(arena, item.settings, tokens, held.len, item.logits.len != 0, table, full);
         }
         const hash = identity.of(save.model.file);
         return .{
             .arena = arena,
             .save = save,
-            .header = try snapshot.headerOf(arena, save.model, hash, save.layout(), indices.values(), sequences),
-            .pages = indices.keys(),
+            .header = try snapshot.headerOf(
+                arena,
+                save.model,
+                hash,
+                save.layout(),
+                indices.map.values(),
+                if (save.layout().exact() != null) exact_indices.map.values() else null,
+                sequences,
+            ),
+            .pages = indices.map.keys(),
+            .exact_pages = exact_indices.map.keys(),
         };
+    }
+
+    fn fullOf(
+        arena: std.mem.Allocator,
+        exact: *const cache.Exact,
+        layout: cache.Layout,
+        len: u32,
+        indices: *Indices,
+    ) std.mem.Allocator.Error!snapshot.Sequence.Full {
+        const places = try snapshot.Sequence.Full.places(arena, layout, exact.from, len);
+        const pages = try arena.alloc(u32, places.len);
+        for (places, pages) |place, *index| index.* = try indices.put(exact.table[place].?, place, len);
+        return .{ .from = exact.from, .pages = pages };
     }
 
     fn writeTo(plan: *Plan, path: []const u8, partial: []const u8, progress: *Progress) !void {
@@ -212,22 +255,27 @@ const Plan = struct {
             switch (section.kind) {
                 .tokens => try out.add(std.mem.sliceAsBytes(plan.save.items.items[section.sequence.?].tokens)),
                 .logits => try out.add(std.mem.sliceAsBytes(plan.save.items.items[section.sequence.?].logits)),
-                .key => try plan.addRows(&out, .key, section.layer.?, section.head.?),
-                .value => try plan.addRows(&out, .value, section.layer.?, section.head.?),
+                .key, .value, .exact_key, .exact_value => try plan.addRows(&out, section),
             }
             section.checksum = try std.fmt.allocPrint(plan.arena, "{x:0>8}", .{try out.endSection()});
         }
         try out.flush();
     }
 
-    fn addRows(plan: *const Plan, out: *Out, side: kernel.KvSide, layer: u32, head: u32) !void {
-        const layout = plan.save.layout();
+    fn addRows(plan: *const Plan, out: *Out, section: *const snapshot.Section) !void {
+        const side = section.kind.side();
+        const layer = section.layer.?;
+        const head = section.head.?;
+        const is_exact = section.kind == .exact_key or section.kind == .exact_value;
+        // Forks have one pool, other sessions of the model pools of their own, all with one layout.
+        const of_first = plan.save.items.items[0].sequence.pool;
+        const pool = if (is_exact) of_first.exact.? else of_first;
+        const layout = pool.layout;
         const format = snapshot.kernelFormat(layout.format(side, layer, head));
         const dim = layout.headDim(side);
         const row_bytes = snapshot.rowBytes(layout, side, layer, head);
-        // Forks have one pool, other sessions of the model pools of their own, all with one layout.
-        const pool = plan.save.items.items[0].sequence.pool;
-        for (plan.pages, plan.header.pages) |page, count| {
+        const counts = if (is_exact) plan.header.exact_pages.? else plan.header.pages;
+        for (if (is_exact) plan.exact_pages else plan.pages, counts) |page, count| {
             const memory = if (side == .key) pool.keys(page, layer, head) else pool.values(page, layer, head);
             const rows = try out.room(count * row_bytes);
             cache.rows.read(format, side, memory, dim, count, rows.ptr);

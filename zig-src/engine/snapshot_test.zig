@@ -115,6 +115,40 @@ test "snapshot: a session goes on with the same bits, in every format, and with 
     }
 }
 
+test "snapshot: tokens at full precision come back, shared as they were" {
+    const prompt = session_test.someTokens(330);
+    var fixture = try Fixture.init(.{ .layers = 3, .head_dim = 32 }, .{ .threads = 1 });
+    defer fixture.deinit();
+    var diag: Diagnostic = .{};
+    const windows = [_]cache.Layout.Window{ .{ .sinks = 3, .recent = 70 }, .{}, .{ .recent = 20 } };
+    for ([_]cache.Format{ .f16, .f32 }) |format| {
+        const parent = try Session.create(fixture.model, .{
+            .context = 500,
+            .key_format = .q4_0,
+            .windows = &windows,
+            .exact_format = format,
+        }, &diag);
+        defer parent.destroy();
+        try run(parent, .{ .tokens = &prompt });
+        var forks: [2]*Session = undefined;
+        try parent.fork(&forks, &diag);
+        defer for (forks) |fork| fork.destroy();
+        try run(forks[0], .{ .tokens = prompt[0..20] });
+        try forks[1].truncate(1, &diag);
+        const all = [_]*Session{ parent, forks[0], forks[1] };
+        try save(&fixture, &all, "saved");
+        var restored = try restore(&fixture, "saved", .{}, &diag);
+        defer restored.deinit();
+        for (all, restored.sessions) |session, found| {
+            const len = session.sequence.len;
+            const exact = &session.sequence.exact.?;
+            try std.testing.expectEqual(exact.count(len), found.sequence.exact.?.count(len));
+            try std.testing.expectEqual(exact.from, found.sequence.exact.?.from);
+        }
+        for (all, restored.sessions) |session, found| try expectSame(session, found);
+    }
+}
+
 test "snapshot: forks share their pages again" {
     const prompt = session_test.someTokens(200);
     for ([_]tiny_model.Shape{

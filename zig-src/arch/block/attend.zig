@@ -6,8 +6,10 @@ const cache = @import("../../cache.zig");
 const kernel = @import("../../kernel.zig");
 const probe = @import("../../probe.zig");
 const Layer = @import("layer.zig").Layer;
+const Spans = @import("spans.zig").Spans;
 const run_module = @import("../../engine/run.zig");
 const Run = run_module.Run;
+const Span = Spans.Span;
 
 /// Biases, head norms and rotation of q and k; k and v go to the cache. One task is one KV head of
 /// one token with the query heads that share it; its steps only part where somebody looks between them.
@@ -99,6 +101,10 @@ const Head = struct {
         const value_format = pool.layout.format(.value, head.index, head.kv_head);
         k.kv_store(@backingInt(key_format), @backingInt(kernel.KvSide.key), head.key.ptr, head.key.len, keys, place);
         k.kv_store(@backingInt(value_format), @backingInt(kernel.KvSide.value), head.value.ptr, head.value.len, values, place);
+        if (token.sequence.exact) |*exact| if (exact.takes(head.index, token.position)) {
+            exact.store(k, .key, token.position, head.index, head.kv_head, head.key);
+            exact.store(k, .value, token.position, head.index, head.kv_head, head.value);
+        };
     }
 };
 
@@ -158,78 +164,69 @@ const Tile = struct {
         const rows = run.batch.rows[from..run.batch.len];
         if (rows.len == 0) return .{ .from = from, .len = 0, .shared = 0 };
         const rows_max = @max(1, kernel.attention_rows / h.group());
-        const part_len = kernel.partLen(rows[0].position + 1);
+        const spans: Spans = .of(run, index, from);
         var len: u32 = 1;
         while (len < @min(rows_max, rows.len)) : (len += 1) {
             if (rows[len].sequence != rows[0].sequence or rows[len].position != rows[0].position + len) break;
-            if (kernel.partLen(rows[len].position + 1) != part_len) break;
+            if (!spans.joins(.of(run, index, from + len))) break;
         }
         if (len > 1) return .{ .from = from, .len = len, .shared = 0 };
         // Tiles of several sequences leave work for all.
         const sequences_max = @min(rows_max, rows.len, run.batch.len * h.kv_heads / (run_module.attention_tasks_min * run.members));
-        const sees = Range.of(run, index, from);
+        const main = spans.main() orelse return .{ .from = from, .len = 1, .shared = 0 };
         var shared: u32 = 0;
         while (len < sequences_max) : (len += 1) {
             const row = rows[len];
-            if (row.sequence == rows[len - 1].sequence or kernel.partLen(row.position + 1) != part_len) break;
+            const others: Spans = .of(run, index, from + len);
+            if (row.sequence == rows[len - 1].sequence or !spans.joins(others)) break;
             if (h.slides(index) and row.position != rows[0].position) break;
-            const common = @min(if (len == 1) row.shared else shared, row.shared) / part_len * part_len;
-            if (common <= sees.from) break;
+            const before = if (len == 1) @min(row.shared, main.to) else shared;
+            const common = @min(before, row.shared, others.main().?.to) / spans.part_len * spans.part_len;
+            if (common <= main.from) break;
             shared = common;
         }
         return .{ .from = from, .len = len, .shared = shared };
     }
 
     fn attend(tile: Tile, run: *Run, index: usize, kv_head: usize) void {
-        const h = &run.model.hyper;
-        const range: Range = .of(run, index, tile.from);
-        if (tile.shared == 0) {
-            var args = arguments(run, index, kv_head, tile.from, range, range.to + tile.len - 1);
-            args.tokens = tile.len;
-            args.window = if (h.slides(index)) h.window else 0;
-            return call(run, index, kv_head, tile.from, &args);
+        const spans: Spans = .of(run, index, tile.from);
+        for (spans.slice(), 0..) |span, i| {
+            const place: Place = .{ .before = i != 0, .after = i + 1 != spans.count };
+            if (tile.shared == 0) {
+                attendSpan(run, index, kv_head, tile.from, tile.len, span, spans.part_len, place);
+            } else if (span.store == .exact) {
+                for (tile.from..tile.from + tile.len) |r| {
+                    attendSpan(run, index, kv_head, r, 1, Spans.of(run, index, r).all[i], spans.part_len, place);
+                }
+            } else tile.attendShared(run, index, kv_head, i, place);
         }
-        var all = arguments(run, index, kv_head, tile.from, range, tile.shared);
-        all.tokens = tile.len;
-        all.to = tile.shared;
-        all.step = 0;
-        all.sums = run.sharedSums(tile.from)[kv_head * h.group() ..].ptr;
-        call(run, index, kv_head, tile.from, &all);
+    }
+
+    /// The pages of the cache: first what all rows have in common, then the rest of each.
+    fn attendShared(tile: Tile, run: *Run, index: usize, kv_head: usize, i: usize, place: Place) void {
+        const spans: Spans = .of(run, index, tile.from);
+        const common: Span = .{ .store = .main, .from = spans.all[i].from, .to = tile.shared, .step = 0 };
+        attendSpan(run, index, kv_head, tile.from, tile.len, common, spans.part_len, .{ .before = place.before, .after = true });
         for (tile.from..tile.from + tile.len) |r| {
-            var rest: Range = .of(run, index, r);
+            var rest = Spans.of(run, index, r).all[i];
             rest.from = tile.shared;
-            var args = arguments(run, index, kv_head, r, rest, rest.to);
-            args.before = run.sharedSums(r)[kv_head * h.group() ..].ptr;
-            call(run, index, kv_head, r, &args);
+            rest.window = 0;
+            if (rest.from == rest.to) continue;
+            attendSpan(run, index, kv_head, r, 1, rest, spans.part_len, .{ .before = true, .after = place.after });
         }
     }
 };
 
-/// Positions that a row attends to.
-const Range = struct {
-    from: u32,
-    to: u32,
-    part_len: u32,
+/// Whether a call goes on from earlier positions of its rows, and whether others follow.
+const Place = struct { before: bool, after: bool };
 
-    fn of(run: *const Run, index: usize, r: usize) Range {
-        const h = &run.model.hyper;
-        const to = run.batch.rows[r].position + 1;
-        return .{ .from = if (h.slides(index)) to -| h.window else 0, .to = to, .part_len = kernel.partLen(to) };
-    }
-
-    fn len(range: Range) usize {
-        return range.to - range.from;
-    }
-
-    fn parts(range: Range) usize {
-        return (range.to - 1) / range.part_len - range.from / range.part_len + 1;
-    }
-
-    fn part(range: Range, number: usize) Range {
-        const at = (range.from / range.part_len + @as(u32, @intCast(number))) * range.part_len;
-        return .{ .from = @max(range.from, at), .to = @min(range.to, at + range.part_len), .part_len = range.part_len };
-    }
-};
+fn attendSpan(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, span: Span, part_len: u32, place: Place) void {
+    var args = arguments(run, index, kv_head, r, tokens, span, part_len);
+    const sums = run.sharedSums(r)[kv_head * run.model.hyper.group() ..].ptr;
+    if (place.before) args.before = sums;
+    if (place.after) args.sums = sums;
+    call(run, index, kv_head, r, span.store, &args);
+}
 
 /// Members take consecutive parts of about equally many positions. A part of all rows comes before
 /// the next part: sequences that have it in common find it in a cache of the processor.
@@ -239,24 +236,24 @@ fn attendParts(run: *Run, index: usize) void {
     var total: usize = 0;
     var parts_max: usize = 0;
     for (0..run.batch.len) |r| {
-        const whole = Range.of(run, index, r);
-        total += h.kv_heads * whole.len();
+        const whole: Spans = .of(run, index, r);
+        total += h.kv_heads * whole.positions();
         parts_max = @max(parts_max, whole.parts());
     }
     var before: usize = 0;
     for (0..h.kv_heads) |kv_head| for (0..parts_max) |number| for (0..run.batch.len) |r| {
-        const whole = Range.of(run, index, r);
+        const whole: Spans = .of(run, index, r);
         if (number >= whole.parts()) continue;
-        const range = whole.part(number);
-        defer before += range.len();
+        const span = whole.part(number);
+        defer before += span.len();
         // The middle of a part decides whose it is.
-        if ((2 * before + range.len()) * run.members / (2 * total) != run.member) continue;
+        if ((2 * before + span.len()) * run.members / (2 * total) != run.member) continue;
         if (run.batch.unwanted()) return;
         const parts = run.attentionParts(r, number);
-        var args = arguments(run, index, kv_head, r, range, range.to);
+        var args = arguments(run, index, kv_head, r, 1, span, whole.part_len);
         args.out = parts.values[kv_head * group * h.head_dim_v ..].ptr;
         args.sums = parts.sums[kv_head * group ..].ptr;
-        call(run, index, kv_head, r, &args);
+        call(run, index, kv_head, r, span.store, &args);
     };
 }
 
@@ -272,52 +269,68 @@ fn joinParts(run: *Run, index: usize) void {
             .parts_stride = first.values.len,
             .sums = first.sums[head..].ptr,
             .sums_stride = first.sums.len,
-            .count = Range.of(run, index, r).parts(),
+            .count = Spans.of(run, index, r).parts(),
             .head_dim_v = h.head_dim_v,
             .out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[head * h.head_dim_v ..].ptr,
         });
     }
 }
 
-fn call(run: *const Run, index: usize, kv_head: usize, r: usize, args: *const kernel.AttentionArgs) void {
+fn call(run: *const Run, index: usize, kv_head: usize, r: usize, store: Spans.Store, args: *const kernel.AttentionArgs) void {
     if (run.counters != null) {
-        const layout = run.batch.rows[r].sequence.pool.layout;
+        const layout = layoutOf(run.batch.rows[r].sequence, store);
         run.count(.ofAttention(args, .{ .key = layout.format(.key, index, kv_head), .value = layout.format(.value, index, kv_head) }));
     }
     run.model.kernels.attention(args);
 }
 
-/// The kernel's arguments for one row and KV head. Pages are those of `range` up to position `last`.
-fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, range: Range, last: u32) kernel.AttentionArgs {
+fn layoutOf(sequence: *const cache.Sequence, store: Spans.Store) cache.Layout {
+    return switch (store) {
+        .main => sequence.pool.layout,
+        .exact => sequence.exact.?.pool.layout,
+    };
+}
+
+/// The kernel's arguments for `tokens` rows that follow each other, and one KV head.
+fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, span: Span, part_len: u32) kernel.AttentionArgs {
     const h = &run.model.hyper;
     const group = h.group();
     const sequence = run.batch.rows[r].sequence;
-    const pool = sequence.pool;
     const pages = run.pages();
-    const page_end = (last - 1) / cache.page_len + 1;
-    for (range.from / cache.page_len..page_end) |page| {
-        pages.keys[page] = pool.keys(sequence.table[page], index, kv_head);
-        pages.values[page] = pool.values(sequence.table[page], index, kv_head);
+    const page_end = (span.to + span.step * (tokens - 1) - 1) / cache.page_len + 1;
+    switch (span.store) {
+        .main => for (span.from / cache.page_len..page_end) |i| {
+            pages.keys[i] = sequence.pool.keys(sequence.table[i], index, kv_head);
+            pages.values[i] = sequence.pool.values(sequence.table[i], index, kv_head);
+        },
+        .exact => {
+            const exact = &sequence.exact.?;
+            for (span.from / cache.page_len..page_end) |i| {
+                pages.keys[i] = exact.pool.keys(exact.table[i].?, index, kv_head);
+                pages.values[i] = exact.pool.values(exact.table[i].?, index, kv_head);
+            }
+        },
     }
-    const next = if (page_end < sequence.pages) page_end else page_end - 1;
+    const layout = layoutOf(sequence, span.store);
+    const goes_on = span.store == .main and page_end < sequence.pages;
     return .{
         .q = run.row(run.buffers.q, h.heads * h.head_dim_k, r)[kv_head * group * h.head_dim_k ..].ptr,
         .q_token_stride = h.heads * h.head_dim_k,
         .q_stride = h.head_dim_k,
-        .tokens = 1,
+        .tokens = tokens,
         .group = group,
         .head_dim_k = h.head_dim_k,
         .head_dim_v = h.head_dim_v,
-        .key_format = @backingInt(pool.layout.format(.key, index, kv_head)),
-        .value_format = @backingInt(pool.layout.format(.value, index, kv_head)),
+        .key_format = @backingInt(layout.format(.key, index, kv_head)),
+        .value_format = @backingInt(layout.format(.value, index, kv_head)),
         .key_pages = pages.keys.ptr,
         .value_pages = pages.values.ptr,
-        .key_ahead = pool.keys(sequence.table[next], index, kv_head),
-        .from = range.from,
-        .to = range.to,
-        .step = 1,
-        .window = 0,
-        .part_len = range.part_len,
+        .key_ahead = if (goes_on) sequence.pool.keys(sequence.table[page_end], index, kv_head) else pages.keys[page_end - 1],
+        .from = span.from,
+        .to = span.to,
+        .step = span.step,
+        .window = span.window,
+        .part_len = part_len,
         .scale = h.attn_scale,
         .softcap = h.attn_softcap,
         .out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[kv_head * group * h.head_dim_v ..].ptr,

@@ -86,6 +86,8 @@ pub const Pool = struct {
     pages_made: u32 = 0,
     /// Sequences that hold pages.
     tables: usize = 0,
+    /// Of tokens at full precision, where the layout has some.
+    exact: ?*Pool = null,
 
     /// A pool of so many pages and no more; pair with `release`.
     pub fn createLimited(gpa: std.mem.Allocator, layout: cache.Layout, limit: Limit, diag: *Diagnostic) Error!*Pool {
@@ -105,13 +107,17 @@ pub const Pool = struct {
         errdefer gpa.free(offsets);
         var own = layout;
         own.formats = try gpa.dupe(cache.Layout.Pair, layout.formats);
+        errdefer gpa.free(own.formats);
+        own.windows = try gpa.dupe(cache.Layout.Window, layout.windows);
+        errdefer gpa.free(own.windows);
+        const exact: ?*Pool = if (layout.exact()) |of| try .create(gpa, of) else null;
         var end: u64 = 0;
         for (offsets, 0..) |*offset, i| {
             const side: kernel.KvSide = if (i / layout.kv_heads % 2 == 0) .key else .value;
             offset.* = @intCast(end);
             end += layout.headBytes(side, i / layout.kv_heads / 2, i % layout.kv_heads);
         }
-        pool.* = .{ .gpa = gpa, .layout = own, .page_bytes = @intCast(end), .offsets = offsets };
+        pool.* = .{ .gpa = gpa, .layout = own, .page_bytes = @intCast(end), .offsets = offsets, .exact = exact };
         return pool;
     }
 
@@ -130,6 +136,8 @@ pub const Pool = struct {
         pool.segments.deinit(pool.gpa);
         pool.gpa.free(pool.offsets);
         pool.gpa.free(pool.layout.formats);
+        pool.gpa.free(pool.layout.windows);
+        if (pool.exact) |of| of.release();
         pool.gpa.destroy(pool);
     }
 
@@ -304,6 +312,16 @@ pub const Pool = struct {
         }
         pool.note(if (page.holders == 0) .reused else .shared, page, sequence, place);
         page.holders += 1;
+    }
+
+    /// Pages that nobody holds yet: whoever names one counts.
+    pub fn takeAll(pool: *Pool, pages: []*Page) void {
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        for (pages) |*page| {
+            page.* = pool.take(.taken, 0, 0).?;
+            page.*.holders = 0;
+        }
     }
 
     /// The mutex is locked.

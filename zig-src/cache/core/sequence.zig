@@ -2,10 +2,12 @@
 
 const std = @import("std");
 const cache = @import("../../cache.zig");
+const exact_file = @import("exact.zig");
 const kernel = @import("../../kernel.zig");
 const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
 const pool_file = @import("pool.zig");
 const Error = pool_file.Error;
+const Exact = exact_file.Exact;
 const Page = pool_file.Page;
 const Pool = pool_file.Pool;
 const io = pool_file.io;
@@ -29,12 +31,16 @@ pub const Sequence = struct {
     plain: u32 = 0,
     /// The content before the first position (`content.zig`).
     root: u32 = 0,
+    /// Its tokens at full precision, where the layout has some.
+    exact: ?Exact = null,
 
     /// A sequence of up to `pages` pages. The allocator is the pool's.
     pub fn init(pool: *Pool, pages: usize, diag: *Diagnostic) Error!Sequence {
         const table = try pool.gpa.alloc(*Page, pages);
         errdefer pool.gpa.free(table);
-        return .{ .pool = pool, .number = try pool.enter(pages, diag), .table = table };
+        var exact: ?Exact = if (pool.exact) |of| try .init(of, pages, diag) else null;
+        errdefer if (exact) |*of| of.deinit();
+        return .{ .pool = pool, .number = try pool.enter(pages, diag), .table = table, .exact = exact };
     }
 
     pub fn deinit(sequence: *Sequence) void {
@@ -42,6 +48,7 @@ pub const Sequence = struct {
         const pool = sequence.pool;
         const pages = sequence.table.len;
         pool.endEvents(sequence.number);
+        if (sequence.exact) |*exact| exact.deinit();
         pool.gpa.free(sequence.table);
         pool.leave(pages);
         sequence.* = undefined;
@@ -60,6 +67,7 @@ pub const Sequence = struct {
     fn share(sequence: *const Sequence, pages: usize, diag: *Diagnostic) Error!Sequence {
         const pool = sequence.pool;
         var result: Sequence = try .init(pool, pages, diag);
+        if (sequence.exact) |*exact| exact.share(&result.exact.?, sequence.len);
         pool.mutex.lockUncancelable(io);
         defer pool.mutex.unlock(io);
         result.len = sequence.len;
@@ -104,6 +112,7 @@ pub const Sequence = struct {
         const wanted = pagesOf(len);
         std.debug.assert(wanted <= sequence.table.len);
         if (sequence.len % page_len != 0 and !sequence.own(sequence.len / page_len)) return sequence.len;
+        if (sequence.exact) |*exact| exact.reserve(sequence.len, len);
         if (wanted <= sequence.pages) return len;
         const pool = sequence.pool;
         pool.mutex.lockUncancelable(io);
@@ -170,6 +179,7 @@ pub const Sequence = struct {
     pub fn truncate(sequence: *Sequence, len: u32) void {
         std.debug.assert(len <= sequence.len);
         const wanted = pagesOf(len);
+        if (sequence.exact) |*exact| exact.truncate(len);
         sequence.len = len;
         sequence.plain = @min(sequence.plain, len);
         if (sequence.pages <= wanted) return;
@@ -253,6 +263,12 @@ pub const Sequence = struct {
         if (place == 0) return sequence.root;
         const serial = sequence.table[place - 1].serial;
         return if (serial == 0) null else serial;
+    }
+
+    /// Whether all tokens that a sequence of this length has at full precision are still there. They are for
+    /// the last `Exact.spare` tokens, and within the sinks.
+    pub fn canTruncate(sequence: *const Sequence, len: u32) bool {
+        return if (sequence.exact) |*exact| exact.holds(len) else true;
     }
 
     /// Positions from the first one on that both have in the same pages. Both are idle or reserved.

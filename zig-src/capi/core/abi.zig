@@ -322,6 +322,11 @@ pub const SessionOptions = extern struct {
     evict_scoring: u32 = @backingInt(EvictScoringId.none),
     /// 1: what stays is rotated to its place in the cache; 0: to that in the text.
     evict_cache_positions: u32 = 0,
+    /// `CacheFormatId`, f16 or f32: of tokens that are kept at full precision.
+    exact_format: u32 = @backingInt(CacheFormatId.f16),
+    /// Layers whose sinks and recent tokens follow the cache formats of the heads; 0: no token is kept at
+    /// full precision beside its place.
+    window_layers: u32 = 0,
 };
 
 pub const SessionInfo = extern struct {
@@ -534,6 +539,16 @@ pub const KvInfo = extern struct {
     positions: u32 = 0,
     /// Number of the sequence in its pool, as `KvEvent` names it.
     sequence: u32 = 0,
+    /// Pages of tokens at full precision: those that the sequence may come to have, those that it has, and
+    /// those of them that forks hold too.
+    exact_page_count: u32 = 0,
+    exact_pages_used: u32 = 0,
+    exact_pages_shared: u32 = 0,
+    /// Tokens that have a place in those pages.
+    exact_positions: u32 = 0,
+    reserved: u32 = 0,
+    /// Of all those pages, in bytes; a part of `memory_bytes`.
+    exact_bytes: f64 = 0,
 };
 
 /// Which keys or values are read.

@@ -1,0 +1,133 @@
+/** Tokens that a cache keeps at full precision: the first and the last ones. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { estimate, type KvPolicy, loadModel, readSnapshot } from "../mod.ts";
+import { temporaryPath, tinyModel } from "./support/tiny_model.ts";
+
+/** Two layers, two KV heads of 32 values. */
+const path = tinyModel({ embedding: 128 });
+const load = () => loadModel(path, { threads: 1 });
+const tokens = Array.from({ length: 200 }, (_, i) => 3 + (i * 37) % 256);
+const narrow = { key: "q4_0", value: "q4_0" } as const;
+const windowed: KvPolicy = {
+  ...narrow,
+  sinks: 3,
+  recent: 40,
+  rules: [{ layers: 1, recent: 0 }, { layers: 1, which: "value", format: "q8_0" }],
+};
+
+const windows = suite("tokens at full precision");
+
+windows("are the first and the last ones, after every step", async () => {
+  using model = await load();
+  using session = model.session({ context: 256, kv: windowed });
+  using full = model.session({ context: 256 });
+  using rounded = model.session({ context: 256, kv: narrow });
+  let at = 0;
+  for (const count of [1, 2, 50, 64, 1, 63]) {
+    const read = async (one: typeof session) => {
+      await one.prefill(tokens.slice(at, at + count));
+      return one.kv.read({ which: "key", layer: 0, head: 1 });
+    };
+    const [own, exact, coarse] = [await read(session), await read(full), await read(rounded)];
+    at += count;
+    let found = 0;
+    for (let position = 0; position < at; position++) {
+      const row = (values: Float32Array) => values.subarray(32 * position, 32 * position + 32);
+      const isExact = row(own).every((value, i) => value === row(exact)[i]);
+      if (!isExact) assert.equal(row(own), row(coarse));
+      found += Number(isExact);
+    }
+    assert.is(found, Math.min(at, 43));
+  }
+});
+
+windows("are accounted for, exactly, and estimated", async () => {
+  using model = await load();
+  for (const kv of [windowed, { ...narrow, sinks: 70 }, { recent: 500, exact: "f32" }] as const) {
+    using session = model.session({ context: 512, kv });
+    const about = await estimate(path, { context: 512, kv });
+    assert.is(about.kvBytes, session.kv.bytes);
+    for (const count of [0, 100, 100]) {
+      if (count > 0) await session.prefill(tokens.slice(0, count));
+      const ledger = session.kv.ledger();
+      for (const part of [ledger, ...ledger.layers]) {
+        const { keyPayload, keyScales, valuePayload, valueScales, exact, pageSlack, free } = part;
+        assert.is(
+          keyPayload + keyScales + valuePayload + valueScales + exact + pageSlack + free,
+          part.bytes,
+        );
+      }
+      assert.is(ledger.bytes, session.kv.bytes);
+      if (count > 0) assert.ok(ledger.exact > 0);
+      using fork = session.fork();
+      assert.is(fork.kv.pages.exact.shared, session.kv.pages.exact.used);
+    }
+  }
+  using session = model.session({ context: 512, kv: { ...narrow, sinks: 70 } });
+  await session.prefill(tokens);
+  // Keys and values of 70 tokens, two layers, two heads of 32 values in f16.
+  assert.is(session.kv.ledger().exact, 70 * 2 * 2 * 2 * 32 * 2);
+  assert.equal(session.kv.pages.exact, { max: 2, used: 2, shared: 0 });
+});
+
+windows("are saved with a session", async () => {
+  using model = await load();
+  using session = model.session({ context: 256, kv: windowed });
+  await session.prefill(tokens);
+  const file = temporaryPath("window.session");
+  await session.save(file);
+  using snapshot = readSnapshot(file);
+  snapshot.verify();
+  for (const which of ["key", "value"] as const) {
+    for (const layer of [0, 1]) {
+      assert.equal(snapshot.read({ which, layer }), session.kv.read({ which, layer }));
+      const part = { which, layer, head: 1, from: 2, to: 170 } as const;
+      assert.equal(snapshot.read(part), session.kv.read(part));
+    }
+  }
+  using restored = await model.restore(file);
+  assert.equal(restored.kv.policy.recent, 40);
+  const next = [session, restored].map((one) =>
+    one.generate("", { maxTokens: 12, seed: 1 }).text()
+  );
+  const [own, other] = await Promise.all(next);
+  assert.is(own, other);
+  assert.equal(restored.logits(), session.logits());
+  assert.equal(restored.kv.ledger(), session.kv.ledger());
+});
+
+windows("that are gone don't come back", async () => {
+  using model = await load();
+  using session = model.session({ context: 512, kv: windowed });
+  for (let i = 0; i < 8; i++) await session.prefill(tokens.slice(0, 50));
+  session.truncate(350);
+  assert.throws(
+    () => session.truncate(100),
+    /last tokens are still there at full precision, from \d+ on or 0, found 100; fork/,
+  );
+  assert.is(session.position, 350);
+  session.truncate(2);
+  await session.prefill(tokens);
+});
+
+windows("are refused where they can't be", async () => {
+  using model = await load();
+  const wrong: readonly (readonly [unknown, RegExp])[] = [
+    [{ sinks: -1 }, /kv\.sinks to be.*-1/],
+    [{ recent: 1.5 }, /kv\.recent/],
+    [{ recent: 2, exact: "q8_0" }, /kv\.exact to be.*f16.*f32.*q8_0/],
+    [
+      { rules: [{ layers: 0, heads: 1, recent: 4 }] },
+      /rules\[0\] to name no heads.*recent belongs/,
+    ],
+    [{ rules: [{ which: "key", sinks: 4, recent: 4 }] }, /sinks and recent belong to whole layers/],
+    [{ rules: [{ layers: 2, recent: 4 }] }, /rules\[0\]\.layers/],
+    [{ rules: [{ layers: 0 }] }, /rules\[0\]\.format to be one of/],
+  ];
+  for (const [kv, message] of wrong) {
+    assert.throws(() => model.session({ kv: kv as KvPolicy }), message);
+  }
+});
+
+windows.run();

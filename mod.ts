@@ -84,7 +84,7 @@ export type { KvPages } from "./src/kv_pages.ts";
 export { KvPool } from "./src/kv_pool.ts";
 export type { KvPoolOptions } from "./src/kv_pool_options.ts";
 export type { KvPoolStats } from "./src/kv_pool_stats.ts";
-export type { KvPolicy, KvRule, KvShape } from "./src/kv_policy.ts";
+export type { KvPolicy, KvRule, KvShape, KvStored } from "./src/kv_policy.ts";
 export type { KvMoments, KvStatistics, KvStatisticsOptions } from "./src/kv_statistics.ts";
 export { loadModel } from "./src/load_model.ts";
 export type { LoadOptions } from "./src/load_options.ts";

@@ -69,7 +69,7 @@ async function ledger(
   }
   const layers = given.has("layers") ? found.layers : [];
   print(table([
-    ["", "keys", "scales", "values", "scales", "room in pages", "free", "all"],
+    ["", "keys", "scales", "values", "scales", "exact", "room in pages", "free", "all"],
     ledgerRow("all", found),
     ...layers.map((row, layer) => ledgerRow(`layer ${layer}`, row)),
   ]));
@@ -81,10 +81,12 @@ async function ledger(
 }
 
 function ledgerRow(name: string, row: KvLedger["layers"][number]): string[] {
-  const { keyPayload, keyScales, valuePayload, valueScales, pageSlack, free, bytes } = row;
+  const { keyPayload, keyScales, valuePayload, valueScales, exact, pageSlack, free, bytes } = row;
   return [
     name,
-    ...[keyPayload, keyScales, valuePayload, valueScales, pageSlack, free, bytes].map(bytesText),
+    ...[keyPayload, keyScales, valuePayload, valueScales, exact, pageSlack, free, bytes].map(
+      bytesText,
+    ),
   ];
 }
 
@@ -92,7 +94,7 @@ function ledgerRow(name: string, row: KvLedger["layers"][number]): string[] {
 function chartOf(found: KvLedger, columns: KvLedgerColumns, name: string): string {
   const partsOf = (row: Omit<KvBytes, "bytes">) => [
     ...[row.keyPayload, row.keyScales, row.valuePayload, row.valueScales],
-    ...[row.pageSlack, row.free],
+    ...[row.exact, row.pageSlack, row.free],
   ];
   const steps = [...columns.positions.keys()];
   const over = steps.map((step) =>
@@ -101,13 +103,17 @@ function chartOf(found: KvLedger, columns: KvLedgerColumns, name: string): strin
       keyScales: columns.keyScales[step] as number,
       valuePayload: columns.valuePayload[step] as number,
       valueScales: columns.valueScales[step] as number,
+      exact: columns.exact[step] as number,
       pageSlack: columns.pageSlack[step] as number,
       free: columns.free[step] as number,
     })
   );
   return stacks({
     title: `KV cache of ${name}: where its bytes are`,
-    names: ["keys", "their scales", "values", "their scales", "room in pages", "free"],
+    names: [
+      ...["keys", "their scales", "values", "their scales", "at full precision too"],
+      ...["room in pages", "free"],
+    ],
     panels: [
       { name: "over time", x: "tokens read", at: [...columns.positions], bars: over },
       {

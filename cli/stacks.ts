@@ -22,7 +22,7 @@ export interface Stacks {
 }
 
 const [width, left, right, top, panelHeight, between] = [640, 76, 24, 82, 190, 74];
-const colours = ["#1f6f8b", "#7fb5c5", "#a0413e", "#d99a8b", "#c9a227", "#e8eaed"];
+const colours = ["#1f6f8b", "#7fb5c5", "#a0413e", "#d99a8b", "#5b8c5a", "#c9a227", "#e8eaed"];
 
 /** The picture. */
 export function stacks({ title, names, panels }: Stacks): string {

@@ -186,8 +186,8 @@ export class KvCache {
    * await session.prefill("The lighthouse at the end of the world");
    * const ledger = session.kv.ledger();
    * console.log(ledger.keyBits); // 8.5
-   * const { keyPayload, keyScales, valuePayload, valueScales, pageSlack, free } = ledger;
-   * const sum = keyPayload + keyScales + valuePayload + valueScales + pageSlack + free;
+   * const { keyPayload, keyScales, valuePayload, valueScales, exact, pageSlack, free } = ledger;
+   * const sum = keyPayload + keyScales + valuePayload + valueScales + exact + pageSlack + free;
    * console.log(sum === session.kv.bytes); // true
    * ```
    */

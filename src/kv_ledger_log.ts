@@ -17,6 +17,7 @@ export interface KvLedgerColumns {
   readonly keyScales: Float64Array<ArrayBuffer>;
   readonly valuePayload: Float64Array<ArrayBuffer>;
   readonly valueScales: Float64Array<ArrayBuffer>;
+  readonly exact: Float64Array<ArrayBuffer>;
   readonly pageSlack: Float64Array<ArrayBuffer>;
   readonly free: Float64Array<ArrayBuffer>;
   /** Of the others' sum, those in pages that several sequences hold. */
@@ -26,7 +27,7 @@ export interface KvLedgerColumns {
 /** The columns that a ledger has under the same names. */
 const byteColumns = [
   ...["bytes", "keyPayload", "keyScales", "valuePayload", "valueScales"] as const,
-  ...["pageSlack", "free", "shared"] as const,
+  ...["exact", "pageSlack", "free", "shared"] as const,
 ] as const;
 
 interface Row extends KvBytes {

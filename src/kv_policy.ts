@@ -37,9 +37,9 @@ import type { KvFormat } from "./kv_format.ts";
  */
 export interface KvPolicy {
   /** Format of the keys where no rule says otherwise; `"f16"` by default. */
-  readonly key?: KvFormat | undefined;
+  readonly key?: KvFormat | KvStored | undefined;
   /** Format of the values where no rule says otherwise; `"f16"` by default. */
-  readonly value?: KvFormat | undefined;
+  readonly value?: KvFormat | KvStored | undefined;
   /** Tokens at the beginning that are kept at full precision too; 0 by default. */
   readonly sinks?: number | undefined;
   /** Tokens at the end that are kept at full precision too; 0 by default. */
@@ -64,11 +64,23 @@ export interface KvRule {
   /** Only keys or only values; both without it. */
   readonly which?: "key" | "value" | undefined;
   /** Needed unless the rule is about tokens at full precision. */
-  readonly format?: KvFormat | undefined;
+  readonly format?: KvFormat | KvStored | undefined;
   /** As in the policy, for these layers; a rule that has it is for all of their heads, keys and values. */
   readonly sinks?: number | undefined;
   /** As in the policy, for these layers; a rule that has it is for all of their heads, keys and values. */
   readonly recent?: number | undefined;
+}
+
+/** A format, and how values are turned before they are stored in it. */
+export interface KvStored {
+  readonly format: KvFormat;
+  /**
+   * Whether each head is multiplied with the Hadamard matrix over the root of its size first, which spreads
+   * outliers over all its values (Ashkboos et al. 2024, "QuaRot"). Queries are multiplied too, so that scores
+   * stay as they are, and what attention finds of values is multiplied back. Heads must have a power of two
+   * of values; false by default.
+   */
+  readonly rotate?: boolean | undefined;
 }
 
 /** Layers and KV heads of a model. */

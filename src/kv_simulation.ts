@@ -1,5 +1,5 @@
 import type { KvFormat } from "./kv_format.ts";
-import type { KvPolicy, KvRule } from "./kv_policy.ts";
+import type { KvPolicy, KvRule, KvStored } from "./kv_policy.ts";
 
 /**
  * A cache policy whose formats need not exist: what a quantiser leaves of keys and values is computed
@@ -18,7 +18,7 @@ export interface KvSimulation extends Omit<KvPolicy, "key" | "value" | "rules"> 
 }
 
 /** A real format, a scheme, or a function of your own. */
-export type KvQuantiser = KvFormat | KvScheme | KvFunction;
+export type KvQuantiser = KvFormat | KvStored | KvScheme | KvFunction;
 
 /**
  * A quantiser of small integers. Values are taken in groups, each with a scale and, unless it is

@@ -1,6 +1,7 @@
 import { checkChoice, checkFields, checkInteger, checkSide, found } from "./internal/check.ts";
 import { decodeRows, rawRows, rowBytes } from "./internal/kv_rows.ts";
 import { KvTable, type KvTableShape } from "./internal/kv_table.ts";
+import { hadamard } from "./internal/quantise.ts";
 import { SnapshotFile, type SnapshotSection } from "./internal/snapshot_file.ts";
 import type { KvFormat } from "./kv_format.ts";
 import type { KvPart, KvRaw } from "./kv_part.ts";
@@ -185,6 +186,7 @@ export class Snapshot {
         heads.map((head, i) => {
           const values = decodeRows(this.#table.format(which, layer, head), rows[i]!, length);
           this.#addExact(values, which, layer, head, part.sequence ?? 0, from, to);
+          if (this.#table.stored(which, layer, head).rotate) hadamard(values, length);
           return values;
         }),
       );

@@ -135,7 +135,10 @@ policies("what isn't a policy for this model is refused with the reason", async 
   using model = await load();
   const refused = (kv: object, message: RegExp) =>
     assert.throws(() => model.session({ kv: kv as KvPolicy }), message);
-  refused({ rule: [] }, /option of kv \(key, value, rules, shape, sinks, recent, exact\), but found "rule"/);
+  refused(
+    { rule: [] },
+    /option of kv \(key, value, rules, shape, sinks, recent, exact\), but found "rule"/,
+  );
   refused({ rules: {} }, /kv\.rules to be an array, but found a Object/);
   refused({ rules: [7] }, /options of kv\.rules\[0\], but found 7/);
   refused({ rules: [{}] }, /kv\.rules\[0\]\.format to be one of f32.*but found none/);

@@ -119,7 +119,14 @@ pub const Layout = struct {
     only_windows: bool = false,
 
     /// Formats of one head.
-    pub const Pair = struct { key: Format, value: Format };
+    pub const Pair = struct {
+        key: Format,
+        value: Format,
+        /// Whether keys, queries with them, or values are multiplied with a Hadamard matrix first; what
+        /// attention finds of values is multiplied back.
+        rotate_key: bool = false,
+        rotate_value: bool = false,
+    };
 
     /// Tokens of a layer that attention reads at full precision: the first `sinks` of a sequence, and of
     /// each query the last `recent` that it sees, its own included.
@@ -162,6 +169,13 @@ pub const Layout = struct {
         else
             layout.formats[layer * layout.kv_heads + kv_head];
         return if (side == .key) pair.key else pair.value;
+    }
+
+    /// Whether a head is stored behind a Hadamard rotation.
+    pub fn rotates(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize) bool {
+        if (layout.formats.len == 0) return false;
+        const pair = layout.formats[layer * layout.kv_heads + kv_head];
+        return if (side == .key) pair.rotate_key else pair.rotate_value;
     }
 
     /// Values of one head.

@@ -58,6 +58,7 @@ pub const compiled: Table = .{
     .add = add,
     .scale = scale,
     .softcap = softcap,
+    .hadamard = hadamard,
     .kv_store = kvStore,
     .kv_read = kvRead,
     .attention = attend,
@@ -139,6 +140,10 @@ fn scale(x: [*]f32, n: usize, factor: f32) callconv(.c) void {
 
 fn softcap(x: [*]f32, n: usize, cap: f32) callconv(.c) void {
     elementwise.softcap(x, n, cap);
+}
+
+fn hadamard(x: [*]f32, n_heads: usize, head_dim: usize) callconv(.c) void {
+    elementwise.hadamard(x, n_heads, head_dim);
 }
 
 fn kvStore(format: u32, side: u32, x: [*]const f32, n: usize, to: [*]u8, position: usize) callconv(.c) void {

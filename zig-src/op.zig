@@ -16,6 +16,7 @@ pub const ops = .{
     @import("op/add.zig"),
     @import("op/attention.zig"),
     @import("op/gelu_mul.zig"),
+    @import("op/hadamard.zig"),
     @import("op/kv_store.zig"),
     @import("op/layer_norm.zig"),
     @import("op/matmul.zig"),

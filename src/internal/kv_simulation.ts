@@ -7,6 +7,7 @@ import type { Activation, Hook } from "../activation.ts";
 import { check } from "../ffi/library.ts";
 import { CacheFormatId, KvSideId } from "../ffi/symbols.gen.ts";
 import { type KvFormat, kvFormats } from "../kv_format.ts";
+import type { KvStored } from "../kv_policy.ts";
 import type { KvBlock, KvFunction, KvScheme, KvSimulation } from "../kv_simulation.ts";
 import {
   checkBoolean,
@@ -17,12 +18,12 @@ import {
   found,
 } from "./check.ts";
 import { kvBits } from "./kv_layout.ts";
-import { checkRuled, type KvTableShape, layOut } from "./kv_table.ts";
+import { checkRuled, checkStored, isStored, type KvTableShape, layOut } from "./kv_table.ts";
 import type { ModelCore } from "./model_core.ts";
-import { quantise, type Scheme, schemeBits } from "./quantise.ts";
+import { hadamard, quantise, type Scheme, schemeBits } from "./quantise.ts";
 
 /** A checked quantiser; `"as is"` leaves values alone. */
-type Checked = KvFormat | Scheme | KvFunction | "as is";
+type Checked = KvFormat | KvStored | Scheme | KvFunction | "as is";
 
 const schemeFields = [
   ...["bits", "axis", "group", "symmetric", "levels", "scale", "outliers", "rotate"],
@@ -49,7 +50,7 @@ export class SimulationTable {
           `Expected heads of a power of two of values to rotate in ${what}, but found ${length}`,
         );
       }
-      if (i % 2 === 1 && quantiser.beforeRope) {
+      if (i % 2 === 1 && isEarly(quantiser)) {
         throw new RangeError(
           `Expected keys to quantise before their rotation in ${what}, but found values`,
         );
@@ -73,8 +74,7 @@ export class SimulationTable {
         const own = Array.from({ length: heads }, (_, head): Checked => {
           const at = 2 * (layer * heads + head) + (which === "key" ? 0 : 1);
           const quantiser = this.#quantisers[at] as Checked;
-          const before = typeof quantiser === "object" && quantiser.beforeRope;
-          return before === early ? quantiser : "as is";
+          return isEarly(quantiser) === early ? quantiser : "as is";
         });
         if (own.every((quantiser) => quantiser === "as is")) continue;
         hooks.set(`blocks.${layer}.${point}`, [
@@ -89,15 +89,21 @@ export class SimulationTable {
 /** Where keys and values pass by; and whether that is before the rotation. */
 const points = [["k_pre", "key", true], ["k", "key", false], ["v", "value", false]] as const;
 
+function isEarly(quantiser: Checked): boolean {
+  return typeof quantiser === "object" && !isStored(quantiser) && quantiser.beforeRope;
+}
+
 /** Of a value, in heads of so many. */
 function bitsOf(quantiser: Checked, length: number): number {
   if (quantiser === "as is") return 32;
   if (typeof quantiser === "string") return kvBits(quantiser, length);
+  if (isStored(quantiser)) return kvBits(quantiser.format, length);
   return typeof quantiser === "function" ? NaN : schemeBits(quantiser);
 }
 
 function checkQuantiser(given: unknown, what: string): Checked | undefined {
   if (typeof given === "function") return given as KvFunction;
+  if (isStored(given)) return checkStored(given, what);
   if (typeof given !== "object" || given === null) return checkChoice(given, kvFormats, what);
   return checkScheme(given, what);
 }
@@ -165,9 +171,15 @@ function apply(
 function leave(
   core: ModelCore,
   values: Float32Array<ArrayBuffer>,
-  quantiser: KvFormat | Scheme | KvFunction,
+  quantiser: KvFormat | KvStored | Scheme | KvFunction,
   block: KvBlock,
 ): Float32Array {
+  if (isStored(quantiser)) {
+    if (quantiser.rotate) hadamard(values, block.length);
+    leave(core, values, quantiser.format, block);
+    if (quantiser.rotate) hadamard(values, block.length);
+    return values;
+  }
   if (typeof quantiser === "string") {
     const { vitrine_model_kv_round } = core.library.calls;
     const [format, side] = [CacheFormatId[quantiser], KvSideId[block.which]];

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { CacheFormatId } from "../ffi/symbols.gen.ts";
+import { CacheFormatFlags, CacheFormatId } from "../ffi/symbols.gen.ts";
 import { type KvFormat, kvFormats } from "../kv_format.ts";
-import type { KvPolicy, KvShape } from "../kv_policy.ts";
+import type { KvPolicy, KvShape, KvStored } from "../kv_policy.ts";
 import type { ModelInfo } from "../model_info.ts";
-import { checkChoice, checkFields, checkInteger, found } from "./check.ts";
+import { checkBoolean, checkChoice, checkFields, checkInteger, found } from "./check.ts";
 import { kvBits, pageLength } from "./kv_layout.ts";
 import { checkWindow, KvWindows, type Windowed } from "./kv_windows.ts";
 
@@ -69,7 +69,7 @@ export class KvTable {
   readonly policy: KvPolicy;
   readonly shape: KvTableShape;
   /** [layers][heads][key, value]. */
-  readonly #formats: readonly KvFormat[];
+  readonly #stored: readonly Required<KvStored>[];
   /** Tokens at full precision. */
   readonly windows: KvWindows;
 
@@ -79,12 +79,24 @@ export class KvTable {
     const { key = "f16", value = "f16" } = policy;
     this.policy = policy;
     this.shape = shape;
-    this.#formats = layOut({ ...policy, key, value }, shape, what);
+    this.#stored = layOut({ ...policy, key, value }, shape, what).map(storedOf);
+    for (const [i, { rotate }] of this.#stored.entries()) {
+      const length = i % 2 === 0 ? shape.keyLength : shape.valueLength;
+      if (rotate && (length & (length - 1)) !== 0) {
+        throw new RangeError(
+          `Expected heads of a power of two of values to rotate in ${what}, but found ${length}`,
+        );
+      }
+    }
     this.windows = new KvWindows(policy, shape.layers);
   }
 
   format(which: Which, layer: number, head: number): KvFormat {
-    return this.#formats[this.#at(which, layer, head)] as KvFormat;
+    return this.stored(which, layer, head).format;
+  }
+
+  stored(which: Which, layer: number, head: number): Required<KvStored> {
+    return this.#stored[this.#at(which, layer, head)]!;
   }
 
   /** The one format that all heads of all layers have, or of one layer; nothing when they differ. */
@@ -101,7 +113,7 @@ export class KvTable {
       : [layer * heads, (layer + 1) * heads];
     return Array.from(
       { length: to - from },
-      (_, i) => this.#formats[2 * (from + i) + sides.indexOf(which)] as KvFormat,
+      (_, i) => this.#stored[2 * (from + i) + sides.indexOf(which)]!.format,
     );
   }
 
@@ -144,12 +156,22 @@ export class KvTable {
     return this.pageBytes() * pages + exact * pageLength * this.windows.pages(pages);
   }
 
+  /** The format where no rule says otherwise. */
+  base(which: Which): KvFormat {
+    return storedOf(this.policy[which] ?? "f16").format;
+  }
+
   /** As the engine takes them; nothing where two formats say it all. */
   ids(): Uint32Array<ArrayBuffer> | undefined {
     const windows = this.windows.numbers();
-    const plain = sides.every((side) => this.common(side) === (this.policy[side] ?? "f16"));
+    const plain = this.#stored.every(({ rotate }) => !rotate) &&
+      sides.every((side) => this.common(side) === this.base(side));
     if (plain && windows.length === 0) return undefined;
-    const formats = plain ? [] : this.#formats.map((format) => CacheFormatId[format]);
+    const formats = plain
+      ? []
+      : this.#stored.map(({ format, rotate }) =>
+        CacheFormatId[format] + (rotate ? CacheFormatFlags.rotate : 0)
+      );
     return Uint32Array.from([...formats, ...windows]);
   }
 
@@ -170,8 +192,31 @@ export function checkPolicy(given: unknown, what: string): KvPolicy {
   return { key, value, ...rest };
 }
 
-function checkFormat(value: unknown, what: string): KvFormat | undefined {
-  return checkChoice(value, kvFormats, what);
+function checkFormat(value: unknown, what: string): KvFormat | KvStored | undefined {
+  return isStored(value) ? checkStored(value, what) : checkChoice(value, kvFormats, what);
+}
+
+/** Whether this is a format with what belongs to it. */
+export function isStored(value: unknown): value is KvStored {
+  return typeof value === "object" && value !== null && "format" in value;
+}
+
+/** Checks and copies it. */
+export function checkStored(value: KvStored, what: string): KvStored {
+  checkFields(value, ["format", "rotate"], what);
+  const format = checkChoice(value.format, kvFormats, `${what}.format`);
+  if (format === undefined) {
+    throw new TypeError(
+      `Expected ${what}.format to be one of ${kvFormats.join(", ")}, but found none`,
+    );
+  }
+  const rotate = checkBoolean(value.rotate, `${what}.rotate`);
+  return { format, ...(rotate !== undefined && { rotate }) };
+}
+
+function storedOf(given: KvFormat | KvStored): Required<KvStored> {
+  const { format, rotate = false } = typeof given === "string" ? { format: given } : given;
+  return { format, rotate };
 }
 
 /** The same for a policy of anything that `check` accepts. */

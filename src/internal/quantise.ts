@@ -157,9 +157,12 @@ function nearestOf(levels: readonly number[], x: number): number {
   return levels.reduce((best, level) => Math.abs(level - x) < Math.abs(best - x) ? level : best);
 }
 
-/** Multiplies each row with the Hadamard matrix over the root of its size: its own inverse. */
+/**
+ * Multiplies each row with the Hadamard matrix over the root of its size: its own inverse. It rounds as the
+ * engine does.
+ */
 export function hadamard(values: Float32Array, length: number): void {
-  const size = Math.sqrt(length);
+  const factor = Math.fround(1 / Math.fround(Math.sqrt(length)));
   for (let row = 0; row < values.length; row += length) {
     for (let half = 1; half < length; half *= 2) {
       for (let from = row; from < row + length; from += 2 * half) {
@@ -170,6 +173,6 @@ export function hadamard(values: Float32Array, length: number): void {
         }
       }
     }
-    for (let i = row; i < row + length; i++) values[i] = (values[i] as number) / size;
+    for (let i = row; i < row + length; i++) values[i] = (values[i] as number) * factor;
   }
 }

@@ -405,8 +405,8 @@ function packOptions(settings: SessionSettings): Uint8Array<ArrayBuffer> {
   view.setUint32(at.size, at.bytes, true);
   view.setUint32(at.version, 1, true);
   view.setUint32(at.context, settings.context, true);
-  view.setUint32(at.key_format, CacheFormatId[settings.kv.policy.key ?? "f16"], true);
-  view.setUint32(at.value_format, CacheFormatId[settings.kv.policy.value ?? "f16"], true);
+  view.setUint32(at.key_format, CacheFormatId[settings.kv.base("key")], true);
+  view.setUint32(at.value_format, CacheFormatId[settings.kv.base("value")], true);
   view.setUint32(at.chunk, settings.chunk, true);
   view.setInt32(at.shift_keep, settings.shiftKeep, true);
   view.setUint32(at.evict_every, 1, true);

@@ -32,7 +32,7 @@ pub const functions = .{
             .{ "options_length", "In bytes; 0: the defaults." },
             .{
                 "formats",
-                "[layers][KV heads][keys, values]: cache formats of each head, or none: those of the options; " ++
+                "[layers][KV heads][keys, values]: cache formats of each head, with `CacheFormatFlags`, or none: those of the options; " ++
                     "and [window_layers][sinks, recent]. Read during the call only.",
             },
             .{ "format_count", "How many numbers: twice the layers times the KV heads, or 0, and twice the `window_layers`." },
@@ -263,9 +263,12 @@ pub fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.L
     }
     const pairs = try table.gpa.alloc(cache.Layout.Pair, ids.len / 2);
     errdefer table.gpa.free(pairs);
+    const rotate = @backingInt(abi.CacheFormatFlags.rotate);
     for (pairs, 0..) |*pair, i| pair.* = .{
-        .key = try cacheFormat(ids[2 * i], "the format of keys", diag),
-        .value = try cacheFormat(ids[2 * i + 1], "the format of values", diag),
+        .key = try cacheFormat(ids[2 * i] & ~rotate, "the format of keys", diag),
+        .value = try cacheFormat(ids[2 * i + 1] & ~rotate, "the format of values", diag),
+        .rotate_key = ids[2 * i] & rotate != 0,
+        .rotate_value = ids[2 * i + 1] & rotate != 0,
     };
     return pairs;
 }

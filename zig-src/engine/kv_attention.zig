@@ -113,9 +113,12 @@ fn decode(session: *const Session, layer: u32, kv_head: u32, keys: []f32, exact_
         const page = session.sequence.pageMemory(.key, @intCast(position), layer, kv_head);
         session.model.kernels.kv_read(@backingInt(format), 0, page, dim, 0, count, keys[position * dim ..].ptr);
     }
+    const rotates = session.sequence.pool.layout.rotates(.key, layer, kv_head);
+    if (rotates) session.model.kernels.hadamard(keys.ptr, positions, dim);
     const exact = if (session.sequence.exact) |*of| of else return;
     for (0..positions) |p| if (exact.table[p / cache.page_len] != null and exact.takes(layer, @intCast(p))) {
         exact.read(session.model.kernels, .key, @intCast(p), layer, kv_head, exact_keys[p * dim ..][0..dim]);
+        if (rotates) session.model.kernels.hadamard(exact_keys[p * dim ..].ptr, 1, dim);
     };
 }
 

@@ -12,7 +12,7 @@ pub const View = enum(u32) {
     decoded = 0,
     /// Keys before the rotary embedding, in f32; the rotation is taken back from what is stored.
     unrotated = 1,
-    /// What is stored, without scales: a float, or an integer, of the format; one of 4 or 5 bits as a byte.
+    /// What is stored, behind its Hadamard rotation if it has one, and without scales: a float, or an integer, of the format; one of 4 or 5 bits as a byte.
     codes = 2,
     /// The scales that belong to the codes, in f16; of mxfp4 and nvfp4 as bytes.
     scales = 3,
@@ -143,6 +143,9 @@ fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes
             .minimums => kernel.page.readTerms(.minimum, format, part.side, page, dim, first, first + count, to),
         }
         position += count;
+    }
+    if (is_number and layout.rotates(part.side, part.layer, head)) {
+        session.model.kernels.hadamard(@ptrCast(@alignCast(out.ptr)), out.len / row_bytes, dim);
     }
 }
 

@@ -20,6 +20,12 @@ pub fn expectSame(expected: cache.Layout, found: cache.Layout, diag: *Diagnostic
         for ([_]kernel.KvSide{ .key, .value }) |side| {
             const wanted = expected.format(side, layer, head);
             const has = found.format(side, layer, head);
+            if (expected.rotates(side, layer, head) != found.rotates(side, layer, head)) {
+                diag.set("expected a cache that is stored as this session's, found {t}s of layer {d}, KV head {d}, that are rotated in one only", .{
+                    side, layer, head,
+                });
+                return error.Foreign;
+            }
             if (wanted == has) continue;
             diag.set("expected a cache that is stored as this session's, where {t}s of layer {d}, KV head {d}, are {t}, found {t}", .{
                 side, layer, head, wanted, has,
@@ -77,7 +83,15 @@ fn checkFormats(layout: cache.Layout, diag: *Diagnostic) Error!void {
     for (layout.formats) |pair| {
         try expectWholeUnits("keys", pair.key, layout.head_dim_k, diag);
         try expectWholeUnits("values", pair.value, layout.head_dim_v, diag);
+        if (pair.rotate_key) try expectRotatable("keys", layout.head_dim_k, diag);
+        if (pair.rotate_value) try expectRotatable("values", layout.head_dim_v, diag);
     }
+}
+
+fn expectRotatable(what: []const u8, head_dim: u32, diag: *Diagnostic) Error!void {
+    if (std.math.isPowerOfTwo(head_dim)) return;
+    diag.set("expected heads of a power of two of values to rotate {s} by a Hadamard matrix, found {d}", .{ what, head_dim });
+    return error.BadOption;
 }
 
 fn expectWholeUnits(what: []const u8, format: cache.Format, head_dim: u32, diag: *Diagnostic) Error!void {

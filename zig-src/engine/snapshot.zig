@@ -101,12 +101,41 @@ pub const Cache = struct {
 
 /// A cache policy as TypeScript takes it: what is stored how.
 pub const Policy = struct {
-    key: []const u8,
-    value: []const u8,
+    key: Stored,
+    value: Stored,
     sinks: ?u32 = null,
     recent: ?u32 = null,
     exact: ?[]const u8 = null,
     rules: []const Rule,
+};
+
+/// A format, or an object of a format and what belongs to it.
+pub const Stored = struct {
+    format: []const u8,
+    rotate: bool = false,
+
+    pub fn of(layout: cache.Layout, side: kernel.KvSide, layer: usize, head: usize) Stored {
+        return .{ .format = @tagName(layout.format(side, layer, head)), .rotate = layout.rotates(side, layer, head) };
+    }
+
+    fn eql(a: Stored, b: Stored) bool {
+        return a.rotate == b.rotate and std.mem.eql(u8, a.format, b.format);
+    }
+
+    const Whole = struct { format: []const u8, rotate: bool = false };
+
+    pub fn jsonStringify(stored: Stored, writer: anytype) !void {
+        if (!stored.rotate) return writer.write(stored.format);
+        return writer.write(Whole{ .format = stored.format, .rotate = stored.rotate });
+    }
+
+    pub fn jsonParse(arena: Allocator, source: anytype, options: std.json.ParseOptions) !Stored {
+        if (try source.peekNextTokenType() == .string) {
+            return .{ .format = try std.json.innerParse([]const u8, arena, source, options) };
+        }
+        const whole = try std.json.innerParse(Whole, arena, source, options);
+        return .{ .format = whole.format, .rotate = whole.rotate };
+    }
 };
 
 /// The last one that fits holds; without a head, for all of the layer. It is about a format or a window.
@@ -114,7 +143,7 @@ pub const Rule = struct {
     layers: u32,
     heads: ?u32 = null,
     which: ?kernel.KvSide = null,
-    format: ?[]const u8 = null,
+    format: ?Stored = null,
     sinks: ?u32 = null,
     recent: ?u32 = null,
 };
@@ -227,24 +256,28 @@ pub const Error = error{ Foreign, Damaged };
 pub fn policyOf(arena: Allocator, layout: cache.Layout) Allocator.Error!Policy {
     var rules: std.ArrayList(Rule) = .empty;
     for (0..layout.layers) |layer| for ([_]kernel.KvSide{ .key, .value }) |side| {
-        const usual = if (side == .key) layout.key_format else layout.value_format;
-        const first = layout.format(side, layer, 0);
+        const usual: Stored = .{ .format = @tagName(if (side == .key) layout.key_format else layout.value_format) };
+        const first: Stored = .of(layout, side, layer, 0);
         const same = for (1..layout.kv_heads) |head| {
-            if (layout.format(side, layer, head) != first) break false;
+            if (!Stored.of(layout, side, layer, head).eql(first)) break false;
         } else true;
-        if (same and first == usual) continue;
+        if (same and first.eql(usual)) continue;
         for (0..if (same) 1 else layout.kv_heads) |head| {
-            const format = layout.format(side, layer, head);
-            if (format == usual) continue;
+            const format: Stored = .of(layout, side, layer, head);
+            if (format.eql(usual)) continue;
             try rules.append(arena, .{
                 .layers = @intCast(layer),
                 .heads = if (same) null else @intCast(head),
                 .which = side,
-                .format = @tagName(format),
+                .format = format,
             });
         }
     };
-    var policy: Policy = .{ .key = @tagName(layout.key_format), .value = @tagName(layout.value_format), .rules = &.{} };
+    var policy: Policy = .{
+        .key = .{ .format = @tagName(layout.key_format) },
+        .value = .{ .format = @tagName(layout.value_format) },
+        .rules = &.{},
+    };
     if (layout.exact() != null) {
         const first = layout.window(0);
         policy.sinks = first.sinks;

@@ -196,12 +196,13 @@ const Reader = struct {
 
     /// The cache that the policy describes, for this model.
     fn layoutOf(reader: *Reader, policy: snapshot.Policy) Error!cache.Layout {
-        var layout = reader.model.cacheLayout(try reader.formatOf(policy.key), try reader.formatOf(policy.value));
+        var layout = reader.model.cacheLayout(try reader.formatOf(policy.key.format), try reader.formatOf(policy.value.format));
         if (policy.rules.len != 0) {
             const formats = try reader.arena.alloc(cache.Layout.Pair, @as(usize, layout.layers) * layout.kv_heads);
             @memset(formats, .{ .key = layout.key_format, .value = layout.value_format });
             for (policy.rules) |rule| {
-                const format = try reader.formatOf(rule.format orelse continue);
+                const stored = rule.format orelse continue;
+                const format = try reader.formatOf(stored.format);
                 const which = rule.which orelse return reader.refuse(error.Damaged, "formats of keys or of values, found one of neither", .{});
                 const from, const to = if (rule.heads) |head| .{ head, head +| 1 } else .{ 0, layout.kv_heads };
                 if (rule.layers >= layout.layers or to > layout.kv_heads) {
@@ -210,8 +211,14 @@ const Reader = struct {
                     });
                 }
                 for (formats[rule.layers * layout.kv_heads ..][from..to]) |*pair| switch (which) {
-                    .key => pair.key = format,
-                    .value => pair.value = format,
+                    .key => {
+                        pair.key = format;
+                        pair.rotate_key = stored.rotate;
+                    },
+                    .value => {
+                        pair.value = format;
+                        pair.rotate_value = stored.rotate;
+                    },
                 };
             }
             layout.formats = formats;

@@ -125,6 +125,12 @@ fn expectSamePolicy(a: cache.Layout, b: cache.Layout, diag: *Diagnostic) Error!v
         return error.Foreign;
     }
     for (0..a.layers) |layer| for (0..a.kv_heads) |head| for ([_]kernel.KvSide{ .key, .value }) |side| {
+        if (a.rotates(side, layer, head) != b.rotates(side, layer, head)) {
+            diag.set("expected sessions in one file to have one cache policy, found {t}s of layer {d}, KV head {d}, that are rotated in one only", .{
+                side, layer, head,
+            });
+            return error.Foreign;
+        }
         if (a.format(side, layer, head) == b.format(side, layer, head)) continue;
         diag.set("expected sessions in one file to have one cache policy, found {t}s of layer {d}, KV head {d}, in {t} and in {t}", .{
             side, layer, head, a.format(side, layer, head), b.format(side, layer, head),

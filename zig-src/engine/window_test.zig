@@ -198,6 +198,42 @@ test "forks of a window go on with the same bits, and sessions that shift are th
     try session_test.expectSameBits(fresh[159 * vocab ..], logits);
 }
 
+test "rotated caches: attention of the same tokens, the same bits for all pieces and threads" {
+    const tokens = session_test.someTokens(150);
+    for ([_]tiny_model.Shape{ shape, sliding }) |of| {
+        var float = try Fixture.init(of, .{ .threads = 1, .precision = .float });
+        defer float.deinit();
+        const plain = try float.logits(.{ .key_format = .f32, .value_format = .f32 }, &tokens, 150);
+        defer gpa.free(plain);
+        var pairs: [14]cache.Layout.Pair = undefined;
+        for (&pairs, 0..) |*pair, i| pair.* = .{ .key = .f32, .value = .f32, .rotate_key = i % 3 != 0, .rotate_value = i % 2 == 0 };
+        const turned = try float.logits(.{ .head_formats = pairs[0 .. 2 * of.layers] }, &tokens, 150);
+        defer gpa.free(turned);
+        for (plain, turned) |a, b| try std.testing.expectApproxEqAbs(a, b, 2e-4);
+
+        for (&pairs) |*pair| pair.key = .q4_0;
+        const windows: [7]Window = @splat(.{ .sinks = 2, .recent = 30 });
+        const options: session_module.Options = .{ .head_formats = pairs[0 .. 2 * of.layers], .windows = windows[0..of.layers] };
+        var expected: ?[]f32 = null;
+        defer gpa.free(expected.?);
+        for ([_]u32{ 1, 3 }, [_]usize{ 150, 1 }) |threads, piece| {
+            var fixture = try Fixture.init(of, .{ .threads = threads });
+            defer fixture.deinit();
+            const found = try fixture.logits(options, &tokens, piece);
+            if (expected) |bits| {
+                defer gpa.free(found);
+                try session_test.expectSameBits(bits, found);
+            } else expected = found;
+        }
+    }
+    var odd = try Fixture.init(.{ .head_dim = 96 }, .{ .threads = 1 });
+    defer odd.deinit();
+    var diag: Diagnostic = .{};
+    const one: [4]cache.Layout.Pair = @splat(.{ .key = .f16, .value = .f16, .rotate_value = true });
+    try std.testing.expectError(error.BadOption, Session.create(odd.model, .{ .head_formats = &one }, &diag));
+    try std.testing.expectStringStartsWith(diag.text(), "expected heads of a power of two of values to rotate values");
+}
+
 test "a window that can't be is refused" {
     var fixture = try Fixture.init(shape, .{ .threads = 1 });
     defer fixture.deinit();

@@ -146,6 +146,50 @@ pub fn scale(x: [*]f32, n: usize, factor: f32) void {
     }
 }
 
+/// Multiplies each head, a power of two of values, with the Hadamard matrix over the root of its size.
+/// The pairs are those of the reference, so every variant gives its bits.
+pub fn hadamard(x: [*]f32, n_heads: usize, head_dim: usize) void {
+    const factor = 1 / @sqrt(@as(f32, @floatFromInt(head_dim)));
+    for (0..n_heads) |head| {
+        const row = x[head * head_dim ..][0..head_dim];
+        var half: usize = 1;
+        if (head_dim >= lanes) {
+            comptime var within = 1;
+            inline while (within < lanes) : (within *= 2) {
+                var i: usize = 0;
+                while (i < head_dim) : (i += lanes) row[i..][0..lanes].* = exchange(within, row[i..][0..lanes].*);
+            }
+            half = lanes;
+        }
+        const n = @min(half, lanes);
+        while (half < head_dim) : (half *= 2) {
+            var from: usize = 0;
+            while (from < head_dim) : (from += 2 * half) {
+                if (n == lanes) butterflies(lanes, row[from..].ptr, half) else butterflies(1, row[from..].ptr, half);
+            }
+        }
+        scale(row.ptr, head_dim, factor);
+    }
+}
+
+/// Sums and differences of values that lie `half` apart.
+fn butterflies(comptime n: usize, x: [*]f32, half: usize) void {
+    var i: usize = 0;
+    while (i < half) : (i += n) {
+        const a: @Vector(n, f32) = x[i..][0..n].*;
+        const b: @Vector(n, f32) = x[half + i ..][0..n].*;
+        x[i..][0..n].* = a + b;
+        x[half + i ..][0..n].* = a - b;
+    }
+}
+
+/// The same within a vector.
+fn exchange(comptime half: usize, v: Vf) Vf {
+    const other = comptime std.simd.iota(i32, lanes) ^ @as(@Vector(lanes, i32), @splat(half));
+    const upper = comptime (std.simd.iota(i32, lanes) & @as(@Vector(lanes, i32), @splat(half))) != @as(@Vector(lanes, i32), @splat(0));
+    return @shuffle(f32, v, undefined, other) + @select(f32, upper, -v, v);
+}
+
 pub fn softcap(x: [*]f32, n: usize, cap: f32) void {
     var i: usize = 0;
     while (i < n) : (i += lanes) {

@@ -271,6 +271,8 @@ pub const Table = extern struct {
     scale: *const fn (x: [*]f32, n: usize, factor: f32) callconv(.c) void,
     /// x = cap * tanh(x / cap)
     softcap: *const fn (x: [*]f32, n: usize, cap: f32) callconv(.c) void,
+    /// Multiplies each head in place with the Hadamard matrix over the root of its size, a power of two.
+    hadamard: *const fn (x: [*]f32, n_heads: usize, head_dim: usize) callconv(.c) void,
     /// Rounds the key or value of one position of one KV head to the format of the cache.
     kv_store: *const fn (format: u32, side: u32, x: [*]const f32, n: usize, page: [*]u8, position: usize) callconv(.c) void,
     /// What is stored at positions [from, to) of one KV head of a page: out is [to - from][dim].

@@ -99,6 +99,12 @@ const Head = struct {
         const values = pool.values(page, head.index, head.kv_head);
         const key_format = pool.layout.format(.key, head.index, head.kv_head);
         const value_format = pool.layout.format(.value, head.index, head.kv_head);
+        if (pool.layout.rotates(.key, head.index, head.kv_head)) {
+            // Products of queries and keys stay as they are.
+            k.hadamard(head.q.ptr, head.q.len / head.key.len, head.key.len);
+            k.hadamard(head.key.ptr, 1, head.key.len);
+        }
+        if (pool.layout.rotates(.value, head.index, head.kv_head)) k.hadamard(head.value.ptr, 1, head.value.len);
         k.kv_store(@backingInt(key_format), @backingInt(kernel.KvSide.key), head.key.ptr, head.key.len, keys, place);
         k.kv_store(@backingInt(value_format), @backingInt(kernel.KvSide.value), head.value.ptr, head.value.len, values, place);
         if (token.sequence.exact) |*exact| if (exact.takes(head.index, token.position)) {
@@ -200,6 +206,11 @@ const Tile = struct {
                 }
             } else tile.attendShared(run, index, kv_head, i, place);
         }
+        const h = &run.model.hyper;
+        for (tile.from..tile.from + tile.len) |r| {
+            const row = run.row(run.buffers.attn, h.heads * h.head_dim_v, r);
+            turnBack(run, index, r, kv_head, row[kv_head * h.group() * h.head_dim_v ..][0 .. h.group() * h.head_dim_v]);
+        }
     }
 
     /// The pages of the cache: first what all rows have in common, then the rest of each.
@@ -216,6 +227,13 @@ const Tile = struct {
         }
     }
 };
+
+/// What heads found of values that are stored behind a rotation.
+fn turnBack(run: *const Run, index: usize, r: usize, kv_head: usize, found: []f32) void {
+    if (!run.batch.rows[r].sequence.pool.layout.rotates(.value, index, kv_head)) return;
+    const dim = run.model.hyper.head_dim_v;
+    run.model.kernels.hadamard(found.ptr, found.len / dim, dim);
+}
 
 /// Whether a call goes on from earlier positions of its rows, and whether others follow.
 const Place = struct { before: bool, after: bool };
@@ -264,6 +282,7 @@ fn joinParts(run: *Run, index: usize) void {
         const r = task / h.heads;
         const head = task % h.heads;
         const first = run.attentionParts(r, 0);
+        const out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[head * h.head_dim_v ..][0..h.head_dim_v];
         run.model.kernels.attention_merge(&.{
             .parts = first.values[head * h.head_dim_v ..].ptr,
             .parts_stride = first.values.len,
@@ -271,8 +290,9 @@ fn joinParts(run: *Run, index: usize) void {
             .sums_stride = first.sums.len,
             .count = Spans.of(run, index, r).parts(),
             .head_dim_v = h.head_dim_v,
-            .out = run.row(run.buffers.attn, h.heads * h.head_dim_v, r)[head * h.head_dim_v ..].ptr,
+            .out = out.ptr,
         });
+        turnBack(run, index, r, head / h.group(), out);
     }
 }
 

@@ -72,6 +72,12 @@ pub const ModelFlags = enum(u32) {
     vocabulary_only = 1,
 };
 
+/// Added to a `CacheFormatId` of a head.
+pub const CacheFormatFlags = enum(u32) {
+    /// Multiplied with a Hadamard matrix before it is stored.
+    rotate = 1 << 16,
+};
+
 /// Of `Limits`. Idle: nothing was ever started.
 pub const LimitsPhase = enum(u32) { idle = 0, running = 1, ready = 2, failed = 3 };
 
@@ -157,6 +163,7 @@ pub const enums = .{
     .{ "StepFlags", StepFlags },
     .{ "PrecisionId", PrecisionId },
     .{ "CacheFormatId", CacheFormatId },
+    .{ "CacheFormatFlags", CacheFormatFlags },
     .{ "KvSideId", KvSideId },
     .{ "KvViewId", KvViewId },
     .{ "WhenFullId", WhenFullId },

@@ -86,6 +86,29 @@ fn valueByValue(table: *const kernel.Table, random: std.Random) !void {
     }
 }
 
+fn hadamard(table: *const kernel.Table, random: std.Random) !void {
+    var rows: Rows = .init(random);
+    for ([_]usize{ 1, 2, 4, 8, 16, 32, 64, 128 }) |dim| for ([_]usize{ 1, 3 }) |heads| {
+        const n = dim * heads;
+        if (n > rows.x.len) continue;
+        const want, const got = .{ rows.want[0..n], rows.got[0..n] };
+        @memcpy(want, rows.x[0..n]);
+        @memcpy(got, rows.x[0..n]);
+        try op.Member("hadamard").check(dim);
+        op.Member("hadamard").reference(want, dim);
+        table.hadamard(got.ptr, heads, dim);
+        try std.testing.expectEqualSlices(u32, @ptrCast(want), @ptrCast(got));
+        // Its own inverse.
+        table.hadamard(got.ptr, heads, dim);
+        for (rows.x[0..n], got) |x, y| try std.testing.expectApproxEqAbs(x, y, 1e-5 * (1 + @abs(x)));
+    };
+    try std.testing.expectError(error.Shape, op.Member("hadamard").check(96));
+}
+
+test "Hadamard rotations have the bits of the reference" {
+    try variants.each(hadamard);
+}
+
 test "activations, sums and caps" {
     try variants.each(valueByValue);
 }

@@ -4,6 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { parseArguments } from "../cli/arguments.ts";
+import type { Command } from "../cli/command.ts";
+import { samplerOf, samplingOptions } from "../cli/sampling.ts";
 import {
   adaptiveP,
   customStage,
@@ -282,6 +285,25 @@ notation("a stage with data is plain JSON, in the notation too", () => {
   assert.equal(parseSampler("dry"), [dry()]);
   assert.equal(parseSampler("dry=1:[]"), [dry({ multiplier: 1, breakers: [] })]);
   assert.equal(logitBias({ 13: -2, 2: -Infinity }).data, [[2, false], [13, -2]]);
+});
+
+notation("options of the command line are stages in their order", () => {
+  const command = {
+    ...{ name: "run", summary: "", usage: "", description: [], options: samplingOptions },
+    ...{ positionals: [0, 0] as const, run: () => Promise.resolve(0) },
+  };
+  const given = parseArguments(command as unknown as Command, [
+    ...["--dry", '0.5:1.5:3:64:["a,b"]', "--top-k", "40", "--repetition-penalty", "1.2"],
+    ...["--logit-bias", "[[13,-2]]", "--presence-penalty", "-0.5:16", "--mirostat-v2", "3"],
+  ]);
+  assert.equal(samplerOf(given), [
+    dry({ multiplier: 0.5, base: 1.5, allowedLength: 3, lastN: 64, breakers: ["a,b"] }),
+    topK(40),
+    repetitionPenalty(1.2),
+    logitBias([[13, -2]]),
+    presencePenalty(-0.5, 16),
+    mirostatV2(3),
+  ]);
 });
 
 notation("data that is none is refused", () => {

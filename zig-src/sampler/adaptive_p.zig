@@ -16,7 +16,11 @@
 const std = @import("std");
 const candidates = @import("core/candidates.zig");
 const stage = @import("core/stage.zig");
+const sweep = @import("core/sweep.zig");
 const AdaptiveP = @This();
+
+const lanes = sweep.lanes;
+const F = @Vector(lanes, f32);
 
 target: f32,
 decay: f32,
@@ -70,20 +74,43 @@ pub fn copy(self: *AdaptiveP, from: *const AdaptiveP) void {
 
 pub fn apply(self: *AdaptiveP, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
     const aim = self.adapted();
-    const total = set.mass();
+    const share: F = @splat(@floatCast(1 / set.mass()));
     self.len = set.len();
-    for (self.probabilities[0..self.len], set.values, 0..) |*p, value, index| {
-        p.* = if (value == -std.math.inf(f32)) absent else @floatCast(set.weight(index) / total);
+    var i: usize = 0;
+    while (i < self.len) : (i += lanes) {
+        const len = @min(lanes, self.len - i);
+        const x: F = load(set.values[i..][0..len]);
+        const p = sweep.weights(x, set.max, set.beta) * share;
+        store(@select(f32, x == none, @as(F, @splat(absent)), p), self.probabilities[i..][0..len]);
     }
     const logits = set.edit();
     @memcpy(self.ids[0..self.len], set.ids[0..self.len]);
-    for (logits, self.probabilities[0..self.len]) |*logit, p| {
+    i = 0;
+    while (i < self.len) : (i += lanes) {
+        const len = @min(lanes, self.len - i);
+        const p: F = load(self.probabilities[i..][0..len]);
+        const distance = @abs(p - @as(F, @splat(aim))) / @as(F, @splat(width));
+        const fall = @as(F, @splat(sharpness)) * distance * distance / (@as(F, @splat(1)) + distance);
         // What an earlier stage took out stays out.
-        if (p == absent) continue;
-        const distance = @abs(p - aim) / width;
-        logit.* = peak - sharpness * distance * distance / (1 + distance);
+        const out = @select(f32, p == @as(F, @splat(absent)), none, @as(F, @splat(peak)) - fall);
+        store(out, logits[i..][0..len]);
     }
     try set.edited();
+}
+
+const none: F = @splat(-std.math.inf(f32));
+
+/// Lanes beyond the end are -inf.
+fn load(values: []const f32) F {
+    if (values.len == lanes) return values[0..lanes].*;
+    var padded: [lanes]f32 = none;
+    @memcpy(padded[0..values.len], values);
+    return padded;
+}
+
+fn store(x: F, values: []f32) void {
+    const all: [lanes]f32 = x;
+    @memcpy(values, all[0..values.len]);
 }
 
 fn adapted(self: *const AdaptiveP) f32 {

@@ -22,6 +22,9 @@ const Error = session_module.Error;
 const Job = session_module.Job;
 const Session = session_module.Session;
 
+/// Each score is looked at so often.
+const pooling_max = 1024;
+
 /// Instead of a sampler stage's number, when the host is asked which tokens stay.
 pub const question = 0xffff_ffff;
 
@@ -369,8 +372,15 @@ pub fn check(model: *const Model, options: evict.Options, context: u32, diag: *D
         });
         return error.BadOption;
     }
-    if (model.hyper.head_dim_k > rope.dim_max) {
-        diag.set("expected heads of at most {d} values to evict from, found {d}", .{ rope.dim_max, model.hyper.head_dim_k });
+    if (options.pooling == 0 or options.pooling > pooling_max) {
+        diag.set("expected scores to be pooled over 1 to {d} neighbours, found {d}", .{ pooling_max, options.pooling });
+        return error.BadOption;
+    }
+    const dims = [_]u32{ model.hyper.head_dim_k, model.hyper.head_dim_v };
+    if (dims[0] > rope.dim_max or dims[1] > cache.rows.bytes_max / @sizeOf(f32)) {
+        diag.set("expected heads of at most {d} and {d} values to evict from, found {d} and {d}", .{
+            rope.dim_max, cache.rows.bytes_max / @sizeOf(f32), dims[0], dims[1],
+        });
         return error.BadOption;
     }
 }

@@ -277,6 +277,8 @@ test "misuse is refused with the reason" {
         .{ .policy = .sliding_window, .budget = 10, .recent = 6, .sinks = 5 },
         .{ .policy = .snap_kv, .budget = 10, .window = 12 },
         .{ .policy = .tova, .budget = 0xffff_ffff, .every = 0xffff_ffff },
+        .{ .policy = .snap_kv, .budget = 10, .window = 2, .pooling = 0 },
+        .{ .policy = .snap_kv, .budget = 10, .window = 2, .pooling = 1 << 20 },
     }) |wrong| {
         var diag: Diagnostic = .{};
         try std.testing.expectError(error.BadOption, Session.create(fixture.model, options(wrong), &diag));

@@ -15,12 +15,12 @@ export interface JsonSchemaOptions {
  *
  * Understood are `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`,
  * `prefixItems`, `minItems`, `maxItems`, `minLength`, `maxLength`, `pattern`, `format` (date, time,
- * date-time, uuid), `minimum`, `maximum` and their exclusive forms for whole numbers, `anyOf`, `allOf`,
+ * date-time, uuid), `minimum`, `maximum` and their exclusive forms, `anyOf`, `allOf`,
  * `oneOf` whose branches exclude each other, and `$ref` into the schema, also to itself. Any other keyword
  * throws. The grammar has less than the schema allows where that helps a model: properties come in the order
  * in which they are named; properties and items that the schema does not name only where it asks for
  * others by `additionalProperties` and `items`, or names none; keywords of one type say the type where there
- * is none; numbers have up to 15 digits.
+ * is none; numbers have up to 15 digits, and no exponent where they have bounds.
  *
  * @param schema The schema (draft 2020-12, as far as said above).
  * @param options How the JSON is laid out.

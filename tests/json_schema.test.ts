@@ -273,12 +273,55 @@ schemas("whole numbers between bounds are exact", async () => {
   }
 });
 
+schemas("numbers between bounds are those that compare so", async () => {
+  const ranges: JsonSchema[] = [
+    { minimum: 0, maximum: 1 },
+    { exclusiveMinimum: 0, exclusiveMaximum: 1 },
+    { minimum: -1.25, maximum: 0.5 },
+    { exclusiveMinimum: -12.5, maximum: -1.05 },
+    { minimum: 0.31, exclusiveMaximum: 0.37 },
+    { exclusiveMinimum: 9.9 },
+    { maximum: -0.5 },
+    { minimum: 2.5, maximum: 2.5 },
+  ];
+  const wholes = ["0", "1", "2", "9", "10", "12", "13", "100"];
+  const fractions = [
+    "",
+    ".0",
+    ".3",
+    ".31",
+    ".310",
+    ".36",
+    ".37",
+    ".370",
+    ".05",
+    ".06",
+    ".5",
+    ".501",
+    ".9",
+    ".25",
+  ];
+  for (const range of ranges) {
+    const schema = { type: "number", ...range as object };
+    const grammar = jsonSchemaGrammar(schema);
+    for (const text of wholes.flatMap((whole) => fractions.map((rest) => whole + rest))) {
+      for (const signed of [text, `-${text}`]) {
+        // Zero has no sign.
+        const expected = accepts(schema, schema, Number(signed)) && !/^-[0.]+$/.test(signed);
+        const { matches } = await matchGrammar(grammar, signed);
+        assert.is(matches, expected, `${signed} in ${JSON.stringify(range)}\n${grammar}`);
+      }
+    }
+  }
+});
+
 schemas("what a grammar can't follow is refused with its name and place", () => {
   const refused: [JsonSchema, RegExp][] = [
     [{ type: "number", multipleOf: 2 }, /"multipleOf" at #$/],
     [{ properties: { a: { not: {} } } }, /"not" at #\/properties\/a$/],
     [{ items: { uniqueItems: true } }, /"uniqueItems" at #\/items$/],
-    [{ type: "number", minimum: 1 }, /#\/minimum of numbers/],
+    [{ type: "number", minimum: 1e-9 }, /up to 15 digits on either side/],
+    [{ type: "number", minimum: 1, exclusiveMaximum: 1 }, /that none does/],
     [{ type: "strin" }, /Expected a type \(null.* at #\/type, but found "strin"/],
     [{ format: "email" }, /date, time, date-time, uuid\) at #\/format, but found "email"/],
     [{ pattern: "(?=a)" }, /at #\/pattern, but found \(\?=/],

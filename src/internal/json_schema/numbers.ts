@@ -25,7 +25,8 @@ export function integersBetween(min: bigint | undefined, max: bigint | undefined
   return parts.join(" | ");
 }
 
-function naturalsBetween(low: bigint, high: bigint): string {
+/** Whole numbers that are not negative. */
+export function naturalsBetween(low: bigint, high: bigint): string {
   const parts: string[] = [];
   for (let length = `${low}`.length; length <= `${high}`.length; length++) {
     const least = length === 1 ? 0n : 10n ** BigInt(length - 1);

@@ -6,6 +6,7 @@
  */
 import { acceptsFlat } from "./accepts.ts";
 import { found } from "../check.ts";
+import { type Bound, decimalsBetween } from "./decimals.ts";
 import { formats } from "./formats.ts";
 import {
   assertions,
@@ -260,14 +261,19 @@ export class SchemaWriter {
   }
 
   #number(flat: Flat): string {
-    for (const keyword of ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]) {
-      const [bound] = this.#all(flat, keyword);
-      if (bound === undefined) continue;
-      throw new RangeError(
-        `Expected bounds of whole numbers (type "integer"), which a grammar can follow, but found ${bound.path} of numbers`,
-      );
-    }
-    return this.#shared("number");
+    const bounds = (keyword: string, exclusive: boolean) =>
+      this.#all(flat, keyword).map(({ value, path }): Bound => {
+        if (typeof value === "number" && Number.isFinite(value)) return { value, exclusive };
+        throw new RangeError(`Expected a number at ${path}, but found ${found(value)}`);
+      });
+    // Of equal ones the one that leaves less comes first.
+    const strict = (a: Bound, b: Bound) => Number(b.exclusive) - Number(a.exclusive);
+    const [min] = [...bounds("minimum", false), ...bounds("exclusiveMinimum", true)]
+      .sort((a, b) => b.value - a.value || strict(a, b));
+    const [max] = [...bounds("maximum", false), ...bounds("exclusiveMaximum", true)]
+      .sort((a, b) => a.value - b.value || strict(a, b));
+    if (min === undefined && max === undefined) return this.#shared("number");
+    return decimalsBetween(min, max) ?? this.#nothing((flat.parts[0] as Part).path);
   }
 
   #array(flat: Flat): string {

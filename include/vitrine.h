@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xe58ae552)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x8708ec7f)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xd8d32c81)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x2452a43b)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -140,6 +140,11 @@ enum {
     VITRINE_CACHE_FORMAT_ID_IQ4_NL = 20,
     VITRINE_CACHE_FORMAT_ID_NVFP4 = 40,
     VITRINE_CACHE_FORMAT_ID_MXFP4 = 39,
+};
+
+typedef uint32_t vitrine_cache_format_flags_t;
+enum {
+    VITRINE_CACHE_FORMAT_FLAGS_ROTATE = 65536,
 };
 
 typedef uint32_t vitrine_kv_side_id_t;
@@ -384,7 +389,9 @@ typedef struct {
     uint32_t evict_pooling; /* at 52 */
     uint32_t evict_scoring; /* at 56 */
     uint32_t evict_cache_positions; /* at 60 */
-} vitrine_session_options_t; /* 64 bytes */
+    uint32_t exact_format; /* at 64 */
+    uint32_t window_layers; /* at 68 */
+} vitrine_session_options_t; /* 72 bytes */
 
 typedef struct {
     uint32_t context; /* at 0 */
@@ -559,7 +566,13 @@ typedef struct {
     uint32_t pages_shared; /* at 44 */
     uint32_t positions; /* at 48 */
     uint32_t sequence; /* at 52 */
-} vitrine_kv_info_t; /* 56 bytes */
+    uint32_t exact_page_count; /* at 56 */
+    uint32_t exact_pages_used; /* at 60 */
+    uint32_t exact_pages_shared; /* at 64 */
+    uint32_t exact_positions; /* at 68 */
+    uint32_t reserved; /* at 72 */
+    double exact_bytes; /* at 80 */
+} vitrine_kv_info_t; /* 88 bytes */
 
 typedef struct {
     uint32_t size; /* at 0 */
@@ -805,8 +818,8 @@ int32_t vitrine_model_token(uint32_t model, uint32_t token, void *buffer, uint32
  *   model: A loaded model; it stays alive as long as the session.
  *   options: Read during the call only; null: the defaults.
  *   options_length: In bytes; 0: the defaults.
- *   formats: [layers][KV heads][keys, values]: cache formats of each head, read during the call only; null: those of the options.
- *   format_count: How many: twice the layers times the KV heads, or 0.
+ *   formats: [layers][KV heads][keys, values]: cache formats of each head, with `CacheFormatFlags`, or none: those of the options; and [window_layers][sinks, recent]. Read during the call only.
+ *   format_count: How many numbers: twice the layers times the KV heads, or 0, and twice the `window_layers`.
  *   out_session: Gets the handle; 0 when there is none.
  */
 int32_t vitrine_session_create(uint32_t model, const vitrine_session_options_t *options, uint32_t options_length, const uint32_t *formats, uint32_t format_count, uint32_t *out_session);

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xe58ae552, 0x8708ec7f];
+export const abiHash: readonly [number, number] = [0xd8d32c81, 0x2452a43b];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -291,8 +291,8 @@ export interface Calls {
    * @param model A loaded model; it stays alive as long as the session.
    * @param options Read during the call only; null: the defaults.
    * @param options_length In bytes; 0: the defaults.
-   * @param formats [layers][KV heads][keys, values]: cache formats of each head, read during the call only; null: those of the options.
-   * @param format_count How many: twice the layers times the KV heads, or 0.
+   * @param formats [layers][KV heads][keys, values]: cache formats of each head, with `CacheFormatFlags`, or none: those of the options; and [window_layers][sinks, recent]. Read during the call only.
+   * @param format_count How many numbers: twice the layers times the KV heads, or 0, and twice the `window_layers`.
    * @param out_session Gets the handle; 0 when there is none.
    */
   vitrine_session_create(model: number, options: Bytes, options_length: number, formats: Bytes, format_count: number, out_session: Bytes): number;
@@ -908,6 +908,10 @@ export const CacheFormatId = {
   mxfp4: 39,
 } as const;
 
+export const CacheFormatFlags = {
+  rotate: 65536,
+} as const;
+
 export const KvSideId = {
   key: 0,
   value: 1,
@@ -1105,7 +1109,7 @@ export const TokenInfoLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const SessionOptionsLayout = {
-  bytes: 64,
+  bytes: 72,
   size: 0,
   version: 4,
   context: 8,
@@ -1122,6 +1126,8 @@ export const SessionOptionsLayout = {
   evict_pooling: 52,
   evict_scoring: 56,
   evict_cache_positions: 60,
+  exact_format: 64,
+  window_layers: 68,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1315,7 +1321,7 @@ export const KvEventLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const KvInfoLayout = {
-  bytes: 56,
+  bytes: 88,
   key_format: 0,
   value_format: 4,
   layers: 8,
@@ -1329,6 +1335,12 @@ export const KvInfoLayout = {
   pages_shared: 44,
   positions: 48,
   sequence: 52,
+  exact_page_count: 56,
+  exact_pages_used: 60,
+  exact_pages_shared: 64,
+  exact_positions: 68,
+  reserved: 72,
+  exact_bytes: 80,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

@@ -152,14 +152,17 @@ inline fn keyBytes(comptime key: KvFormat, page: [*]const u8, dim: usize, positi
 /// unit, or of one half of it.
 inline fn start(comptime key: KvFormat, act: *const layout.Act, comptime half: ?usize) dot.Ints {
     const zero = comptime if (key.narrow()) narrow.zero(key) else if (dot.wantsSigned(8)) 0 else 128;
-    const start128 = if (half) |h| act.start128_half[h] else act.start128;
+    // Halves are those of keys in E2M1, whose zero point is 12 or 0.
+    comptime std.debug.assert(half == null or zero == 12 or zero == 0);
+    const ready = comptime if (half == null) 128 else dot.zero_of_half;
+    const of_ready = if (half) |h| act.start_half[h] else act.start128;
     return @splat(switch (zero) {
         0 => layout.magic,
         8 => act.start8,
-        // 128 divides what the start is away from the magic number.
-        12 => layout.magic +% ((start128 -% layout.magic) >> 7) *% zero,
+        // The ready zero point, a power of two, divides what its start is away from the magic number.
+        12 => layout.magic +% ((of_ready -% layout.magic) >> comptime @ctz(@as(u8, ready))) *% zero,
         16 => act.start8 *% 2 -% layout.magic,
-        128 => start128,
+        128 => of_ready,
         else => comptime unreachable,
     });
 }

@@ -68,7 +68,7 @@ export {
 export { type GrammarMatch, matchGrammar } from "./src/match_grammar.ts";
 export { KvCache } from "./src/kv_cache.ts";
 export { type KvEventColumns, type KvEventKind, KvEvents } from "./src/kv_events.ts";
-export { type KvFormat, kvFormats } from "./src/kv_format.ts";
+export { type KvFormat, kvFormats, kvGroupFormats } from "./src/kv_format.ts";
 export type { KvBytes, KvLedger } from "./src/kv_ledger.ts";
 export { type KvLedgerColumns, KvLedgerLog } from "./src/kv_ledger_log.ts";
 export type { KvPart, KvRaw, KvView } from "./src/kv_part.ts";

@@ -1,3 +1,4 @@
+import { storeOf } from "./internal/kv_windows.ts";
 import { checkComparison, type ComparedCache } from "./internal/kv_comparison_options.ts";
 import { type Distribution, Side } from "./internal/kv_comparison_side.ts";
 import { EngineError } from "./engine_error.ts";
@@ -125,7 +126,7 @@ export async function compareKv(
   const context = Math.min(settings.context, tokens.length);
   using sides = new DisposableStack();
   const open = (cache: ComparedCache): Side => {
-    const kv = cache.policy ?? { key: "f32", value: "f32" };
+    const kv = cache.policy ?? storeOf(cache.simulation);
     const session = sides.use(model.session({ context: context + settings.speedTokens, kv }));
     return new Side(session, model.info, cache.simulation);
   };

@@ -44,6 +44,8 @@ export class KvCache {
    * is made, unless its pages come from a pool; what forks have in common counts for each of them.
    */
   readonly bytes: number;
+  /** Those of them that tokens at full precision may take, beside their places in the cache. */
+  readonly exactBytes: number;
   /** Tokens that fit. */
   readonly context: number;
   /** What the session was made with, with the defaults filled in. */
@@ -66,6 +68,7 @@ export class KvCache {
   /** Only sessions make these. */
   constructor(core: SessionCore) {
     this.bytes = core.kvBytes;
+    this.exactBytes = core.kvInfo().getFloat64(KvInfoLayout.exact_bytes, true);
     this.context = core.context;
     const table = core.settings.kv;
     this.policy = table.policy;
@@ -144,7 +147,7 @@ export class KvCache {
     const max = count(KvInfoLayout.page_count);
     return {
       length: count(KvInfoLayout.page_length),
-      bytes: (this.bytes - info.getFloat64(KvInfoLayout.exact_bytes, true)) / max,
+      bytes: (this.bytes - this.exactBytes) / max,
       max,
       used: count(KvInfoLayout.pages_used),
       shared: count(KvInfoLayout.pages_shared),

@@ -1,8 +1,11 @@
-/** The formats, from the widest to the narrowest. */
+/** The formats that round each token by itself, from the widest to the narrowest. */
 export const kvFormats = [
   ...["f32", "f16", "bf16", "q8_0", "int8", "f8_e4m3", "f8_e5m2"] as const,
   ...["q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl", "nvfp4", "mxfp4"] as const,
 ] as const;
+
+/** The formats whose keys are rounded in groups of tokens. */
+export const kvGroupFormats = ["int4", "int2"] as const;
 
 /**
  * A number format in which the KV cache can keep keys or values.
@@ -21,7 +24,11 @@ export const kvFormats = [
  *   second scale, of a whole tensor, is 1: a cache can't know its largest value beforehand. Values go up to
  *   2688; 16 values that are all below about 0.1 lose precision.
  *
- * Integers, levels and 4-bit floats are those of the GGUF tensor types of the same names; heads must be multiples of
- * 32 values for all of them.
+ * - `int4`, `int2`: 4-bit and 2-bit integers after KIVI (Liu et al. 2024), with a scale and a minimum for 32 of
+ *   them, which are 32 tokens of one channel in keys and 32 values of one token in values; 5 and 3 bits a value.
+ *   Keys are rounded when 32 tokens are there, so that a policy with such keys needs `recent: 32` or more.
+ *
+ * Integers, levels and 4-bit floats are those of the GGUF tensor types of the same names, where there are such;
+ * heads must be multiples of 32 values for all of them.
  */
-export type KvFormat = (typeof kvFormats)[number];
+export type KvFormat = (typeof kvFormats)[number] | (typeof kvGroupFormats)[number];

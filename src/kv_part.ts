@@ -34,11 +34,12 @@ export interface KvRaw {
     | Uint8Array<ArrayBuffer>
     | Int8Array<ArrayBuffer>;
   /**
-   * The bits of the f16 scales: [heads][positions][values of a head / 32], of `int8` one a position;
-   * empty without scales. Those of `mxfp4` are bytes, exponents of two plus 127; those of `nvfp4` too, the
+   * The bits of the f16 scales: [heads][positions][values of a head / 32], of `int8` one a position, of keys
+   * of `int4` and `int2` [heads][positions / 32][values of a head]; empty without scales. Positions of such
+   * keys are multiples of 32. Those of `mxfp4` are bytes, exponents of two plus 127; those of `nvfp4` too, the
    * bits of positive e4m3 floats, for 16 values each.
    */
   readonly scales: Uint16Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
-  /** The bits of the f16 minimums of `q4_1` and `q5_1`, as many as scales; otherwise empty. */
+  /** The bits of the f16 minimums of `q4_1`, `q5_1`, `int4` and `int2`, as many as scales; otherwise empty. */
   readonly minimums: Uint16Array<ArrayBuffer>;
 }

@@ -13,7 +13,7 @@ export interface KvSimulation extends Omit<KvPolicy, "key" | "value" | "rules"> 
   readonly value?: KvQuantiser | undefined;
   /** Exceptions. Where several fit, the last one holds. */
   readonly rules?:
-    | readonly (Omit<KvRule, "format"> & { readonly format: KvQuantiser })[]
+    | readonly (Omit<KvRule, "format"> & { readonly format?: KvQuantiser | undefined })[]
     | undefined;
 }
 

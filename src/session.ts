@@ -414,10 +414,11 @@ export class Session {
    * disposed of: schemes described in JSON, real formats, or functions. What the session itself stores
    * them in comes on top; with `kv: { key: "f32", value: "f32" }` nothing does. A real format leaves the
    * very bits that a cache of it holds; attention over `q8_0` rounds queries to 8 bits too, which belongs
-   * to its kernels and is not simulated.
+   * to its kernels and is not simulated. Tokens that the session keeps at full precision (`sinks`, `recent`)
+   * pass through nothing, and a simulation that names some needs a session that keeps the same.
    *
    * @param simulation What passes through what.
-   * @throws {RangeError} When it isn't for this model.
+   * @throws {RangeError} When it isn't for this model or this session.
    *
    * @example
    * ```ts
@@ -437,7 +438,11 @@ export class Session {
   simulateKv(simulation: KvSimulation): Disposable {
     const core = this.#core;
     const table = new SimulationTable(simulation, cacheShapeOf(core.model.info), "simulation");
-    const remove = core.hooks.add({ calls: table.hooks(core.model), writes: true });
+    table.checkWindows(core.settings.kv.windows, "simulation");
+    const remove = core.hooks.add({
+      calls: table.hooks(core.model, core.settings.kv.windows),
+      writes: true,
+    });
     return { [Symbol.dispose]: remove };
   }
 

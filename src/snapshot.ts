@@ -1,5 +1,6 @@
 import { checkChoice, checkFields, checkInteger, checkSide, found } from "./internal/check.ts";
-import { decodeRows, rawRows, rowBytes } from "./internal/kv_rows.ts";
+import { channelGroup, inGroups } from "./internal/kv_layout.ts";
+import { decodeGroups, decodeRows, rawRows, rowBytes } from "./internal/kv_rows.ts";
 import { KvTable, type KvTableShape } from "./internal/kv_table.ts";
 import { hadamard } from "./internal/quantise.ts";
 import { SnapshotFile, type SnapshotSection } from "./internal/snapshot_file.ts";
@@ -184,7 +185,10 @@ export class Snapshot {
       return joined(
         Float32Array,
         heads.map((head, i) => {
-          const values = decodeRows(this.#table.format(which, layer, head), rows[i]!, length);
+          const format = this.#table.format(which, layer, head);
+          const values = which === "key" && inGroups(format)
+            ? this.#decodeGroups(format, layer, head, sequence, from, to)
+            : decodeRows(format, rows[i]!, length);
           this.#addExact(values, which, layer, head, part.sequence ?? 0, from, to);
           if (this.#table.stored(which, layer, head).rotate) hadamard(values, length);
           return values;
@@ -199,6 +203,12 @@ export class Snapshot {
       );
     }
     const bytes = joined(Uint8Array, rows);
+    if (view === "raw" && which === "key" && inGroups([...formats][0] as KvFormat)) {
+      throw new RangeError(
+        `Expected keys whose tokens have scales of their own for the view "raw", but found ` +
+          `${[...formats][0]}; read them with "decoded" or "bytes"`,
+      );
+    }
     return view === "bytes" ? bytes : rawRows([...formats][0] as KvFormat, bytes, length);
   }
 
@@ -233,6 +243,27 @@ export class Snapshot {
   #read(section: SnapshotSection): Uint8Array<ArrayBuffer> {
     if (this.#last?.section !== section) this.#last = { section, bytes: this.#file.read(section) };
     return this.#last.bytes;
+  }
+
+  /** Keys whose scales belong to groups of tokens. Of a group that isn't whole yet nothing is read here. */
+  #decodeGroups(
+    format: KvFormat,
+    layer: number,
+    head: number,
+    sequence: SnapshotSequence,
+    from: number,
+    to: number,
+  ): Float32Array<ArrayBuffer> {
+    const first = Math.floor(from / channelGroup) * channelGroup;
+    const whole = Math.floor(sequence.evaluated / channelGroup) * channelGroup;
+    const end = Math.min(whole, Math.ceil(to / channelGroup) * channelGroup);
+    const values = new Float32Array((to - from) * this.keyLength);
+    if (first >= end) return values;
+    const rows = this.#rows("key", layer, head, sequence, first, end);
+    const decoded = decodeGroups(format, rows, this.keyLength);
+    const begin = (from - first) * this.keyLength;
+    values.set(decoded.subarray(begin, begin + values.length));
+    return values;
   }
 
   /** Puts the rows of tokens at full precision in their places among those of positions [from, to). */

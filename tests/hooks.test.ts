@@ -18,7 +18,7 @@ hooks("a recording has every point of every token, and changes no bit", async ()
   using session = model.session({ context: 256, chunk: 48 });
   using recording = session.record(["embed", "blocks.*.*"]);
   assert.equal(recording.names, model.hookPoints);
-  assert.is(model.hookPoints.length, 1 + 2 * 11);
+  assert.is(model.hookPoints.length, 1 + 2 * 13);
   await session.prefill(tokens);
   assert.equal(session.logits(), plain.logits());
   const { embedding, heads, kvHeads, keyLength, valueLength } = model.info;
@@ -26,7 +26,9 @@ hooks("a recording has every point of every token, and changes no bit", async ()
     q: heads * keyLength,
     k: kvHeads * keyLength,
     k_pre: kvHeads * keyLength,
+    k_stored: kvHeads * keyLength,
     v: kvHeads * valueLength,
+    v_stored: kvHeads * valueLength,
     z: heads * valueLength,
   };
   for (const name of recording.names) {

@@ -1,7 +1,7 @@
 /** Reading the KV cache: decoded, before the rotation, as stored; and what can't be read. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { estimate, type KvFormat, kvFormats, type KvRaw, loadModel, readSnapshot } from "../mod.ts";
+import { estimate, kvFormats, type KvRaw, loadModel, readSnapshot } from "../mod.ts";
 import { temporaryPath, tinyModel } from "./support/tiny_model.ts";
 
 /** Two layers, two KV heads of 32 values. */
@@ -13,7 +13,7 @@ const levels = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69,
 
 /** What the codes of each format mean, written down a second time. */
 const decoders: Readonly<
-  Record<KvFormat, (code: number, scale: number, minimum: number) => number>
+  Record<(typeof kvFormats)[number], (code: number, scale: number, minimum: number) => number>
 > = {
   f32: (code) => code,
   f16: f16,
@@ -50,7 +50,10 @@ function small(code: number, exponents: number, fractions: number, bits = code):
   return sign * (exponent === 0 ? fraction : fraction + (1 << fractions)) * scale;
 }
 
-function decodedOf(format: KvFormat, { codes, scales, minimums }: KvRaw): Float32Array {
+function decodedOf(
+  format: (typeof kvFormats)[number],
+  { codes, scales, minimums }: KvRaw,
+): Float32Array {
   // Heads have 32 values: one scale a head is as many. Some have two.
   const shared = codes.length / scales.length;
   const scaleOf = scaleDecoders[format] ?? f16;

@@ -9,7 +9,6 @@ import { runtimes } from "../bench/engine.ts";
 import {
   diffKv,
   type KvDiff,
-  type KvFormat,
   kvFormats,
   type KvPolicy,
   loadModel,
@@ -190,22 +189,23 @@ for (const format of kvFormats) {
 }
 
 /** Relative errors that formats have of numbers like these: from the step of a mantissa or of a block's scale. */
-const bounds: Readonly<Record<KvFormat, readonly [least: number, most: number]>> = {
-  f32: [0, 0],
-  f16: [2 ** -14, 2 ** -11],
-  bf16: [2 ** -11, 2 ** -8],
-  q8_0: [2 ** -10, 2 ** -7],
-  int8: [2 ** -10, 2 ** -7],
-  f8_e4m3: [2 ** -7, 2 ** -4],
-  f8_e5m2: [2 ** -6, 2 ** -3],
-  q5_1: [2 ** -7, 2 ** -4],
-  q5_0: [2 ** -7, 2 ** -4],
-  q4_1: [2 ** -6, 2 ** -3],
-  q4_0: [2 ** -6, 2 ** -3],
-  iq4_nl: [2 ** -6, 2 ** -3],
-  nvfp4: [2 ** -6, 2 ** -2],
-  mxfp4: [2 ** -6, 2 ** -2],
-};
+const bounds: Readonly<Record<(typeof kvFormats)[number], readonly [least: number, most: number]>> =
+  {
+    f32: [0, 0],
+    f16: [2 ** -14, 2 ** -11],
+    bf16: [2 ** -11, 2 ** -8],
+    q8_0: [2 ** -10, 2 ** -7],
+    int8: [2 ** -10, 2 ** -7],
+    f8_e4m3: [2 ** -7, 2 ** -4],
+    f8_e5m2: [2 ** -6, 2 ** -3],
+    q5_1: [2 ** -7, 2 ** -4],
+    q5_0: [2 ** -7, 2 ** -4],
+    q4_1: [2 ** -6, 2 ** -3],
+    q4_0: [2 ** -6, 2 ** -3],
+    iq4_nl: [2 ** -6, 2 ** -3],
+    nvfp4: [2 ** -6, 2 ** -2],
+    mxfp4: [2 ** -6, 2 ** -2],
+  };
 
 diffs("a cache that evicts is compared where it still has something", async () => {
   using model = await load();

@@ -1,7 +1,7 @@
 /** Tokens that a cache keeps at full precision: the first and the last ones. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { estimate, type KvPolicy, loadModel, readSnapshot } from "../mod.ts";
+import { compareKv, estimate, type KvPolicy, loadModel, readSnapshot } from "../mod.ts";
 import { temporaryPath, tinyModel } from "./support/tiny_model.ts";
 
 /** Two layers, two KV heads of 32 values. */
@@ -95,6 +95,34 @@ windows("are saved with a session", async () => {
   assert.is(own, other);
   assert.equal(restored.logits(), session.logits());
   assert.equal(restored.kv.ledger(), session.kv.ledger());
+});
+
+windows("pass through no quantiser", async () => {
+  using model = await load();
+  using session = model.session({ context: 256, kv: windowed });
+  const { key: _key, value: _value, ...rest } = windowed;
+  const store = { ...rest, key: "f32", value: "f32", rules: [{ layers: 1, recent: 0 }] } as const;
+  using simulated = model.session({ context: 256, kv: store });
+  using _simulation = simulated.simulateKv(windowed);
+  for (const one of [session, simulated]) await one.prefill(tokens);
+  for (const which of ["key", "value"] as const) {
+    const part = { which, layer: 0 };
+    assert.equal(simulated.kv.read(part), session.kv.read(part));
+  }
+  using plain = model.session({ context: 256, kv: { key: "f32", value: "f32" } });
+  assert.throws(() => plain.simulateKv(windowed), /sinks and recent tokens of simulation.*3 \+ 40/);
+  const early = { key: { bits: 4, beforeRope: true } } as const;
+  assert.throws(() => session.simulateKv(early), /beforeRope in layer 0/);
+  const { candidates } = await compareKv(model, tokens, {
+    candidates: [windowed, { simulate: windowed }, narrow],
+  });
+  const [real, same, none] = candidates;
+  // Real caches hold the tokens of the speed measurement besides.
+  assert.ok(Math.abs(real!.bitsPerValue - same!.bitsPerValue) < 0.05);
+  assert.is(real!.bytes, same!.bytes);
+  // The first layer's keys don't depend on what the others find.
+  assert.is(real!.layers[0]!.keyError, same!.layers[0]!.keyError);
+  assert.ok(same!.layers[0]!.keyError < none!.layers[0]!.keyError);
 });
 
 windows("that are gone don't come back", async () => {

@@ -2,7 +2,14 @@
 import { writeFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { EngineError, engineInfo, kvFormats, loadModel, type LoadProgress } from "../mod.ts";
+import {
+  EngineError,
+  engineInfo,
+  kvFormats,
+  kvGroupFormats,
+  loadModel,
+  type LoadProgress,
+} from "../mod.ts";
 import { SamplerStages } from "../src/ffi/symbols.gen.ts";
 import { temporaryPath, tinyModel, tinyModelBytes, vocabularySize } from "./support/tiny_model.ts";
 
@@ -129,7 +136,7 @@ loading("disposing again is harmless, and use afterwards is an error", async () 
 loading("the library says what it knows", async () => {
   const info = await engineInfo();
   assert.match(info.version, /^\d+\.\d+\.\d+$/);
-  assert.equal(info.cacheFormats, [...kvFormats]);
+  assert.equal(info.cacheFormats, [...kvFormats, ...kvGroupFormats]);
   assert.equal([...info.samplerStages].sort(), Object.keys(SamplerStages).sort());
   for (const format of ["q4_k", "mxfp4", "iq1_s"]) assert.ok(info.formats.includes(format));
   for (const name of ["llama", "gemma3", "qwen2", "qwen3"]) {

@@ -45,6 +45,8 @@ pub const formats = .{
     @import("cache/iq4_nl.zig"),
     @import("cache/nvfp4.zig"),
     @import("cache/mxfp4.zig"),
+    @import("cache/int4.zig"),
+    @import("cache/int2.zig"),
 };
 
 /// Derived from the registry: tag and wire id of each format.
@@ -95,6 +97,13 @@ pub fn formatUnit(format: Format) u32 {
     };
 }
 
+/// Whether keys in the format are rounded in groups of so many tokens of a channel.
+pub fn inGroups(format: Format) bool {
+    return @as(kernel.KvFormat, @fromBackingInt(@backingInt(format))).grouped();
+}
+
+pub const channel_group = kernel.channel_group;
+
 /// Positions in a page, and in a block of the attention kernel.
 pub const page_len = kernel.page_len;
 
@@ -117,6 +126,8 @@ pub const Layout = struct {
     chunk: u32 = default_chunk,
     /// Layers without a window have no place in these pages.
     only_windows: bool = false,
+    /// Whether keys of some head are rounded in groups of tokens; a pool finds out.
+    rounds_groups: bool = false,
 
     /// Formats of one head.
     pub const Pair = struct {
@@ -176,6 +187,17 @@ pub const Layout = struct {
         if (layout.formats.len == 0) return false;
         const pair = layout.formats[layer * layout.kv_heads + kv_head];
         return if (side == .key) pair.rotate_key else pair.rotate_value;
+    }
+
+    /// Whether keys of some head are.
+    pub fn rotatesKeys(layout: Layout) bool {
+        for (layout.formats) |pair| if (pair.rotate_key) return true;
+        return false;
+    }
+
+    /// Whether keys of a head are rounded when a group of tokens is whole.
+    pub fn groups(layout: Layout, layer: usize, kv_head: usize) bool {
+        return inGroups(layout.format(.key, layer, kv_head));
     }
 
     /// Values of one head.

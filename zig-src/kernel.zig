@@ -32,11 +32,14 @@ pub const AttentionArgs = table.AttentionArgs;
 pub const MergeArgs = table.MergeArgs;
 pub const PartSums = table.PartSums;
 pub const page_len = table.page_len;
+pub const channel_group = table.channel_group;
 pub const parts_max = table.parts_max;
 pub const attention_rows = table.attention_rows;
 pub const partLen = table.partLen;
 /// How keys and values lie in a page.
 pub const page = @import("kernel/attention/page.zig");
+/// How they do where scales belong to channels of keys.
+pub const channels = @import("kernel/attention/channels.zig");
 pub const LimitKind = limits.Kind;
 pub const panel_rows = table.panel_rows;
 

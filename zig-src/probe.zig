@@ -32,6 +32,15 @@ pub const Point = enum(u32) {
     v = 9,
     /// What the heads of attention found, before the output matrix: [n_tokens, heads, head_dim_v].
     z = 10,
+    /// Keys as the cache is about to round them, behind their Hadamard rotation if they have one; tokens at
+    /// full precision have their own already: [n_tokens, kv_heads, head_dim_k].
+    k_stored = 12,
+    /// The same of values: [n_tokens, kv_heads, head_dim_v].
+    v_stored = 13,
+    /// Keys of a group of tokens, when its last one is there, as they are at full precision; what is left of
+    /// them takes the place of what the cache has: [32, kv_heads, head_dim_k]. Only where a layer keeps that
+    /// many recent tokens.
+    k_group = 14,
     /// Activations of the MLP, act(gate) * up, before the down matrix: [n_tokens, ff].
     mlp_act = 11,
 

@@ -18,9 +18,12 @@ type PointName = keyof typeof HookPoint;
 
 /** In the order in which a layer comes to them. */
 const layerPoints: readonly PointName[] = [
-  ...["resid_pre", "k_pre", "q", "k", "v", "z", "attn_out"] as const,
-  ...["resid_mid", "mlp_act", "mlp_out", "resid_post"] as const,
+  ...["resid_pre", "k_pre", "q", "k", "v", "k_stored", "v_stored", "z"] as const,
+  ...["attn_out", "resid_mid", "mlp_act", "mlp_out", "resid_post"] as const,
 ];
+
+/** What only simulations look at: its rows are no tokens of the batch. */
+const ownPoints: readonly PointName[] = ["k_group"];
 
 /** Where a hook can be, and what the engine calls it. */
 interface Place {
@@ -39,13 +42,13 @@ export interface HookSet {
 
 /** All points of a model of so many layers, in the order in which it comes to them. */
 export function hookNames(layers: number): string[] {
-  return placesOf(layers).map(({ name }) => name);
+  return placesOf(layers, layerPoints).map(({ name }) => name);
 }
 
-function placesOf(layers: number): Place[] {
+function placesOf(layers: number, points: readonly PointName[]): Place[] {
   const places: Place[] = [{ name: "embed", layer: undefined, point: HookPoint.embed }];
   for (let layer = 0; layer < layers; layer++) {
-    for (const point of layerPoints) {
+    for (const point of points) {
       places.push({ name: `blocks.${layer}.${point}`, layer, point: HookPoint[point] });
     }
   }
@@ -103,7 +106,7 @@ export class HookTable {
     const masks = new Uint32Array(this.empty ? 0 : this.#core.model.info.layers);
     if (!this.empty) {
       const wanted = new Set([...this.#sets].flatMap((set) => [...set.calls.keys()]));
-      for (const { name, layer, point } of placesOf(masks.length)) {
+      for (const { name, layer, point } of placesOf(masks.length, [...layerPoints, ...ownPoints])) {
         if (wanted.has(name)) masks[layer ?? 0]! |= 1 << point;
       }
     }
@@ -182,7 +185,7 @@ export class HookTable {
     const core = this.#core;
     const { calls } = core.model.library;
     const { values } = rows;
-    const place = placesOf(core.model.info.layers).find((place) =>
+    const place = placesOf(core.model.info.layers, [...layerPoints, ...ownPoints]).find((place) =>
       place.point === point && (place.layer ?? 0) === layer
     ) as Place;
     // The request may have been cancelled meanwhile: then nobody needs the values.

@@ -136,17 +136,19 @@ export class Side {
     const values = ledger.valuePayload + ledger.valueScales;
     const [keyNumbers, valueNumbers] = [8 * keys / ledger.keyBits, 8 * values / ledger.valueBits];
     const numbers = keyNumbers + valueNumbers;
+    const exactBits = 8 * ledger.exact / numbers;
     const tokensPerSecond = this.times.length === 0 ? NaN : 1000 / quantile(this.times, 0.5);
     const perplexity = Math.exp(this.#nll / this.#predicted);
     const simulation = this.#simulation;
     if (simulation !== undefined) {
       const table = new SimulationTable(simulation, cacheShapeOf(this.#info), "simulation");
+      const exactBytes = this.session.kv.exactBytes;
       const bits = (keyNumbers * table.bits("key") + valueNumbers * table.bits("value")) / numbers;
       return {
         policy: simulation,
         ...{ key: "simulated", value: "simulated", perplexity },
-        bytes: bytes * bits / 32,
-        bitsPerValue: bits,
+        bytes: (bytes - exactBytes) * bits / 32 + exactBytes,
+        bitsPerValue: bits + exactBits,
         tokensPerSecond,
         depth: Math.min(depth, context),
       };
@@ -157,7 +159,7 @@ export class Side {
       value,
       perplexity,
       bytes,
-      bitsPerValue: 8 * (keys + values) / numbers,
+      bitsPerValue: 8 * (keys + values) / numbers + exactBits,
       tokensPerSecond,
       depth: Math.min(depth, context),
     };

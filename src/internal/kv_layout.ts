@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KvFormat } from "../kv_format.ts";
+import { type KvFormat, kvGroupFormats } from "../kv_format.ts";
 
 /** Tokens in a page of the cache. */
 export const pageLength = 64;
@@ -53,7 +53,17 @@ export const kvLayouts: Readonly<Record<KvFormat, KvFormatLayout>> = {
   iq4_nl: scaled(4),
   nvfp4: { ...scaled(4), scaleLength: 16, scaleBytes: 1 },
   mxfp4: { ...scaled(4), scaleBytes: 1 },
+  int4: lifted(4),
+  int2: lifted(2),
 };
+
+/** Tokens of a channel of keys that are rounded together, where a format does so. */
+export const channelGroup = 32;
+
+/** Whether keys in the format are rounded in groups of tokens. */
+export function inGroups(format: KvFormat): boolean {
+  return (kvGroupFormats as readonly string[]).includes(format);
+}
 
 /** Scales of a head of so many values. */
 export function kvScales(format: KvFormat, length: number): number {

@@ -5,11 +5,71 @@
  */
 import type { KvFormat } from "../kv_format.ts";
 import type { KvRaw } from "../kv_part.ts";
-import { kvBits, kvLayouts, kvScales } from "./kv_layout.ts";
+import { channelGroup, inGroups, kvBits, kvLayouts, kvScales } from "./kv_layout.ts";
 
 /** Bytes of one position of a head of so many values. */
 export function rowBytes(format: KvFormat, length: number): number {
   return length * kvBits(format, length) / 8;
+}
+
+/**
+ * Decodes rows of keys whose scales belong to groups of tokens: [32 n][length], the first of a group first.
+ * A row has a 32nd of the scales and minimums of its group.
+ */
+export function decodeGroups(
+  format: KvFormat,
+  rows: Uint8Array<ArrayBuffer>,
+  length: number,
+): Float32Array<ArrayBuffer> {
+  const size = rowBytes(format, length);
+  const count = rows.length / size;
+  const out = new Float32Array(count * length);
+  const halves = tableOf("f16");
+  const view = new DataView(rows.buffer, rows.byteOffset);
+  const codeBytes = size - length / 8;
+  for (let row = 0; row < count; row++) {
+    const first = row - row % channelGroup;
+    const codes = unpacked(rows.subarray(row * size, row * size + codeBytes), format);
+    for (let i = 0; i < length; i++) {
+      const share = length / channelGroup;
+      const term = (first + Math.floor(i / share)) * size + codeBytes + 4 * (i % share);
+      const [scale, minimum] = [view.getUint16(term, true), view.getUint16(term + 2, true)];
+      // The product is exact.
+      out[row * length + i] = codes[i]! * halves[scale]! + halves[minimum]!;
+    }
+  }
+  return out;
+}
+
+/** Codes that fill bytes from their lowest bits on. */
+function unpacked(bytes: Uint8Array, format: KvFormat): Uint8Array {
+  const { codeBits } = kvLayouts[format];
+  const inByte = 8 / codeBits;
+  const mask = 2 ** codeBits - 1;
+  return Uint8Array.from(
+    { length: bytes.length * inByte },
+    (_, i) => bytes[Math.floor(i / inByte)]! >> (i % inByte * codeBits) & mask,
+  );
+}
+
+/** Takes rows of values in such a format apart. */
+function rawGrouped(format: KvFormat, rows: Uint8Array<ArrayBuffer>, length: number): KvRaw {
+  const size = rowBytes(format, length);
+  const count = rows.length / size;
+  const codes = new Uint8Array(count * length);
+  const terms = count * length / channelGroup;
+  const [scales, minimums] = [new Uint16Array(terms), new Uint16Array(terms)];
+  const view = new DataView(rows.buffer, rows.byteOffset);
+  for (let row = 0; row < count; row++) {
+    const codeBytes = size - length / 8;
+    codes.set(unpacked(rows.subarray(row * size, row * size + codeBytes), format), row * length);
+    for (let u = 0; u < length / channelGroup; u++) {
+      const at = row * size + codeBytes + 4 * u;
+      scales[row * length / channelGroup + u] = view.getUint16(at, true);
+      minimums[row * length / channelGroup + u] = view.getUint16(at + 2, true);
+    }
+  }
+  return { codes, scales, minimums };
 }
 
 /** Takes rows of so many values apart as `KvCache.read` does with `view: "raw"`. */
@@ -23,6 +83,7 @@ export function rawRows(
   const all = () => rows.slice().buffer;
   if (format === "f32") return { codes: new Float32Array(all()), ...floats };
   if (format === "f16" || format === "bf16") return { codes: new Uint16Array(all()), ...floats };
+  if (inGroups(format)) return rawGrouped(format, rows, length);
   const { scaleBytes, minimumBytes, codeBits } = kvLayouts[format];
   if (scaleBytes === 0) return { codes: rows.slice(), ...floats };
   const positions = rows.length / rowBytes(format, length);

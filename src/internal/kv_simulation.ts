@@ -6,7 +6,7 @@
 import type { Activation, Hook } from "../activation.ts";
 import { check } from "../ffi/library.ts";
 import { CacheFormatId, KvSideId } from "../ffi/symbols.gen.ts";
-import { type KvFormat, kvFormats } from "../kv_format.ts";
+import { type KvFormat, kvFormats, kvGroupFormats } from "../kv_format.ts";
 import type { KvStored } from "../kv_policy.ts";
 import type { KvBlock, KvFunction, KvScheme, KvSimulation } from "../kv_simulation.ts";
 import {
@@ -17,9 +17,10 @@ import {
   checkNumber,
   found,
 } from "./check.ts";
-import { kvBits } from "./kv_layout.ts";
+import { channelGroup, inGroups, kvBits } from "./kv_layout.ts";
 import { checkRuled, checkStored, isStored, type KvTableShape, layOut } from "./kv_table.ts";
 import type { ModelCore } from "./model_core.ts";
+import { KvWindows } from "./kv_windows.ts";
 import { hadamard, quantise, type Scheme, schemeBits } from "./quantise.ts";
 
 /** A checked quantiser; `"as is"` leaves values alone. */
@@ -35,6 +36,8 @@ export class SimulationTable {
   readonly #shape: KvTableShape;
   /** [layers][heads][key, value]. */
   readonly #quantisers: readonly Checked[];
+  /** Tokens at full precision, which pass through nothing. */
+  readonly windows: KvWindows;
 
   /** `what` names the simulation in errors. */
   constructor(given: KvSimulation, shape: KvTableShape, what: string) {
@@ -42,6 +45,7 @@ export class SimulationTable {
     const { key = "as is", value = "as is" } = checked;
     this.#shape = shape;
     this.#quantisers = layOut({ ...checked, key, value }, shape, what);
+    this.windows = new KvWindows(checked, shape.layers);
     for (const [i, quantiser] of this.#quantisers.entries()) {
       if (typeof quantiser !== "object") continue;
       const length = i % 2 === 0 ? shape.keyLength : shape.valueLength;
@@ -58,6 +62,46 @@ export class SimulationTable {
     }
   }
 
+  /** Whether a session has the tokens at full precision that the simulation is for. */
+  checkWindows(found: KvWindows, what: string): void {
+    this.#checkGroups(found, what);
+    if (!this.windows.any || this.windows.equals(found)) {
+      const early = this.#quantisers.findIndex((quantiser, i) =>
+        isEarly(quantiser) && found.has(Math.floor(i / 2 / this.#shape.heads))
+      );
+      if (early < 0) return;
+      throw new RangeError(
+        `Expected keys that are quantised behind their rotation in layers with tokens at full ` +
+          `precision, but found beforeRope in layer ${Math.floor(early / 2 / this.#shape.heads)}`,
+      );
+    }
+    const text = ({ layers, exact }: KvWindows) =>
+      layers.map(({ sinks, recent }) => `${sinks} + ${recent}`).join(", ") + ` in ${exact}`;
+    throw new RangeError(
+      `Expected a session that keeps the sinks and recent tokens of ${what} at full precision ` +
+        `(by layer ${text(this.windows)}), but found ${
+          text(found)
+        }; make it with the same sinks, ` +
+        "recent and exact",
+    );
+  }
+
+  /** Formats that round keys in groups of tokens wait for the last of each. */
+  #checkGroups(found: KvWindows, what: string): void {
+    for (const [i, quantiser] of this.#quantisers.entries()) {
+      const format = isStored(quantiser) ? quantiser.format : quantiser;
+      if (i % 2 === 1 || typeof format !== "string" || format === "as is") continue;
+      const layer = Math.floor(i / 2 / this.#shape.heads);
+      const { recent } = found.layers[layer]!;
+      if (!inGroups(format) || recent >= channelGroup) continue;
+      throw new RangeError(
+        `Expected a session that keeps at least ${channelGroup} recent tokens of layer ${layer} at ` +
+          `full precision, because keys of ${what} in ${format} are rounded so many at a time, but ` +
+          `found ${recent}`,
+      );
+    }
+  }
+
   /** Mean bits of a value; NaN where a function decides. */
   bits(which: "key" | "value"): number {
     const own = this.#quantisers.filter((_, i) => i % 2 === (which === "key" ? 0 : 1));
@@ -66,15 +110,16 @@ export class SimulationTable {
   }
 
   /** The functions that do it, by names of hook points. */
-  hooks(core: ModelCore): Map<string, Hook[]> {
+  hooks(core: ModelCore, windows: KvWindows): Map<string, Hook[]> {
     const hooks = new Map<string, Hook[]>();
     const { layers, heads } = this.#shape;
     for (let layer = 0; layer < layers; layer++) {
-      for (const [point, which, early] of points) {
+      const waits = windows.layers[layer]!.recent >= channelGroup;
+      for (const [point, which] of points) {
         const own = Array.from({ length: heads }, (_, head): Checked => {
           const at = 2 * (layer * heads + head) + (which === "key" ? 0 : 1);
           const quantiser = this.#quantisers[at] as Checked;
-          return isEarly(quantiser) === early ? quantiser : "as is";
+          return placeOf(quantiser, which, waits) === point ? quantiser : "as is";
         });
         if (own.every((quantiser) => quantiser === "as is")) continue;
         hooks.set(`blocks.${layer}.${point}`, [
@@ -87,7 +132,32 @@ export class SimulationTable {
 }
 
 /** Where keys and values pass by; and whether that is before the rotation. */
-const points = [["k_pre", "key", true], ["k", "key", false], ["v", "value", false]] as const;
+const points = [
+  ["k_pre", "key"],
+  ["k_stored", "key"],
+  ["k_group", "key"],
+  ["v_stored", "value"],
+] as const;
+
+/** Where a quantiser sees its values; `waits` says whether keys of a whole group of tokens can be seen. */
+function placeOf(
+  quantiser: Checked,
+  which: "key" | "value",
+  waits: boolean,
+): (typeof points)[number][0] {
+  if (which === "value") return "v_stored";
+  if (isEarly(quantiser)) return "k_pre";
+  return waits && wantsGroups(quantiser) ? "k_group" : "k_stored";
+}
+
+/** Whether keys are rounded in groups of tokens that begin at multiples of 32. */
+function wantsGroups(quantiser: Checked): boolean {
+  if (isStored(quantiser)) return inGroups(quantiser.format);
+  if (typeof quantiser === "object") {
+    return quantiser.axis === "channel" && channelGroup % quantiser.group === 0;
+  }
+  return typeof quantiser === "string" && quantiser !== "as is" && inGroups(quantiser);
+}
 
 function isEarly(quantiser: Checked): boolean {
   return typeof quantiser === "object" && !isStored(quantiser) && quantiser.beforeRope;
@@ -104,7 +174,9 @@ function bitsOf(quantiser: Checked, length: number): number {
 function checkQuantiser(given: unknown, what: string): Checked | undefined {
   if (typeof given === "function") return given as KvFunction;
   if (isStored(given)) return checkStored(given, what);
-  if (typeof given !== "object" || given === null) return checkChoice(given, kvFormats, what);
+  if (typeof given !== "object" || given === null) {
+    return checkChoice(given, [...kvFormats, ...kvGroupFormats], what);
+  }
   return checkScheme(given, what);
 }
 

@@ -4,11 +4,11 @@
  * @module
  */
 import { CacheFormatFlags, CacheFormatId } from "../ffi/symbols.gen.ts";
-import { type KvFormat, kvFormats } from "../kv_format.ts";
+import { type KvFormat, kvFormats, kvGroupFormats } from "../kv_format.ts";
 import type { KvPolicy, KvShape, KvStored } from "../kv_policy.ts";
 import type { ModelInfo } from "../model_info.ts";
 import { checkBoolean, checkChoice, checkFields, checkInteger, found } from "./check.ts";
-import { kvBits, pageLength } from "./kv_layout.ts";
+import { channelGroup, inGroups, kvBits, pageLength } from "./kv_layout.ts";
 import { checkWindow, KvWindows, type Windowed } from "./kv_windows.ts";
 
 /** Layers, KV heads and layout of one of their rows. */
@@ -22,6 +22,7 @@ const sides = ["key", "value"] as const;
 type Which = (typeof sides)[number];
 const policyFields = ["key", "value", "rules", "shape", "sinks", "recent", "exact"];
 const ruleFields = ["layers", "heads", "which", "format", "sinks", "recent"];
+const allFormats = [...kvFormats, ...kvGroupFormats];
 /** More than any model has. */
 const countMax = 1 << 16;
 
@@ -89,6 +90,14 @@ export class KvTable {
       }
     }
     this.windows = new KvWindows(policy, shape.layers);
+    for (const [layer, { recent }] of this.windows.layers.entries()) {
+      const format = this.formats("key", layer).find(inGroups);
+      if (format === undefined || recent >= channelGroup) continue;
+      throw new RangeError(
+        `Expected ${what} to keep at least ${channelGroup} recent tokens of layer ${layer} at full ` +
+          `precision, because keys in ${format} are rounded so many at a time, but found ${recent}`,
+      );
+    }
   }
 
   format(which: Which, layer: number, head: number): KvFormat {
@@ -193,7 +202,7 @@ export function checkPolicy(given: unknown, what: string): KvPolicy {
 }
 
 function checkFormat(value: unknown, what: string): KvFormat | KvStored | undefined {
-  return isStored(value) ? checkStored(value, what) : checkChoice(value, kvFormats, what);
+  return isStored(value) ? checkStored(value, what) : checkChoice(value, allFormats, what);
 }
 
 /** Whether this is a format with what belongs to it. */
@@ -204,10 +213,10 @@ export function isStored(value: unknown): value is KvStored {
 /** Checks and copies it. */
 export function checkStored(value: KvStored, what: string): KvStored {
   checkFields(value, ["format", "rotate"], what);
-  const format = checkChoice(value.format, kvFormats, `${what}.format`);
+  const format = checkChoice(value.format, allFormats, `${what}.format`);
   if (format === undefined) {
     throw new TypeError(
-      `Expected ${what}.format to be one of ${kvFormats.join(", ")}, but found none`,
+      `Expected ${what}.format to be one of ${allFormats.join(", ")}, but found none`,
     );
   }
   const rotate = checkBoolean(value.rotate, `${what}.rotate`);
@@ -257,7 +266,7 @@ function checkRule<T>(
   const about = Object.keys(window).filter((name) => name !== "exact");
   if (format === undefined && about.length === 0) {
     throw new TypeError(
-      `Expected ${what}.format to be one of ${kvFormats.join(", ")}, but found none`,
+      `Expected ${what}.format to be one of ${allFormats.join(", ")}, but found none`,
     );
   }
   if (about.length > 0 && (rule.heads !== undefined || rule.which !== undefined)) {

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { KvPolicy } from "../kv_policy.ts";
+import type { KvSimulation } from "../kv_simulation.ts";
 import { checkChoice, checkInteger } from "./check.ts";
 import { kvBits, pageLength } from "./kv_layout.ts";
 
@@ -34,6 +36,23 @@ export function checkWindow(given: Windowed, what: string): Windowed {
     ...(sinks !== undefined && { sinks: checkInteger(sinks, 0, windowMax, `${what}.sinks`) }),
     ...(recent !== undefined && { recent: checkInteger(recent, 0, windowMax, `${what}.recent`) }),
     ...(checked !== undefined && { exact: checked }),
+  };
+}
+
+/** What simulated values are stored in: everything in full, beside the tokens at full precision. */
+export function storeOf(simulation: KvSimulation): KvPolicy {
+  const { sinks, recent, exact, shape } = simulation;
+  const rules = Array.isArray(simulation.rules) ? simulation.rules : [];
+  return {
+    key: "f32",
+    value: "f32",
+    sinks,
+    recent,
+    exact,
+    shape,
+    rules: rules
+      .filter((rule) => rule?.sinks !== undefined || rule?.recent !== undefined)
+      .map(({ layers, sinks, recent }) => ({ layers, sinks, recent })),
   };
 }
 

@@ -114,14 +114,13 @@ function release(model: ModelCore, handle: number): void {
 function packOptions(settings: PoolSettings): Uint8Array<ArrayBuffer> {
   const at = PoolOptionsLayout;
   const view = new DataView(new ArrayBuffer(at.bytes));
-  const { policy } = settings.kv;
   const whenFull = settings.whenFull === "error" ? "fail" : settings.whenFull;
   view.setUint32(at.size, at.bytes, true);
   view.setUint32(at.version, 1, true);
   view.setUint32(at.pages, settings.pages, true);
   view.setUint32(at.when_full, WhenFullId[whenFull], true);
   view.setFloat64(at.bytes_wanted, settings.bytes, true);
-  view.setUint32(at.key_format, CacheFormatId[policy.key ?? "f16"], true);
-  view.setUint32(at.value_format, CacheFormatId[policy.value ?? "f16"], true);
+  view.setUint32(at.key_format, CacheFormatId[settings.kv.base("key")], true);
+  view.setUint32(at.value_format, CacheFormatId[settings.kv.base("value")], true);
   return new Uint8Array(view.buffer);
 }

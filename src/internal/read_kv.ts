@@ -7,7 +7,7 @@ import { KvInfoLayout, KvPartLayout, KvSideId, KvViewId } from "../ffi/symbols.g
 import type { KvFormat } from "../kv_format.ts";
 import type { KvPart, KvRaw, KvView } from "../kv_part.ts";
 import { checkChoice, checkFields, checkInteger, checkSide } from "./check.ts";
-import { kvLayouts, kvScales } from "./kv_layout.ts";
+import { channelGroup, inGroups, kvLayouts, kvScales } from "./kv_layout.ts";
 import type { SessionCore } from "./session_core.ts";
 
 const allHeads = 0xffff_ffff;
@@ -30,6 +30,8 @@ const codeArrays: Readonly<
   iq4_nl: (values) => new Uint8Array(values),
   nvfp4: (values) => new Uint8Array(values),
   mxfp4: (values) => new Uint8Array(values),
+  int4: (values) => new Uint8Array(values),
+  int2: (values) => new Uint8Array(values),
 };
 
 /** Checks the part and copies it. */
@@ -48,7 +50,11 @@ export function readKv(
   const layer = checkInteger(part.layer, 0, layers - 1, "layer");
   const head = part.head === undefined ? allHeads : checkInteger(part.head, 0, heads - 1, "head");
   const positions = number(KvInfoLayout.positions);
-  const to = part.to === undefined ? positions : checkInteger(part.to, 0, positions, "to");
+  // Keys that are not in a whole group yet have no codes.
+  const format = core.settings.kv.format(which, layer, head === allHeads ? 0 : head);
+  const codesOnly = view === "raw" && which === "key" && inGroups(format);
+  const whole = codesOnly ? Math.floor(positions / channelGroup) * channelGroup : positions;
+  const to = part.to === undefined ? whole : checkInteger(part.to, 0, positions, "to");
   const from = part.from === undefined ? 0 : checkInteger(part.from, 0, to, "from");
   const length = number(which === "key" ? KvInfoLayout.key_length : KvInfoLayout.value_length);
   const rows = (head === allHeads ? heads : 1) * (to - from);
@@ -73,7 +79,6 @@ export function readKv(
 
   if (view !== "raw") return copy(KvViewId[view], new Float32Array(rows * length));
   // Where heads differ, the engine refuses to copy them all.
-  const format = core.settings.kv.format(which, layer, head === allHeads ? 0 : head);
   const codes = copy(KvViewId.codes, codeArrays[format](rows * length));
   const { scaleBytes, minimumBytes } = kvLayouts[format];
   const count = rows * kvScales(format, length);

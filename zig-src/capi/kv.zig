@@ -214,17 +214,23 @@ fn roundValues(
         return error.InvalidArgument;
     }
     const given = (try buffers.required(values, "the values", diag))[0..count];
+    // Keys of some formats are rounded so many tokens at a time.
+    const together: u32 = if (side == .key and cache.inGroups(format)) cache.channel_group else 1;
+    if (count / length % together != 0) {
+        diag.set("expected keys of a multiple of {d} tokens for {t}, found {d}", .{ together, format, count / length });
+        return error.InvalidArgument;
+    }
     const page = try table.gpa.alignedAlloc(u8, .@"64", cache.page_len * cache.formatBytes(format, length));
     defer table.gpa.free(page);
-    const row = try table.gpa.alignedAlloc(f32, .@"64", length);
+    const row = try table.gpa.alignedAlloc(f32, .@"64", together * length);
     defer table.gpa.free(row);
     const k = model.kernels;
     var from: usize = 0;
-    while (from < count) : (from += length) {
-        const bytes = std.mem.sliceAsBytes(given[from..][0..length]);
+    while (from < count) : (from += row.len) {
+        const bytes = std.mem.sliceAsBytes(given[from..][0..row.len]);
         @memcpy(std.mem.sliceAsBytes(row), bytes);
-        k.kv_store(@backingInt(format), @backingInt(side), row.ptr, length, page.ptr, 0);
-        k.kv_read(@backingInt(format), @backingInt(side), page.ptr, length, 0, 1, row.ptr);
+        k.kv_store(@backingInt(format), @backingInt(side), row.ptr, row.len, page.ptr, 0);
+        k.kv_read(@backingInt(format), @backingInt(side), page.ptr, length, 0, together, row.ptr);
         @memcpy(bytes, std.mem.sliceAsBytes(row));
     }
 }

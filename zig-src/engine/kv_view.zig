@@ -86,12 +86,23 @@ fn check(session: *const Session, part: Part, diag: *Diagnostic) Error!void {
         });
         return error.BadOption;
     };
+    if (part.side == .key and cache.inGroups(format)) {
+        // Terms belong to whole groups, and what is not in a whole one yet has no codes.
+        const unit: u32 = if (part.view == .codes) 1 else cache.channel_group;
+        const whole = session.sequence.len / cache.channel_group * cache.channel_group;
+        if (part.to > whole or part.from % unit != 0 or part.to % unit != 0) {
+            diag.set("expected keys of the {d} tokens in whole groups of {d}, from and to multiples of {d}, found {d} to {d}", .{
+                whole, cache.channel_group, unit, part.from, part.to,
+            });
+            return error.OutOfRange;
+        }
+    }
     if (part.view == .scales and cache.formatUnit(format) == 1) {
         diag.set("expected a format with scales, found {t}", .{format});
         return error.BadOption;
     }
     const stored: kernel.KvFormat = @fromBackingInt(@backingInt(format));
-    if (part.view == .minimums and !stored.hasMinimum()) {
+    if (part.view == .minimums and !stored.hasMinimum() and !stored.grouped()) {
         diag.set("expected a format with minimums, found {t}", .{format});
         return error.BadOption;
     }

@@ -28,6 +28,8 @@ test "a view holds what is stored" {
     var fixture = try Fixture.init(.{ .head_dim = dim }, .{ .threads = 1 });
     defer fixture.deinit();
     for (std.enums.values(cache.Format)) |format| {
+        // Those need tokens at full precision: window_test.zig.
+        if (cache.inGroups(format)) continue;
         const session = try filled(&fixture, format, &tokens);
         defer session.destroy();
         for (std.enums.values(kernel.KvSide)) |side| for ([_][2]u32{ .{ 0, 150 }, .{ 60, 131 }, .{ 7, 7 } }) |range| {

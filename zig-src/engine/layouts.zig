@@ -55,6 +55,14 @@ fn checkWindows(layout: cache.Layout, diag: *Diagnostic) Error!void {
         });
         return error.BadOption;
     };
+    for (0..layout.layers) |layer| for (0..layout.kv_heads) |kv_head| {
+        const recent = layout.window(layer).recent;
+        if (!layout.groups(layer, kv_head) or recent >= cache.channel_group) continue;
+        diag.set("expected at least {d} recent tokens at full precision in layer {d}, because keys in {t} are rounded so many at a time, found {d}", .{
+            cache.channel_group, layer, layout.format(.key, layer, kv_head), recent,
+        });
+        return error.BadOption;
+    };
     switch (layout.exact_format) {
         .f16, .f32 => {},
         else => {

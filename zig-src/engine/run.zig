@@ -129,6 +129,10 @@ pub const Buffers = struct {
     /// Per member: one row of the widest activation.
     scratch: []f32, // [members, scratch_len]
     scratch_len: usize,
+    /// Per member: keys of a group of tokens.
+    group_keys: []f32, // [members, channel_group, head_dim_k]
+    /// The same of all heads, while somebody looks at them.
+    shown_group: []f32, // [channel_group, kv_heads * head_dim_k]
     /// Per member: page addresses of one sequence and head.
     page_keys: [][*]const u8, // [members, pages_max]
     page_values: [][*]const u8, // [members, pages_max]
@@ -164,6 +168,8 @@ pub const Buffers = struct {
             },
             .scratch = try arena.alloc(f32, members * widest),
             .scratch_len = widest,
+            .group_keys = try arena.alloc(f32, members * cache.channel_group * h.head_dim_k),
+            .shown_group = try arena.alloc(f32, cache.channel_group * h.kv_heads * h.head_dim_k),
             .page_keys = try arena.alloc([*]const u8, members * pages_max),
             .page_values = try arena.alloc([*]const u8, members * pages_max),
             .pages_max = pages_max,
@@ -246,6 +252,12 @@ pub const Run = struct {
     /// One row of working space of this member.
     pub fn scratch(run: *const Run) []f32 {
         return run.buffers.scratch[run.member * run.buffers.scratch_len ..][0..run.buffers.scratch_len];
+    }
+
+    /// Working space of this member for the keys of a group of tokens.
+    pub fn group(run: *const Run, head_dim: usize) []f32 {
+        const len = cache.channel_group * head_dim;
+        return run.buffers.group_keys[run.member * len ..][0..len];
     }
 
     pub const Pages = struct { keys: [][*]const u8, values: [][*]const u8 };
@@ -427,12 +439,16 @@ pub const Run = struct {
     /// Shows `values` [n_tokens, width] to whoever wants to see them; they may be other ones afterwards.
     pub fn observe(run: *const Run, point: probe.Point, layer: usize, values: []f32, width: usize) void {
         if (!run.observes(point, layer)) return;
+        run.show(point, layer, run.batch.rows[0].position, values[0 .. run.batch.len * width], width);
+    }
+
+    /// The same for rows of any positions, where somebody wants to see them.
+    pub fn show(run: *const Run, point: probe.Point, layer: usize, position: u32, values: []f32, width: usize) void {
         run.sync();
         // What members left out of an unwanted batch is nothing to show.
         if (run.member == 0 and !run.batch.unwanted()) {
             const observer = run.batch.observer.?;
-            const shown = values[0 .. run.batch.len * width];
-            observer.observe(observer.context, point, @intCast(layer), run.batch.rows[0].position, shown, @intCast(width));
+            observer.observe(observer.context, point, @intCast(layer), position, values, @intCast(width));
         }
         run.sync();
     }

@@ -576,16 +576,14 @@ fn hasRoom(session: *Session) bool {
 /// Drops the older half of the tokens behind the kept ones; the younger half is evaluated again.
 fn shift(session: *Session) void {
     const keep = session.settings.shift_keep.?;
-    const whole = session.sequence.canTruncate(keep);
-    const others = session.sequence.len - keep;
-    const dropped = (others + 1) / 2;
+    const keeps_exact = session.sequence.canTruncate(keep);
+    const dropped = (session.sequence.len - keep + 1) / 2;
     full_pool.startAgain(session, keep + dropped);
     // They are at other positions now.
     std.mem.copyForwards(u32, session.tokens[keep..], session.tokens[keep + dropped .. session.length]);
     session.length -= dropped;
     session.sequence.truncate(keep);
-    // Where the kept ones had tokens at full precision that are gone, they are evaluated anew too.
-    if (!whole) full_pool.startAgain(session, 0);
+    if (!keeps_exact) full_pool.startAgain(session, 0);
     session.logits_valid = false;
     session.stats.shifts += 1;
 }

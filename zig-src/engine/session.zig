@@ -269,6 +269,10 @@ pub const Session = struct {
         layout.exact_format = options.exact_format;
         layout.chunk = chunk;
         try layouts.check(layout, diag);
+        if (options.evict) |given| if (given.cache_positions and layout.rotatesKeys()) {
+            diag.set("expected keys without a Hadamard rotation for an eviction with positions of the cache, found some with it", .{});
+            return error.BadOption;
+        };
         const pages = std.math.divCeil(u32, context, cache.page_len) catch unreachable;
         const pool = options.pool orelse try cache.Pool.create(model.gpa, layout);
         // Its sequences hold the pool.

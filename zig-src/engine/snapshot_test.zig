@@ -91,6 +91,7 @@ test "snapshot: a session goes on with the same bits, in every format, and with 
             .key_format = formats[i % formats.len],
             .value_format = formats[(i + 1) % formats.len],
             .head_formats = if (i == formats.len) &mixed else &.{},
+            .windows = &@as([shape.layers]cache.Layout.Window, @splat(.{ .recent = 32 })),
             .shift_keep = if (i == 0) 4 else -1,
         }, &diag);
         defer session.destroy();
@@ -103,7 +104,9 @@ test "snapshot: a session goes on with the same bits, in every format, and with 
         for (0..shape.layers) |layer| for (0..shape.kv_heads) |head| for ([_]kernel.KvSide{ .key, .value }) |side| {
             const stored = session.sequence.pool.layout.format(side, layer, head);
             try std.testing.expectEqual(stored, found.sequence.pool.layout.format(side, layer, head));
-            for (0..session.sequence.len) |position| {
+            // Keys of a group that is not whole yet are at full precision only.
+            const len = session.sequence.len / cache.channel_group * cache.channel_group;
+            for (0..len) |position| {
                 var a: [32]f32 = undefined;
                 var b: [32]f32 = undefined;
                 session.sequence.read(side, @intCast(position), layer, head, &a);

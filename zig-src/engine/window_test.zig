@@ -93,12 +93,12 @@ test "spans of one precision add up to what one span gives" {
 }
 
 /// Keys and values of the first layer depend on nothing that the cache rounds.
-fn expectExact(session: *const Session, full: *const Session, rounded: *const Session, window: Window) !void {
+fn expectExact(session: *Session, full: *Session, rounded: *Session, window: Window) !void {
     const n = session.sequence.len;
     for (std.enums.values(kernel.KvSide)) |side| {
         var diag: Diagnostic = .{};
         var all: [3][512 * dim]f32 = undefined;
-        for (&all, [_]*const Session{ session, full, rounded }) |*values, of| {
+        for (&all, [_]*Session{ session, full, rounded }) |*values, of| {
             const part: kv_view.Part = .{ .side = side, .view = .decoded, .layer = 0, .head = 1, .from = 0, .to = n };
             try kv_view.read(of, part, std.mem.sliceAsBytes(values[0 .. n * dim]), &diag);
         }
@@ -196,6 +196,67 @@ test "forks of a window go on with the same bits, and sessions that shift are th
     defer gpa.free(fresh);
     try shifting.copyLogits(logits, &diag);
     try session_test.expectSameBits(fresh[159 * vocab ..], logits);
+}
+
+test "keys in groups of tokens: stored when a group is whole, the same bits for all pieces and threads" {
+    const tokens = session_test.someTokens(200);
+    const windows: [7]Window = @splat(.{ .sinks = 2, .recent = 40 });
+    for ([_]cache.Format{ .int4, .int2 }) |format| for ([_]tiny_model.Shape{ shape, sliding }) |of| {
+        var options: session_module.Options = .{ .context = 512, .key_format = format, .value_format = format, .windows = windows[0..of.layers] };
+        var expected: ?[]f32 = null;
+        defer gpa.free(expected.?);
+        for ([_]u32{ 1, 3 }, [_]usize{ 200, 1 }) |threads, piece| {
+            var fixture = try Fixture.init(of, .{ .threads = threads });
+            defer fixture.deinit();
+            const found = try fixture.logits(options, &tokens, piece);
+            if (expected) |bits| {
+                defer gpa.free(found);
+                try session_test.expectSameBits(bits, found);
+            } else expected = found;
+        }
+        var fixture = try Fixture.init(of, .{ .threads = 1 });
+        defer fixture.deinit();
+        var diag: Diagnostic = .{};
+        const session = try Session.create(fixture.model, options, &diag);
+        defer session.destroy();
+        options.key_format = .f16;
+        options.value_format = .f16;
+        const full = try Session.create(fixture.model, options, &diag);
+        defer full.destroy();
+        for ([_]*Session{ session, full }) |one| for ([_][]const u32{ tokens[0..150], tokens[150..] }) |part| {
+            try one.start(.{ .tokens = part }, &diag);
+            one.wait();
+        };
+        // Whole groups hold what the format makes of the values at full precision.
+        const page = try gpa.alloc(u8, kernel.page_len * dim * 2);
+        defer gpa.free(page);
+        var first: u32 = 0;
+        while (first + 32 <= 200) : (first += 32) {
+            var exact: [32 * dim]f32 = undefined;
+            for (0..32) |i| full.sequence.read(.key, first + @as(u32, @intCast(i)), 0, 1, exact[i * dim ..][0..dim]);
+            const kernel_format: kernel.KvFormat = @fromBackingInt(@backingInt(format));
+            kernel.page.store(kernel_format, .key, &exact, page.ptr, first % 64);
+            for (0..32) |i| {
+                var want: [dim]f32 = undefined;
+                var got: [dim]f32 = undefined;
+                kernel.page.read(kernel_format, .key, page.ptr, first % 64 + i, &want);
+                session.sequence.read(.key, first + @as(u32, @intCast(i)), 0, 1, &got);
+                try session_test.expectSameBits(&want, &got);
+            }
+        }
+        var codes: [8 * dim]u8 = undefined;
+        var part: kv_view.Part = .{ .side = .key, .view = .codes, .layer = 0, .head = 0, .from = 184, .to = 192 };
+        try kv_view.read(session, part, &codes, &diag);
+        part.to = 193;
+        try std.testing.expectError(error.OutOfRange, kv_view.read(session, part, &codes, &diag));
+        try std.testing.expectStringStartsWith(diag.text(), "expected keys of the 192 tokens in whole groups of 32");
+    };
+    var fixture = try Fixture.init(shape, .{ .threads = 1 });
+    defer fixture.deinit();
+    var diag: Diagnostic = .{};
+    const short: [layers]Window = @splat(.{ .recent = 31 });
+    try std.testing.expectError(error.BadOption, Session.create(fixture.model, .{ .key_format = .int2, .windows = &short }, &diag));
+    try std.testing.expectStringStartsWith(diag.text(), "expected at least 32 recent tokens at full precision in layer 0, because keys in int2");
 }
 
 test "rotated caches: attention of the same tokens, the same bits for all pieces and threads" {

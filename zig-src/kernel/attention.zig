@@ -10,6 +10,7 @@
 
 const std = @import("std");
 const activations = @import("activations.zig");
+const channels = @import("attention/channels.zig");
 const elementwise = @import("elementwise.zig");
 const layout = @import("layout.zig");
 const page_layout = @import("attention/page.zig");
@@ -183,7 +184,9 @@ const Rows = struct {
         const page = rows.args.key_pages[at / block];
         const scores = rows.scores[first..][0..n];
         switch (rows.key) {
-            inline else => |key| if (comptime key.scaled()) {
+            inline else => |key| if (comptime key.grouped()) {
+                channels.scores(key, n, rows.floats[first * dim ..].ptr, page, dim, low, high, scores, &rows.ahead);
+            } else if (comptime key.scaled()) {
                 const q = rows.integers[first * (dim / page_layout.unit) ..].ptr;
                 scores_file.integers(key, n, q, page, dim, low, high, scores, &rows.ahead);
             } else {
@@ -237,7 +240,9 @@ const Rows = struct {
         const page = rows.args.value_pages[at / block];
         switch (rows.value) {
             inline else => |value| {
-                const accumulateOf = comptime if (value.narrow()) values_file.accumulateNarrow else values_file.accumulate;
+                const accumulateOf = comptime if (value.grouped())
+                    channels.accumulate
+                else if (value.narrow()) values_file.accumulateNarrow else values_file.accumulate;
                 const weights = rows.scores[first..][0..n];
                 accumulateOf(value, n, page, rows.args.head_dim_v, weights, from, to, rows.sum[first..][0..n], &rows.ahead);
             },

@@ -45,6 +45,8 @@ pub const KvFormat = enum(u32) {
     f8_e4m3 = 1000,
     f8_e5m2 = 1001,
     int8 = 1002,
+    int4 = 1003,
+    int2 = 1004,
 
     /// The tensor type whose blocks the values of a head make up; null for floats.
     pub fn Blocks(comptime format: KvFormat) ?type {
@@ -59,6 +61,8 @@ pub const KvFormat = enum(u32) {
             .f32 => 32,
             .f16, .bf16 => 16,
             .f8_e4m3, .f8_e5m2, .int8 => 8,
+            .int4 => 4,
+            .int2 => 2,
             inline else => |tag| bits: {
                 const Member = comptime tag.Blocks().?;
                 const terms = comptime Member.block_len / Member.groups.len * tag.termBytes();
@@ -75,7 +79,13 @@ pub const KvFormat = enum(u32) {
 
     /// Whether a code is less than a byte.
     pub fn narrow(format: KvFormat) bool {
-        return format.bits() < 8;
+        return format.bits() < 8 and !format.grouped();
+    }
+
+    /// Whether scales and minimums belong to 32 positions of a channel of keys, and to 32 values of a
+    /// position of values (`attention/channels.zig`).
+    pub fn grouped(format: KvFormat) bool {
+        return format == .int4 or format == .int2;
     }
 
     /// Whether values are integers or levels, some of which, or all of a head, share a scale.
@@ -114,6 +124,9 @@ pub const KvFormat = enum(u32) {
 
 /// What is stored; both lie differently in a page (`attention/page.zig`).
 pub const KvSide = enum(u32) { key = 0, value = 1 };
+
+/// Positions of a channel of keys that are rounded together, where a format does so.
+pub const channel_group = 32;
 
 /// Positions in a page of the cache, and in a block of the attention kernel.
 pub const page_len = 64;
@@ -273,7 +286,8 @@ pub const Table = extern struct {
     softcap: *const fn (x: [*]f32, n: usize, cap: f32) callconv(.c) void,
     /// Multiplies each head in place with the Hadamard matrix over the root of its size, a power of two.
     hadamard: *const fn (x: [*]f32, n_heads: usize, head_dim: usize) callconv(.c) void,
-    /// Rounds the key or value of one position of one KV head to the format of the cache.
+    /// Rounds the key or value of one position of one KV head to the format of the cache; or, where keys are
+    /// rounded in groups, those of 32 positions from `position` on: [32][dim].
     kv_store: *const fn (format: u32, side: u32, x: [*]const f32, n: usize, page: [*]u8, position: usize) callconv(.c) void,
     /// What is stored at positions [from, to) of one KV head of a page: out is [to - from][dim].
     kv_read: *const fn (format: u32, side: u32, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) callconv(.c) void,

@@ -16,7 +16,7 @@ const Span = Spans.Span;
 pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
     const h = &run.model.hyper;
     const share = run.split(run.batch.len * h.kv_heads);
-    const points = [_]probe.Point{ .k_pre, .q, .k, .v };
+    const points = [_]probe.Point{ .k_pre, .q, .k, .v, .k_stored, .v_stored, .k_group };
     const observed = for (points) |point| {
         if (run.observes(point, index)) break true;
     } else false;
@@ -25,9 +25,11 @@ pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
             const head: Head = .of(run, index, task);
             head.normalise(layer);
             head.rotate();
+            head.turn();
+            head.keep();
             head.store();
         }
-        return;
+        return storeGroups(run, index);
     }
     const buffers = run.buffers;
     for (share.from..share.to) |task| Head.of(run, index, task).normalise(layer);
@@ -36,7 +38,74 @@ pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
     run.observe(.q, index, buffers.q, h.heads * h.head_dim_k);
     run.observe(.k, index, buffers.k, h.kv_heads * h.head_dim_k);
     run.observe(.v, index, buffers.v, h.kv_heads * h.head_dim_v);
+    for (share.from..share.to) |task| {
+        const head: Head = .of(run, index, task);
+        head.turn();
+        head.keep();
+    }
+    run.observe(.k_stored, index, buffers.k, h.kv_heads * h.head_dim_k);
+    run.observe(.v_stored, index, buffers.v, h.kv_heads * h.head_dim_v);
     for (share.from..share.to) |task| Head.of(run, index, task).store();
+    storeGroups(run, index);
+    if (run.observes(.k_group, index)) showGroups(run, index);
+}
+
+/// Keys of whole groups of tokens, for those who want to replace them. An observed batch has one sequence.
+fn showGroups(run: *Run, index: usize) void {
+    const h = &run.model.hyper;
+    const sequence = run.batch.rows[0].sequence;
+    const exact = if (sequence.exact) |*held| held else return;
+    const count = cache.channel_group;
+    if (exact.pool.layout.window(index).recent < count) return;
+    const width = h.kv_heads * h.head_dim_k;
+    const k = run.model.kernels;
+    const values = run.buffers.shown_group;
+    for (run.batch.rows[0..run.batch.len]) |row| {
+        if ((row.position + 1) % count != 0) continue;
+        const first = row.position + 1 - count;
+        run.sync();
+        const share = run.split(count * h.kv_heads);
+        for (share.from..share.to) |task| {
+            const to = values[task / h.kv_heads * width + task % h.kv_heads * h.head_dim_k ..][0..h.head_dim_k];
+            exact.read(k, .key, first + @as(u32, @intCast(task / h.kv_heads)), index, task % h.kv_heads, to);
+        }
+        run.show(.k_group, index, first, values, width);
+        for (share.from..share.to) |task| {
+            const position = first + @as(u32, @intCast(task / h.kv_heads));
+            const kv_head = task % h.kv_heads;
+            const format = sequence.pool.layout.format(.key, index, kv_head);
+            if (cache.inGroups(format)) continue;
+            const from = values[task / h.kv_heads * width + kv_head * h.head_dim_k ..][0..h.head_dim_k];
+            const keys = sequence.pageMemory(.key, position, index, kv_head);
+            k.kv_store(@backingInt(format), @backingInt(kernel.KvSide.key), from.ptr, from.len, keys, position % cache.page_len);
+        }
+    }
+}
+
+/// Rounds keys whose scales belong to groups of tokens, where the last of a group is in the batch: from
+/// what is kept of them at full precision.
+fn storeGroups(run: *Run, index: usize) void {
+    const h = &run.model.hyper;
+    const rows = run.batch.rows[0..run.batch.len];
+    const any = for (rows) |row| {
+        if (row.sequence.pool.layout.rounds_groups) break true;
+    } else false;
+    if (!any) return;
+    run.sync();
+    const count = cache.channel_group;
+    const share = run.split(run.batch.len * h.kv_heads);
+    for (share.from..share.to) |task| {
+        const row = rows[task / h.kv_heads];
+        const kv_head = task % h.kv_heads;
+        const pool = row.sequence.pool;
+        if ((row.position + 1) % count != 0 or !pool.layout.groups(index, kv_head)) continue;
+        const first = row.position + 1 - count;
+        const keys = run.group(h.head_dim_k);
+        row.sequence.exact.?.readRange(run.model.kernels, .key, first, row.position + 1, index, kv_head, h.head_dim_k, keys);
+        const to = pool.keys(row.sequence.table[first / cache.page_len], index, kv_head);
+        const format = @backingInt(pool.layout.format(.key, index, kv_head));
+        run.model.kernels.kv_store(format, @backingInt(kernel.KvSide.key), keys.ptr, keys.len, to, first % cache.page_len);
+    }
 }
 
 /// One KV head of one token, and the query heads that share it.
@@ -89,6 +158,27 @@ const Head = struct {
         k.rope(head.key.ptr, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
     }
 
+    /// Hadamard rotations. Products of queries and keys stay as they are.
+    fn turn(head: Head) void {
+        const k = head.run.model.kernels;
+        const layout = &head.run.batch.rows[head.row].sequence.pool.layout;
+        if (layout.rotates(.key, head.index, head.kv_head)) {
+            k.hadamard(head.q.ptr, head.q.len / head.key.len, head.key.len);
+            k.hadamard(head.key.ptr, 1, head.key.len);
+        }
+        if (layout.rotates(.value, head.index, head.kv_head)) k.hadamard(head.value.ptr, 1, head.value.len);
+    }
+
+    /// At full precision, where the layer has such tokens.
+    fn keep(head: Head) void {
+        const token = head.run.batch.rows[head.row];
+        const exact = if (token.sequence.exact) |*held| held else return;
+        if (!exact.takes(head.index, token.position)) return;
+        const k = head.run.model.kernels;
+        exact.store(k, .key, token.position, head.index, head.kv_head, head.key);
+        exact.store(k, .value, token.position, head.index, head.kv_head, head.value);
+    }
+
     fn store(head: Head) void {
         const k = head.run.model.kernels;
         const token = head.run.batch.rows[head.row];
@@ -99,18 +189,8 @@ const Head = struct {
         const values = pool.values(page, head.index, head.kv_head);
         const key_format = pool.layout.format(.key, head.index, head.kv_head);
         const value_format = pool.layout.format(.value, head.index, head.kv_head);
-        if (pool.layout.rotates(.key, head.index, head.kv_head)) {
-            // Products of queries and keys stay as they are.
-            k.hadamard(head.q.ptr, head.q.len / head.key.len, head.key.len);
-            k.hadamard(head.key.ptr, 1, head.key.len);
-        }
-        if (pool.layout.rotates(.value, head.index, head.kv_head)) k.hadamard(head.value.ptr, 1, head.value.len);
-        k.kv_store(@backingInt(key_format), @backingInt(kernel.KvSide.key), head.key.ptr, head.key.len, keys, place);
+        if (!cache.inGroups(key_format)) k.kv_store(@backingInt(key_format), @backingInt(kernel.KvSide.key), head.key.ptr, head.key.len, keys, place);
         k.kv_store(@backingInt(value_format), @backingInt(kernel.KvSide.value), head.value.ptr, head.value.len, values, place);
-        if (token.sequence.exact) |*exact| if (exact.takes(head.index, token.position)) {
-            exact.store(k, .key, token.position, head.index, head.kv_head, head.key);
-            exact.store(k, .value, token.position, head.index, head.kv_head, head.value);
-        };
     }
 };
 

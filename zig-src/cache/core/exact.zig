@@ -169,6 +169,24 @@ pub const Exact = struct {
         k.kv_read(@backingInt(format), @backingInt(side), exact.memory(side, position, layer, kv_head), out.len, place, place + 1, out.ptr);
     }
 
+    /// The same of positions [from, to) of one page: [to - from][dim].
+    pub fn readRange(
+        exact: *const Exact,
+        k: *const kernel.Table,
+        side: kernel.KvSide,
+        from: u32,
+        to: u32,
+        layer: usize,
+        kv_head: usize,
+        dim: usize,
+        out: []f32,
+    ) void {
+        std.debug.assert(out.len == (to - from) * dim);
+        const first = from % page_len;
+        const page = exact.memory(side, from, layer, kv_head);
+        k.kv_read(@backingInt(exact.pool.layout.exact_format), @backingInt(side), page, dim, first, first + to - from, out.ptr);
+    }
+
     /// One side of a head in the page that holds the position.
     pub fn memory(exact: *const Exact, side: kernel.KvSide, position: u32, layer: usize, kv_head: usize) [*]u8 {
         const page = exact.table[position / page_len].?;

@@ -117,6 +117,9 @@ pub const Pool = struct {
             offset.* = @intCast(end);
             end += layout.headBytes(side, i / layout.kv_heads / 2, i % layout.kv_heads);
         }
+        for (0..layout.layers) |layer| for (0..layout.kv_heads) |kv_head| {
+            if (layout.groups(layer, kv_head)) own.rounds_groups = true;
+        };
         pool.* = .{ .gpa = gpa, .layout = own, .page_bytes = @intCast(end), .offsets = offsets, .exact = exact };
         return pool;
     }

@@ -69,7 +69,9 @@ fn copyAny(comptime way: Way, format: KvFormat, side: Side, memory: [*]u8, dim: 
 
 fn copy(comptime way: Way, comptime format: KvFormat, comptime side: Side, memory: [*]u8, dim: usize, count: usize, rows: [*]u8) void {
     const row_bytes = bytes(format, dim);
-    if (comptime format.narrow()) {
+    if (comptime format.grouped()) {
+        for (0..count) |position| copyGrouped(way, format, side, memory, dim, position, rows + position * row_bytes);
+    } else if (comptime format.narrow()) {
         for (0..count) |position| copyBlocks(way, format, side, memory, dim, position, rows + position * row_bytes);
     } else if (comptime format.scaled()) {
         const blocks = page.scaleCount(format, dim);
@@ -102,6 +104,33 @@ fn copyBlocks(comptime way: Way, comptime format: KvFormat, comptime side: Side,
         const parts = page.blockParts(format, len);
         block += parts.terms + parts.codes;
         index += len;
+    }
+}
+
+/// The codes of a position, then a part of the scales and minimums, one after the other: of values its own,
+/// of keys one in 32 of those of its group.
+fn copyGrouped(comptime way: Way, comptime format: KvFormat, side: Side, memory: [*]u8, dim: usize, position: usize, row: [*]u8) void {
+    const channels = kernel.channels;
+    const group = channels.group;
+    const code_bytes = dim * format.bits() / 8;
+    const mask: u8 = comptime (1 << format.bits()) - 1;
+    for (0..dim) |index| {
+        const shift: u3 = @intCast(index * format.bits() % 8);
+        const byte = &row[index * format.bits() / 8];
+        switch (way) {
+            .out => {
+                if (shift == 0) byte.* = 0;
+                byte.* |= channels.readCode(format, side, memory, dim, position, index) << shift;
+            },
+            .in => channels.writeCode(format, side, memory, dim, position, index, byte.* >> shift & mask),
+        }
+    }
+    for (0..dim / group) |i| {
+        const index = if (side == .value) i * group else position % group * (dim / group) + i;
+        const first = if (side == .value) position else position / group * group;
+        const at = row + code_bytes + 4 * i;
+        move(way, memory + channels.scaleAt(format, side, dim, first, index), at, 2);
+        move(way, memory + channels.minimumAt(format, side, dim, first, index), at + 2, 2);
     }
 }
 
@@ -150,7 +179,9 @@ test "a page becomes rows, and rows the page" {
         write(format, side, &back, dim, kernel.page_len, &rows);
         try std.testing.expectEqualSlices(u8, used, back[0..used.len]);
         const dims = [_]usize{ 0, 1, 31, 32, 95 };
-        for ([_]usize{ 0, 15, 16, 63 }) |position| if (comptime format.narrow()) {
+        for ([_]usize{ 0, 15, 16, 63 }) |position| if (comptime format.grouped()) {
+            try expectGroupedRow(format, side, used, dim, position, rows[position * row_bytes ..][0..row_bytes]);
+        } else if (comptime format.narrow()) {
             try expectBlocks(format, side, used, dim, position, rows[position * row_bytes ..][0..row_bytes]);
         } else for (dims) |index| {
             const stored = used[page.valueAt(format, side, dim, position, index)..][0..format.bytes()];
@@ -166,6 +197,24 @@ test "a page becomes rows, and rows the page" {
         try std.testing.expectEqualSlices(u8, rows[0 .. 20 * row_bytes], again[0 .. 20 * row_bytes]);
         try std.testing.expect(std.mem.allEqual(u8, again[20 * row_bytes ..], 0));
     };
+}
+
+/// Codes first, and in the rows of a group its terms.
+fn expectGroupedRow(comptime format: KvFormat, side: Side, memory: []const u8, dim: usize, position: usize, row: []const u8) !void {
+    var codes: [96]u8 = undefined;
+    page.readCodes(format, side, memory.ptr, dim, position, position + 1, &codes);
+    const in_byte = 8 / format.bits();
+    const mask: u8 = comptime (1 << format.bits()) - 1;
+    for (codes[0..dim], 0..) |code, i| {
+        const byte = row[i / in_byte] >> @intCast(i % in_byte * format.bits());
+        try std.testing.expectEqual(code, byte & mask);
+    }
+    const channels = kernel.channels;
+    const index = if (side == .value) 32 else position % 32 * 3 + 1;
+    const first = if (side == .value) position else position / 32 * 32;
+    const terms = row[dim * format.bits() / 8 + 4 ..];
+    try std.testing.expectEqualSlices(u8, memory[channels.scaleAt(format, side, dim, first, index)..][0..2], terms[0..2]);
+    try std.testing.expectEqualSlices(u8, memory[channels.minimumAt(format, side, dim, first, index)..][0..2], terms[2..4]);
 }
 
 /// A row of blocks has the codes, scales and minimums of its position, where GGUF has them.

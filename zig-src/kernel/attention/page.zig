@@ -19,6 +19,7 @@
 //!             scales, minimums [value / 32][position]
 
 const std = @import("std");
+const channels = @import("channels.zig");
 const f8 = @import("../f8.zig");
 const groups = @import("../../quant/shared/groups.zig");
 const narrow = @import("narrow.zig");
@@ -116,6 +117,7 @@ pub fn minimumAt(format: KvFormat, side: Side, dim: usize, position: usize, inde
 
 /// Of one KV head in one page, scales and minimums included.
 pub fn bytes(format: KvFormat, dim: usize) usize {
+    if (format.grouped()) return channels.bytes(format, dim);
     return page_len * (dim * format.bits() / 8 + scaleCount(format, dim) * format.termBytes());
 }
 
@@ -124,7 +126,9 @@ pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, ou
     const dim = out.len;
     std.debug.assert(position < page_len);
     switch (format) {
-        inline else => |tag| if (comptime tag.narrow()) {
+        inline else => |tag| if (comptime tag.grouped()) {
+            channels.readRange(tag, side, page, dim, position, position + 1, out.ptr);
+        } else if (comptime tag.narrow()) {
             readNarrow(tag, side, page, dim, position, position + 1, out.ptr);
         } else for (out, 0..) |*value, i| {
             value.* = vector.load(tag, 1, page + valueAt(tag, side, dim, position, i))[0];
@@ -138,7 +142,9 @@ pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, ou
 pub fn readRange(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) void {
     std.debug.assert(from <= to and to <= page_len);
     switch (format) {
-        inline else => |tag| if (comptime tag.narrow()) {
+        inline else => |tag| if (comptime tag.grouped()) {
+            channels.readRange(tag, side, page, dim, from, to, out);
+        } else if (comptime tag.narrow()) {
             readNarrow(tag, side, page, dim, from, to, out);
         } else switch (side) {
             .key => readKeys(tag, page, dim, from, to, out),
@@ -305,7 +311,9 @@ pub fn readCodes(format: KvFormat, side: Side, page: [*]const u8, dim: usize, fr
     const size = codeBytes(format);
     for (from..to) |position| for (0..dim) |index| {
         const to_byte = ((position - from) * dim + index) * size;
-        if (format.narrow()) {
+        if (format.grouped()) {
+            out[to_byte] = channels.readCode(format, side, page, dim, position, index);
+        } else if (format.narrow()) {
             out[to_byte] = readCode(format, side, page, dim, position, index);
         } else @memcpy(out[to_byte..][0..size], page[valueAt(format, side, dim, position, index)..][0..size]);
     };
@@ -313,13 +321,15 @@ pub fn readCodes(format: KvFormat, side: Side, page: [*]const u8, dim: usize, fr
 
 /// Bytes of a code that `readCodes` writes.
 pub fn codeBytes(format: KvFormat) usize {
-    return if (format.narrow()) 1 else format.bytes();
+    return if (format.narrow() or format.grouped()) 1 else format.bytes();
 }
 
 pub const Term = enum { scale, minimum };
 
-/// The scales or minimums of positions [from, to), where the format has some: [to - from][scales].
+/// The scales or minimums of positions [from, to), where the format has some: [to - from][scales]. Of keys that
+/// are rounded in groups of positions: [groups][dim], for whole groups.
 pub fn readTerms(term: Term, format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
+    if (format.grouped()) return readGroupTerms(term, format, side, page, dim, from, to, out);
     const count = scaleCount(format, dim);
     const size = format.scaleBytes();
     for (from..to) |position| for (0..count) |u| {
@@ -333,11 +343,31 @@ pub fn readTerms(term: Term, format: KvFormat, side: Side, page: [*]const u8, di
     };
 }
 
-/// Rounds one position's values to the format.
+fn readGroupTerms(term: Term, format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
+    const positions: usize, const values: usize = if (side == .key) .{ channels.group, 1 } else .{ 1, channels.group };
+    var at: usize = 0;
+    var position = from;
+    while (position < to) : (position += positions) {
+        var index: usize = 0;
+        while (index < dim) : (index += values) {
+            const stored = switch (term) {
+                .scale => channels.scaleAt(format, side, dim, position, index),
+                .minimum => channels.minimumAt(format, side, dim, position, index),
+            };
+            out[at..][0..2].* = page[stored..][0..2].*;
+            at += 2;
+        }
+    }
+}
+
+/// Rounds one position's values to the format; or the keys of a group of positions, where the format has
+/// such.
 pub fn store(format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
     std.debug.assert(position < page_len);
     switch (format) {
-        inline else => |tag| if (comptime tag.scaled()) storeUnits(tag, side, x, page, position) else storeFloats(tag, side, x, page, position),
+        inline else => |tag| if (comptime tag.grouped()) {
+            channels.store(tag, side, x, page, position);
+        } else if (comptime tag.scaled()) storeUnits(tag, side, x, page, position) else storeFloats(tag, side, x, page, position),
     }
 }
 

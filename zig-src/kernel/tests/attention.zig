@@ -68,7 +68,9 @@ const Cache = struct {
         @memset(cache.bytes, 0xff);
         const row = try gpa.alloc(f32, dim);
         defer gpa.free(row);
-        for (shape.first(0)..shape.last()) |position| {
+        if (format.grouped() and side == .key) {
+            try cache.fillGroups(table, random, format, shape, dim);
+        } else for (shape.first(0)..shape.last()) |position| {
             variants.fill(random, row);
             const page = cache.bytes[position / page_len * page_bytes ..].ptr;
             table.kv_store(@backingInt(format), @backingInt(side), row.ptr, dim, page, position % page_len);
@@ -79,6 +81,22 @@ const Cache = struct {
             page.* = if (i < shape.first(0) / page_len) @ptrFromInt(8) else cache.bytes[i * page_bytes ..].ptr;
         }
         return cache;
+    }
+
+    /// Keys that are rounded in groups of positions.
+    fn fillGroups(cache: Cache, table: *const kernel.Table, random: std.Random, format: KvFormat, shape: Shape, dim: usize) !void {
+        const count = kernel.channel_group;
+        const rows = try gpa.alloc(f32, count * dim);
+        defer gpa.free(rows);
+        var first = shape.first(0) / count * count;
+        while (first < shape.last()) : (first += count) {
+            variants.fill(random, rows);
+            const page = cache.bytes[first / page_len * kernel.page.bytes(format, dim) ..].ptr;
+            table.kv_store(@backingInt(format), @backingInt(kernel.KvSide.key), rows.ptr, rows.len, page, first % page_len);
+            for (first..@min(first + count, shape.last())) |position| {
+                kernel.page.read(format, .key, page, position % page_len, cache.decoded[position * dim ..][0..dim]);
+            }
+        }
     }
 
     fn deinit(cache: Cache) void {
@@ -289,8 +307,8 @@ fn everyShape(table: *const kernel.Table, random: std.Random) !void {
     for (shapes) |shape| for (formats) |key| for (formats) |value| {
         // Keys and values pass one after the other: a format is tried beside itself and beside f16.
         if (key != value and key != .f16 and value != .f16) continue;
-        if (key.scaled() and shape.head_dim_k % kernel.page.unit != 0) continue;
-        if (value.scaled() and shape.head_dim_v % kernel.page.unit != 0) continue;
+        if ((key.scaled() or key.grouped()) and shape.head_dim_k % kernel.page.unit != 0) continue;
+        if ((value.scaled() or value.grouped()) and shape.head_dim_v % kernel.page.unit != 0) continue;
         errdefer std.debug.print("{} keys {t} values {t}\n", .{ shape, key, value });
         const case: Case = try .init(table, random, shape, key, value);
         defer case.deinit();

@@ -81,6 +81,11 @@ export interface KvStored {
    * of values; false by default.
    */
   readonly rotate?: boolean | undefined;
+  /**
+   * Whether keys are rounded before their rotary embedding; in simulations only, a session that is to store
+   * them so is refused. False by default.
+   */
+  readonly beforeRope?: boolean | undefined;
 }
 
 /** Layers and KV heads of a model. */

@@ -160,7 +160,7 @@ function wantsGroups(quantiser: Checked): boolean {
 }
 
 function isEarly(quantiser: Checked): boolean {
-  return typeof quantiser === "object" && !isStored(quantiser) && quantiser.beforeRope;
+  return typeof quantiser === "object" && quantiser.beforeRope === true;
 }
 
 /** Of a value, in heads of so many. */

@@ -70,7 +70,7 @@ export class KvTable {
   readonly policy: KvPolicy;
   readonly shape: KvTableShape;
   /** [layers][heads][key, value]. */
-  readonly #stored: readonly Required<KvStored>[];
+  readonly #stored: readonly Stored[];
   /** Tokens at full precision. */
   readonly windows: KvWindows;
 
@@ -104,7 +104,7 @@ export class KvTable {
     return this.stored(which, layer, head).format;
   }
 
-  stored(which: Which, layer: number, head: number): Required<KvStored> {
+  stored(which: Which, layer: number, head: number): Stored {
     return this.#stored[this.#at(which, layer, head)]!;
   }
 
@@ -201,8 +201,30 @@ export function checkPolicy(given: unknown, what: string): KvPolicy {
   return { key, value, ...rest };
 }
 
+/** How a head is stored. */
+interface Stored {
+  readonly format: KvFormat;
+  readonly rotate: boolean;
+}
+
 function checkFormat(value: unknown, what: string): KvFormat | KvStored | undefined {
-  return isStored(value) ? checkStored(value, what) : checkChoice(value, allFormats, what);
+  if (isStored(value)) {
+    const stored = checkStored(value, what);
+    if (!stored.beforeRope) return stored;
+    throw new RangeError(
+      `Expected ${what} to round keys behind their rotary embedding, but found beforeRope, which ` +
+        "is simulated only: by session.simulateKv, or by { simulate } in compareKv",
+    );
+  }
+  if (typeof value === "object" && value !== null && "bits" in value) {
+    throw new TypeError(
+      `Expected ${what} to be a format that caches are stored in (${
+        allFormats.join(", ")
+      }), but found ` +
+        "a scheme, which is simulated only: by session.simulateKv, or by { simulate } in compareKv",
+    );
+  }
+  return checkChoice(value, allFormats, what);
 }
 
 /** Whether this is a format with what belongs to it. */
@@ -212,7 +234,7 @@ export function isStored(value: unknown): value is KvStored {
 
 /** Checks and copies it. */
 export function checkStored(value: KvStored, what: string): KvStored {
-  checkFields(value, ["format", "rotate"], what);
+  checkFields(value, ["format", "rotate", "beforeRope"], what);
   const format = checkChoice(value.format, allFormats, `${what}.format`);
   if (format === undefined) {
     throw new TypeError(
@@ -220,10 +242,15 @@ export function checkStored(value: KvStored, what: string): KvStored {
     );
   }
   const rotate = checkBoolean(value.rotate, `${what}.rotate`);
-  return { format, ...(rotate !== undefined && { rotate }) };
+  const beforeRope = checkBoolean(value.beforeRope, `${what}.beforeRope`);
+  return {
+    format,
+    ...(rotate !== undefined && { rotate }),
+    ...(beforeRope !== undefined && { beforeRope }),
+  };
 }
 
-function storedOf(given: KvFormat | KvStored): Required<KvStored> {
+function storedOf(given: KvFormat | KvStored): Stored {
   const { format, rotate = false } = typeof given === "string" ? { format: given } : given;
   return { format, rotate };
 }

@@ -46,7 +46,11 @@ pub fn moveOne(format: KvFormat, side: Side, dim: usize, to: [*]u8, to_position:
 
 fn copyOne(comptime way: Way, comptime format: KvFormat, comptime side: Side, memory: [*]u8, dim: usize, position: usize, row: [*]u8) void {
     const row_bytes = bytes(format, dim);
-    if (comptime format.scaled()) {
+    if (comptime format.grouped()) {
+        copyGrouped(way, format, side, memory, dim, position, row);
+    } else if (comptime format.narrow()) {
+        copyBlocks(way, format, side, memory, dim, position, row);
+    } else if (comptime format.scaled()) {
         const blocks = page.scaleCount(format, dim);
         const len = dim / blocks;
         for (0..blocks) |b| copyBlock(way, format, side, memory, dim, position, b * len, len, row + b * (row_bytes / blocks));

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xd8d32c81)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x2452a43b)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x80c506ff)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x0fccf00f)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -140,6 +140,8 @@ enum {
     VITRINE_CACHE_FORMAT_ID_IQ4_NL = 20,
     VITRINE_CACHE_FORMAT_ID_NVFP4 = 40,
     VITRINE_CACHE_FORMAT_ID_MXFP4 = 39,
+    VITRINE_CACHE_FORMAT_ID_INT4 = 1003,
+    VITRINE_CACHE_FORMAT_ID_INT2 = 1004,
 };
 
 typedef uint32_t vitrine_cache_format_flags_t;
@@ -210,6 +212,9 @@ enum {
     VITRINE_HOOK_POINT_K = 8,
     VITRINE_HOOK_POINT_V = 9,
     VITRINE_HOOK_POINT_Z = 10,
+    VITRINE_HOOK_POINT_K_STORED = 12,
+    VITRINE_HOOK_POINT_V_STORED = 13,
+    VITRINE_HOOK_POINT_K_GROUP = 14,
     VITRINE_HOOK_POINT_MLP_ACT = 11,
 };
 

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xd8d32c81, 0x2452a43b];
+export const abiHash: readonly [number, number] = [0x80c506ff, 0x0fccf00f];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -906,6 +906,8 @@ export const CacheFormatId = {
   iq4_nl: 20,
   nvfp4: 40,
   mxfp4: 39,
+  int4: 1003,
+  int2: 1004,
 } as const;
 
 export const CacheFormatFlags = {
@@ -968,6 +970,9 @@ export const HookPoint = {
   k: 8,
   v: 9,
   z: 10,
+  k_stored: 12,
+  v_stored: 13,
+  k_group: 14,
   mlp_act: 11,
 } as const;
 

@@ -31,7 +31,7 @@ const decoders: Readonly<
   mxfp4: (code, scale) => small(code, 2, 1) * scale,
 };
 
-const scaleDecoders: Partial<Record<KvFormat, (scale: number) => number>> = {
+const scaleDecoders: Partial<Record<(typeof kvFormats)[number], (scale: number) => number>> = {
   nvfp4: (scale) => small(scale, 4, 3),
   mxfp4: (scale) => 2 ** (scale - 127),
 };

@@ -196,3 +196,50 @@ test "making a grammar may fail at any allocation" {
     };
     try std.testing.checkAllAllocationFailures(std.testing.allocator, Attempt.run, .{});
 }
+
+test "bits keep what a list of them keeps" {
+    const Pair = @import("core/reference.zig").Pair;
+    var prng: std.Random.DefaultPrng = .init(40);
+    const random = prng.random();
+    var logits: [200]f32 = undefined;
+    for (0..500) |_| {
+        const count = 1 + random.uintLessThan(usize, logits.len);
+        for (logits[0..count]) |*x| x.* = 4 * random.floatNorm(f32);
+        var pair: Pair = try .init(std.testing.allocator, logits[0..count]);
+        defer pair.deinit();
+        if (random.boolean()) pair.set.keepFrom(0.01);
+        var words: [4]u64 = undefined;
+        const dense = random.boolean();
+        for (&words) |*word| {
+            const few = random.int(u64) & random.int(u64);
+            word.* = if (dense) ~(few & random.int(u64) & random.int(u64)) else few;
+        }
+        const given = words[0 .. 1 + random.uintLessThan(usize, words.len)];
+        var ids: [200]u32 = undefined;
+        var values: [200]f32 = undefined;
+        var kept: usize = 0;
+        var max = -std.math.inf(f32);
+        for (pair.set.values, 0..) |value, index| {
+            const token = pair.set.id(index);
+            if (token / 64 >= given.len or given[token / 64] >> @intCast(token % 64) & 1 == 0) continue;
+            ids[kept] = token;
+            values[kept] = value;
+            max = @max(max, value);
+            kept += 1;
+        }
+        if (kept == 0) {
+            try std.testing.expectError(error.NoCandidates, pair.set.keepBits(given));
+            continue;
+        }
+        try pair.set.keepBits(given);
+        var at: usize = 0;
+        for (pair.set.values, 0..) |value, index| {
+            if (value == -std.math.inf(f32)) continue;
+            try std.testing.expectEqual(values[at], value);
+            try std.testing.expectEqual(ids[at], pair.set.id(index));
+            at += 1;
+        }
+        try std.testing.expectEqual(kept, at);
+        try std.testing.expectEqual(max, pair.set.max);
+    }
+}

@@ -314,6 +314,7 @@ pub const Candidates = struct {
     /// Keeps the tokens whose bits are set; a token beyond the words is not kept.
     pub fn keepBits(set: *Candidates, words: []const u64) Error!void {
         var kept: usize = 0;
+        if (set.whole and set.lacksFew(words)) return set.dropRest(words);
         if (set.whole) {
             var at: usize = 0;
             for (words) |word| {
@@ -337,6 +338,27 @@ pub const Candidates = struct {
         set.values = set.logits[0..kept];
         set.whole = false;
         try set.rescan();
+    }
+
+    /// Whether the words have nearly the whole vocabulary.
+    fn lacksFew(set: *const Candidates, words: []const u64) bool {
+        const count = set.values.len;
+        if (words.len < (count + 63) / 64) return false;
+        var there: usize = 0;
+        for (words[0 .. count / 64]) |word| there += @popCount(word);
+        return count - there <= count / 8;
+    }
+
+    /// Takes the tokens out whose bits are not set; the others stay where they are.
+    fn dropRest(set: *Candidates, words: []const u64) Error!void {
+        for (words[0 .. (set.values.len + 63) / 64], 0..) |word, at| {
+            var rest = ~word;
+            while (rest != 0) : (rest &= rest - 1) {
+                const index = at * 64 + @ctz(rest);
+                if (index < set.values.len) set.change(index, -std.math.inf(f32));
+            }
+        }
+        try set.changed();
     }
 
     /// Moves the members of one block that stay to `kept` and on, which is never beyond the place

@@ -12,7 +12,6 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { greedy, loadModel, resolveModel } from "../mod.ts";
-import { accepts } from "../src/internal/json_schema/accepts.ts";
 
 const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
 const runtimeArguments = "Deno" in globalThis ? ["run", "--quiet", "--allow-all"] : ["run"];
@@ -589,45 +588,6 @@ cli("bench runs beside its peer, and both always generate the same", ({ model })
     assert.ok(engine.prefill_tok_s > 0 && engine.decode_tok_s > 0);
     assert.ok(Number.isInteger(engine.hash));
   }
-});
-
-cli("a schema, a grammar and banned strings are followed", ({ folder }) => {
-  const schema = {
-    type: "object",
-    properties: {
-      name: { type: "string", minLength: 1, maxLength: 20 },
-      legs: { type: "integer", minimum: 0, maximum: 8 },
-      colours: {
-        type: "array",
-        items: { enum: ["black", "white", "red"] },
-        minItems: 1,
-        maxItems: 3,
-      },
-    },
-    required: ["name", "legs", "colours"],
-    additionalProperties: false,
-  };
-  const [schemaFile, grammarFile] = [join(folder, "schema.json"), join(folder, "yes.gbnf")];
-  writeFileSync(schemaFile, JSON.stringify(schema));
-  writeFileSync(grammarFile, 'root ::= "Yes" | "No"');
-  const object = json([
-    "run",
-    "--greedy",
-    "-n",
-    "120",
-    "--json-schema",
-    schemaFile,
-    "Describe a cat.",
-  ]);
-  assert.is(object.stop_reason, "end");
-  assert.ok(accepts(schema, schema, JSON.parse(object.text)), object.text);
-  const answer = json(["run", "--grammar", grammarFile, "--seed", "1", "Is water wet?"]);
-  assert.match(answer.text, /^(Yes|No)$/);
-  const said = ["run", "--greedy", "-n", "12", "--raw", "The capital of France is"];
-  assert.match(json(said).text, /Paris/);
-  assert.not.match(json([...said, "--ban", '["Paris", "ris"]']).text, /ris/);
-  const both = vitrine(["run", "--grammar", grammarFile, "--json-schema", schemaFile, "x"]);
-  assert.match(both.stderr, /Expected --grammar or --json-schema, but found both/);
 });
 
 cli.run();

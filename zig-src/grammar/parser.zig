@@ -480,7 +480,9 @@ test "the documented forms are read" {
     const move = found.nodes[found.rules[1].body.?].sequence;
     try std.testing.expectEqual(ast.Repeat{ .of = found.nodes[move[0]].repeat.of, .min = 0, .max = 1 }, found.nodes[move[0]].repeat);
     const letters = found.classes[found.nodes[move[1]].class].ranges;
-    try std.testing.expectEqualSlices(chars.Range, &.{ .{ .first = '-', .last = '-' }, .{ .first = ']', .last = ']' }, .{ .first = 'a', .last = 'h' } }, letters);
+    try std.testing.expectEqualSlices(chars.Range, &.{
+        .{ .first = '-', .last = '-' }, .{ .first = ']', .last = ']' }, .{ .first = 'a', .last = 'h' },
+    }, letters);
     const escapes = found.nodes[move[3]].repeat;
     try std.testing.expectEqualStrings("\\\"\t\r", found.nodes[escapes.of].literal);
     try std.testing.expectEqual(3, escapes.max);

@@ -189,10 +189,7 @@ const Compiler = struct {
 
 fn compiled(text: []const u8) !Program {
     var diag: Diagnostic = .{};
-    return Program.init(std.testing.allocator, text, null, &diag) catch |err| {
-        std.debug.print("{s}\n", .{diag.text()});
-        return err;
-    };
+    return Program.init(std.testing.allocator, text, null, &diag);
 }
 
 test "what would be too large is refused before it is written out" {

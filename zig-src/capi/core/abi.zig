@@ -12,6 +12,8 @@ const evict = @import("../../evict.zig");
 const events = @import("../../cache/core/events.zig");
 const value = @import("../../gguf/value.zig");
 const sampler = @import("../../sampler.zig");
+const sampler_abi = @import("sampler_abi.zig");
+const kv_abi = @import("kv_abi.zig");
 const pool_abi = @import("pool_abi.zig");
 const probe = @import("../../probe.zig");
 const packed_file = @import("../../engine/packed_file.zig");
@@ -140,6 +142,15 @@ pub const EvictPolicyId = evict.Policy;
 pub const EvictScoringId = evict.Scoring;
 pub const PoolOptions = pool_abi.PoolOptions;
 pub const PoolInfo = pool_abi.PoolInfo;
+pub const KvInfo = kv_abi.KvInfo;
+pub const KvPart = kv_abi.KvPart;
+pub const KvQueries = kv_abi.KvQueries;
+pub const GrammarPrefix = sampler_abi.GrammarPrefix;
+pub const GrammarMatch = sampler_abi.GrammarMatch;
+pub const Recorded = sampler_abi.Recorded;
+pub const TapeDraw = sampler_abi.TapeDraw;
+pub const Stage = sampler_abi.Stage;
+pub const TokenLogprob = sampler_abi.TokenLogprob;
 pub const HookPoint = probe.Point;
 pub const ValueKind = value.Type;
 pub const Value = value.Value;
@@ -417,83 +428,6 @@ pub const Request = extern struct {
     banned_length: u32 = 0,
 };
 
-/// A grammar and the text so far, whose bytes follow each other in one buffer.
-pub const GrammarPrefix = extern struct {
-    size: u32 = @sizeOf(GrammarPrefix),
-    version: u32 = version,
-    /// Bytes of the grammar.
-    grammar_length: u32 = 0,
-    /// Bytes of the text so far.
-    text_length: u32 = 0,
-    /// Tokens behind that text, of four bytes each.
-    token_count: u32 = 0,
-};
-
-/// How far a text is of a grammar.
-pub const GrammarMatch = extern struct {
-    /// Bytes that some text of the grammar begins with.
-    read: u32 = 0,
-    /// 1: all of it is of the grammar, and the grammar can end there.
-    whole: u32 = 0,
-    /// Bytes of the text that says what is wrong with the grammar; it follows this struct.
-    text_length: u32 = 0,
-};
-
-/// What the last request recorded.
-pub const Recorded = extern struct {
-    /// Steps of the trace, and those that there was no room for.
-    trace_steps: u32 = 0,
-    trace_dropped: u32 = 0,
-    /// Before the first stage, and behind each.
-    places: u32 = 0,
-    /// Candidates of a place.
-    candidates: u32 = 0,
-    /// Rows of the tape, and those that there was no room for.
-    tape_rows: u32 = 0,
-    tape_dropped: u32 = 0,
-    /// Bytes of a row.
-    row_bytes: u32 = 0,
-    /// With a tape: a hash that tells the model's file from others.
-    model_low: u32 = 0,
-    model_high: u32 = 0,
-    reserved: u32 = 0,
-};
-
-/// Rows of a tape, and how tokens are drawn from them.
-pub const TapeDraw = extern struct {
-    size: u32 = @sizeOf(TapeDraw),
-    version: u32 = version,
-    seed_low: u32 = 0,
-    seed_high: u32 = 0,
-    stage_count: u32 = 0,
-    /// Tokens of the vocabulary.
-    vocabulary: u32 = 0,
-    /// `TapeKind`.
-    kind: u32 = @backingInt(TapeKind.f32),
-    /// Logits of a row.
-    count: u32 = 0,
-    /// Of each row: draw n has the random numbers of sequence n.
-    draws: u32 = 1,
-    rows: u32 = 0,
-    /// Rows at the beginning that nothing is drawn from: they are text for what follows.
-    skip: u32 = 0,
-    /// How many token ids right behind the struct are the text before the first row.
-    history_count: u32 = 0,
-    /// A loaded model whose texts of tokens stages may ask for; 0: none.
-    model: u32 = 0,
-    /// 0.
-    reserved: u32 = 0,
-};
-
-/// One stage of a sampler chain; parameters that the stage doesn't have are 0. The data of a stage fills as
-/// many records of this size behind it as it needs, the last one up with zeros; they count as stages do.
-pub const Stage = extern struct {
-    id: u32,
-    /// Bytes of data in the records that follow.
-    data_length: u32 = 0,
-    parameters: [6]f32 = @splat(0),
-};
-
 pub const TakeResult = extern struct {
     /// Written into the buffer; whole records.
     bytes_taken: u32 = 0,
@@ -521,71 +455,6 @@ pub const StepHeader = extern struct {
     /// Of the model's own distribution, in nats; NaN unless `RequestFlags` asked for it.
     entropy: f32,
     reserved: u32,
-};
-
-pub const TokenLogprob = extern struct { token: u32, logprob: f32 };
-
-pub const KvInfo = extern struct {
-    key_format: u32 = 0,
-    value_format: u32 = 0,
-    layers: u32 = 0,
-    kv_heads: u32 = 0,
-    key_length: u32 = 0,
-    value_length: u32 = 0,
-    /// Positions in a page.
-    page_length: u32 = 0,
-    /// Pages that the sequence may come to have.
-    page_count: u32 = 0,
-    /// Of these pages, in bytes.
-    memory_bytes: f64 = 0,
-    /// Pages that hold positions of the sequence.
-    pages_used: u32 = 0,
-    /// Those of them that forks hold too.
-    pages_shared: u32 = 0,
-    /// Tokens that have keys and values; the one that was sampled last has none yet.
-    positions: u32 = 0,
-    /// Number of the sequence in its pool, as `KvEvent` names it.
-    sequence: u32 = 0,
-    /// Pages of tokens at full precision: those that the sequence may come to have, those that it has, and
-    /// those of them that forks hold too.
-    exact_page_count: u32 = 0,
-    exact_pages_used: u32 = 0,
-    exact_pages_shared: u32 = 0,
-    /// Tokens that have a place in those pages.
-    exact_positions: u32 = 0,
-    reserved: u32 = 0,
-    /// Of all those pages, in bytes; a part of `memory_bytes`.
-    exact_bytes: f64 = 0,
-};
-
-/// Which keys or values are read.
-pub const KvPart = extern struct {
-    size: u32 = @sizeOf(KvPart),
-    version: u32 = version,
-    /// `KvSideId`.
-    side: u32 = @backingInt(KvSideId.key),
-    /// `KvViewId`.
-    view: u32 = @backingInt(KvViewId.decoded),
-    layer: u32 = 0,
-    /// 0xffffffff: all heads, one after the other.
-    head: u32 = none,
-    /// Positions: from inclusive, to exclusive.
-    from: u32 = 0,
-    to: u32 = 0,
-};
-
-/// Queries of a layer, for positions that follow each other.
-pub const KvQueries = extern struct {
-    size: u32 = @sizeOf(KvQueries),
-    version: u32 = version,
-    layer: u32 = 0,
-    /// Of the first one.
-    position: u32 = 0,
-    rows: u32 = 0,
-    /// Query head; 0xffffffff: all.
-    head: u32 = none,
-    /// Of their values, all together.
-    count: u32 = 0,
 };
 
 /// Activations that the engine shows while it waits.

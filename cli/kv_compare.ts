@@ -9,6 +9,7 @@ import { basename } from "node:path";
 import {
   compareKv,
   type KvCandidate,
+  type KvComparison,
   type KvFormat,
   kvFormats,
   type KvPolicy,
@@ -96,23 +97,7 @@ async function compare(
   }
   const svg = given.text("svg");
   if (svg !== undefined) {
-    writeFileSync(
-      svg,
-      scatter({
-        title: `KV cache of ${model.info.architecture}: KL divergence from ${reference.name}`,
-        x: "bits per value, scales included",
-        y: "mean KL divergence, nats a token",
-        sets: [
-          { name: "", points: [] },
-          {
-            name: "",
-            points: found.candidates.map((row, i) => ({
-              ...{ x: row.bitsPerValue, y: row.kl.mean, label: shortName(candidates[i] as Named) },
-            })),
-          },
-        ],
-      }),
-    );
+    writeFileSync(svg, chartOf(found, reference, candidates, model.info.architecture));
   }
   if (given.has("json")) {
     printJson({
@@ -158,6 +143,28 @@ async function compare(
   note(
     `${found.tokens} tokens in pieces of ${found.context}; speed at depth ${found.reference.depth}\n`,
   );
+}
+
+function chartOf(
+  found: KvComparison,
+  reference: Named,
+  candidates: readonly Named[],
+  architecture: string,
+): string {
+  return scatter({
+    title: `KV cache of ${architecture}: KL divergence from ${reference.name}`,
+    x: "bits per value, scales included",
+    y: "mean KL divergence, nats a token",
+    sets: [
+      { name: "", points: [] },
+      {
+        name: "",
+        points: found.candidates.map((row, i) => ({
+          ...{ x: row.bitsPerValue, y: row.kl.mean, label: shortName(candidates[i] as Named) },
+        })),
+      },
+    ],
+  });
 }
 
 /** One format where keys and values have the same. */

@@ -77,99 +77,125 @@ async function run(input: StudyInput): Promise<StudyResult> {
   return resultOf(first.samplers, second.samplers, goal);
 }
 
+/** How near the goal the best of k settings comes, for each k. */
+type Curve = { readonly name: string; readonly values: readonly number[] };
+
 function resultOf(
   usualRows: readonly SamplerRow[],
   tunedRows: readonly SamplerRow[],
   goal: number,
 ): StudyResult {
+  const curves = tunedRows.map((row): Curve => ({
+    name: row.name,
+    values: bestOf(row.tuning.map(({ value }) => Math.abs(value - goal))),
+  }));
+  return {
+    tables: tablesOf(usualRows, tunedRows, curves, goal),
+    verdicts: verdictsOf(usualRows, tunedRows, curves),
+    charts: chartsOf(tunedRows, curves),
+  };
+}
+
+function tablesOf(
+  usualRows: readonly SamplerRow[],
+  tunedRows: readonly SamplerRow[],
+  curves: readonly Curve[],
+  goal: number,
+): StudyResult["tables"] {
+  return [
+    {
+      title: "Usual settings",
+      head: ["sampler", "nats a token", "seq-rep-4", "distinct-2"],
+      rows: usualRows.map(({ name, measures: found }) => [
+        name,
+        ...["nll", "seqRep4", "distinct2"].map((measure) => cell(found[measure]!)),
+      ]),
+    },
+    {
+      title: `Tuned to ${goal.toFixed(2)} nats a token, those of the other text`,
+      head: ["sampler", "chosen", "nats a token", ...measures],
+      rows: tunedRows.map(({ name, sampler, measures: found }) => [
+        name,
+        `\`${sampler}\``,
+        ...["nll", ...measures].map((measure) => cell(found[measure]!)),
+      ]),
+    },
+    {
+      title: "Differences from top-p, by opening",
+      head: ["sampler", "nats a token", ...measures],
+      rows: tunedRows.slice(1).map(({ name, differences }) => [
+        name,
+        ...["nll", ...measures].map((measure) => cell(differences[measure]!)),
+      ]),
+    },
+    {
+      title: "Distance from the goal, best of k settings",
+      head: ["sampler", ...curves[0]!.values.map((_, i) => `k = ${i + 1}`)],
+      rows: curves.map(({ name, values }) => [name, ...values.map((value) => value.toFixed(3))]),
+    },
+  ];
+}
+
+function verdictsOf(
+  usualRows: readonly SamplerRow[],
+  tunedRows: readonly SamplerRow[],
+  curves: readonly Curve[],
+): StudyResult["verdicts"] {
   const nll = (name: string) => usualRows.find((row) => row.name === name)!.measures["nll"]!;
   const rise = (chain: string, degree: string) =>
     nll(`${chain}, T ${degree}`).mean - nll(`${chain}, T 1`).mean;
   const minP = tunedRows.find((row) => row.name === "min-p") as SamplerRow;
-  const curves = tunedRows.map((row) => ({
-    name: row.name,
-    values: bestOf(row.tuning.map(({ value }) => Math.abs(value - goal))),
-  }));
   const between = ({ low, high }: { low: number; high: number }) => low <= 0 && high >= 0;
-  return {
-    tables: [
-      {
-        title: "Usual settings",
-        head: ["sampler", "nats a token", "seq-rep-4", "distinct-2"],
-        rows: usualRows.map(({ name, measures: found }) => [
+  return [
+    ...["1.5", "2"].map((degree) => ({
+      text: `at a temperature of ${degree}, min-p 0.1 loses less than top-p 0.9 does`,
+      holds: rise("min-p 0.1", degree) < rise("top-p 0.9", degree),
+    })),
+    {
+      text: "tuned, the texts of min-p are as probable as those of top-p: the interval has 0 in it",
+      holds: between(minP.differences["nll"]!),
+    },
+    ...(["distinct2", "seqRep4", "selfBleu4"] as const).map((measure) => ({
+      text: `tuned alike, min-p is no better than top-p in ${measure}: the interval has 0 in it`,
+      holds: between(minP.differences[measure]!),
+    })),
+    {
+      text: "every sampler comes nearer by more trials than the best differ from each other",
+      holds: curves.every(({ values }) => {
+        const ends = curves.map((curve) => curve.values.at(-1) as number);
+        return values[0]! - values.at(-1)! > Math.max(...ends) - Math.min(...ends);
+      }),
+    },
+  ];
+}
+
+function chartsOf(
+  tunedRows: readonly SamplerRow[],
+  curves: readonly Curve[],
+): StudyResult["charts"] {
+  return [
+    {
+      name: "trials",
+      lines: {
+        title: "What more trials buy: distance from the goal",
+        x: "settings that were tried",
+        first: 1,
+        y: "nats a token",
+        sets: [{ name: "", values: [] }, ...curves],
+      },
+    },
+    {
+      name: "differences",
+      intervals: {
+        title: "distinct-2 less that of top-p, tuned alike",
+        x: "difference of the share of distinct 2-grams",
+        rows: tunedRows.slice(1).map(({ name, differences }) => ({
           name,
-          ...["nll", "seqRep4", "distinct2"].map((measure) => cell(found[measure]!)),
-        ]),
+          ...differences["distinct2"]!,
+        })),
       },
-      {
-        title: `Tuned to ${goal.toFixed(2)} nats a token, those of the other text`,
-        head: ["sampler", "chosen", "nats a token", ...measures],
-        rows: tunedRows.map(({ name, sampler, measures: found }) => [
-          name,
-          `\`${sampler}\``,
-          ...["nll", ...measures].map((measure) => cell(found[measure]!)),
-        ]),
-      },
-      {
-        title: "Differences from top-p, by opening",
-        head: ["sampler", "nats a token", ...measures],
-        rows: tunedRows.slice(1).map(({ name, differences }) => [
-          name,
-          ...["nll", ...measures].map((measure) => cell(differences[measure]!)),
-        ]),
-      },
-      {
-        title: "Distance from the goal, best of k settings",
-        head: ["sampler", ...curves[0]!.values.map((_, i) => `k = ${i + 1}`)],
-        rows: curves.map(({ name, values }) => [name, ...values.map((value) => value.toFixed(3))]),
-      },
-    ],
-    verdicts: [
-      ...["1.5", "2"].map((degree) => ({
-        text: `at a temperature of ${degree}, min-p 0.1 loses less than top-p 0.9 does`,
-        holds: rise("min-p 0.1", degree) < rise("top-p 0.9", degree),
-      })),
-      {
-        text:
-          "tuned, the texts of min-p are as probable as those of top-p: the interval has 0 in it",
-        holds: between(minP.differences["nll"]!),
-      },
-      ...(["distinct2", "seqRep4", "selfBleu4"] as const).map((measure) => ({
-        text: `tuned alike, min-p is no better than top-p in ${measure}: the interval has 0 in it`,
-        holds: between(minP.differences[measure]!),
-      })),
-      {
-        text: "every sampler comes nearer by more trials than the best differ from each other",
-        holds: curves.every(({ values }) => {
-          const ends = curves.map((curve) => curve.values.at(-1) as number);
-          return values[0]! - values.at(-1)! > Math.max(...ends) - Math.min(...ends);
-        }),
-      },
-    ],
-    charts: [
-      {
-        name: "trials",
-        lines: {
-          title: "What more trials buy: distance from the goal",
-          x: "settings that were tried",
-          first: 1,
-          y: "nats a token",
-          sets: [{ name: "", values: [] }, ...curves],
-        },
-      },
-      {
-        name: "differences",
-        intervals: {
-          title: "distinct-2 less that of top-p, tuned alike",
-          x: "difference of the share of distinct 2-grams",
-          rows: tunedRows.slice(1).map(({ name, differences }) => ({
-            name,
-            ...differences["distinct2"]!,
-          })),
-        },
-      },
-    ],
-  };
+    },
+  ];
 }
 
 /** The mean least of k of the values, for each k: every choice counts alike. */

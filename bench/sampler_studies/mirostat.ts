@@ -126,30 +126,7 @@ function resultOf(all: readonly Texts[], steered: readonly string[], window: num
   });
   const settled = (i: number) => mean(course[i]!.slice(first));
   const drift = (name: string) => interval(drifts[all.findIndex((one) => one.name === name)]!);
-  const verdicts = [
-    ...steered.map((name, i) => ({
-      text: `${name}: the mean surprise behind the first window is within 0.3 bits of τ`,
-      holds: Math.abs(settled(i) - (targets[i] as number)) < 0.3,
-    })),
-    ...steered.map((name) => ({
-      text: `${name}: no drift, its interval has 0 in it`,
-      holds: drift(name).low <= 0 && drift(name).high >= 0,
-    })),
-    {
-      text: "top-k=5 falls: the boredom trap",
-      holds: drift("top-k=5").high < 0,
-    },
-    {
-      text: "top-p=0.95 or the model's own distribution rises: the confusion trap",
-      holds: drift("top-p=0.95").low > 0 || drift("temp=1").low > 0,
-    },
-    {
-      text: "less surprise, more repetition: the order of the samplers is the same in both",
-      holds: all.map((one, i) => ({ ...one, bits: settled(i) }))
-        .toSorted((a, b) => a.bits - b.bits)
-        .every((one, i, sorted) => i === 0 || one.repetition <= sorted[i - 1]!.repetition),
-    },
-  ];
+  const verdicts = verdictsOf(all, steered, settled, drift);
   return {
     tables: [{
       title: `Bits a token, by window of ${window} tokens`,
@@ -176,4 +153,37 @@ function resultOf(all: readonly Texts[], steered: readonly string[], window: num
       },
     }],
   };
+}
+
+/** `settled` is the mean behind the first window, of the samplers by index; `drift` goes by name. */
+function verdictsOf(
+  all: readonly Texts[],
+  steered: readonly string[],
+  settled: (index: number) => number,
+  drift: (name: string) => { low: number; high: number },
+): StudyResult["verdicts"] {
+  return [
+    ...steered.map((name, i) => ({
+      text: `${name}: the mean surprise behind the first window is within 0.3 bits of τ`,
+      holds: Math.abs(settled(i) - (targets[i] as number)) < 0.3,
+    })),
+    ...steered.map((name) => ({
+      text: `${name}: no drift, its interval has 0 in it`,
+      holds: drift(name).low <= 0 && drift(name).high >= 0,
+    })),
+    {
+      text: "top-k=5 falls: the boredom trap",
+      holds: drift("top-k=5").high < 0,
+    },
+    {
+      text: "top-p=0.95 or the model's own distribution rises: the confusion trap",
+      holds: drift("top-p=0.95").low > 0 || drift("temp=1").low > 0,
+    },
+    {
+      text: "less surprise, more repetition: the order of the samplers is the same in both",
+      holds: all.map((one, i) => ({ ...one, bits: settled(i) }))
+        .toSorted((a, b) => a.bits - b.bits)
+        .every((one, i, sorted) => i === 0 || one.repetition <= sorted[i - 1]!.repetition),
+    },
+  ];
 }

@@ -104,7 +104,7 @@ pub const KvFormat = enum(u32) {
     /// Bytes of a scale: an f16, or an 8-bit float.
     pub fn scaleBytes(format: KvFormat) usize {
         return switch (format) {
-            .int8 => @sizeOf(f16),
+            .int8, .int4, .int2 => @sizeOf(f16),
             inline else => |tag| comptime if (tag.Blocks()) |Member| @as(usize, if (@hasField(Member.Block, "d")) @sizeOf(f16) else 1) else 0,
         };
     }

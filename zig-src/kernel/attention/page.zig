@@ -92,8 +92,9 @@ pub fn codeAt(format: KvFormat, side: Side, dim: usize, position: usize, index: 
     };
 }
 
-/// How many scales a head has.
+/// How many scales a head has at one position; keys of grouped formats as many in the mean.
 pub fn scaleCount(format: KvFormat, dim: usize) usize {
+    if (format.grouped()) return dim / unit;
     return switch (format) {
         inline else => |tag| if (comptime tag.Blocks() != null) dim / comptime tag.scaleLen() else 1,
     };

@@ -4,6 +4,7 @@
 const std = @import("std");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const probe = @import("../probe.zig");
+const sampler = @import("../sampler.zig");
 const session_module = @import("session.zig");
 const Session = session_module.Session;
 const session_test = @import("session_test.zig");
@@ -216,4 +217,33 @@ test "another session's end makes no row pass twice, and a cancelled request wai
     try std.testing.expectError(error.BadOption, session.openGate(&.{1}, &diag));
     try std.testing.expectError(error.BadOption, session.openGate(&.{ 0, 1 }, &diag));
     try std.testing.expectError(error.BadOption, session.openGate(&.{ 1 << 31, 0 }, &diag));
+}
+
+test "while a stage waits for its host, other requests begin" {
+    var fixture = try Fixture.init(.{}, .{ .threads = 2 });
+    defer fixture.deinit();
+    const tokens = session_test.someTokens(9);
+    var diag: Diagnostic = .{};
+    var sessions: [2]*Session = undefined;
+    for (&sessions) |*session| session.* = try Session.create(fixture.model, .{}, &diag);
+    defer for (sessions) |session| session.destroy();
+    for (sessions) |session| {
+        try session.start(.{ .tokens = &tokens }, &diag);
+        session.wait();
+    }
+    // Nothing to evaluate: they sample from the logits that are there, before any pass.
+    const stages = [_]sampler.StageSpec{sampler.spec("script", .{1})};
+    const request: session_module.Request = .{ .max_tokens = 2, .stages = &stages, .ignore_eog = true };
+    try sessions[0].start(request, &diag);
+    while (sessions[0].gate.current() == null) std.Thread.yield() catch {};
+    // A start that waits for the scheduler would keep this thread from ever answering.
+    const free = fixture.model.scheduler.mutex.tryLock();
+    if (!free) return error.TestSchedulerHeldByAStageThatWaits;
+    fixture.model.scheduler.mutex.unlock(std.testing.io);
+    try sessions[1].start(request, &diag);
+    while (sessions[0].running.load(.acquire) or sessions[1].running.load(.acquire)) {
+        for (sessions) |session| session.gate.proceed();
+        std.Thread.yield() catch {};
+    }
+    for (sessions) |session| try std.testing.expectEqual(11, session.position());
 }

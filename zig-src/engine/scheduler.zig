@@ -236,22 +236,20 @@ pub const Scheduler = struct {
         }
     }
 
-    /// Requests that begin with nothing to evaluate sample from the logits that are there.
+    /// Requests that begin with nothing to evaluate sample from the logits that are there. Without the mutex: a
+    /// stage may wait for its host, whose thread may need the mutex first, to start another request.
     fn sampleReady(scheduler: *Scheduler) void {
-        var i: usize = 0;
-        while (i < scheduler.running.items.len) {
-            const session = scheduler.running.items[i];
-            if (session.job.left() == 0 and hasRoom(session)) {
-                const nothing_wanted = session.job.request.max_tokens == 0;
-                std.debug.assert(session.logits_valid or nothing_wanted);
-                const reason = if (nothing_wanted) .max_tokens else scheduler.sampleNext(session);
-                wake.signal();
-                if (reason) |r| {
-                    scheduler.finishLocked(session, r);
-                    continue; // The next session has taken this place.
-                }
-            }
-            i += 1;
+        while (for (scheduler.running.items) |session| {
+            if (session.job.left() == 0 and hasRoom(session)) break session;
+        } else null) |session| {
+            const nothing_wanted = session.job.request.max_tokens == 0;
+            std.debug.assert(session.logits_valid or nothing_wanted);
+            scheduler.mutex.unlock(io);
+            const reason = if (nothing_wanted) .max_tokens else scheduler.sampleNext(session);
+            wake.signal();
+            scheduler.mutex.lockUncancelable(io);
+            // Now it has a token to evaluate, or ends; others may have come.
+            if (reason) |r| scheduler.finishLocked(session, r);
         }
     }
 

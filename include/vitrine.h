@@ -840,7 +840,8 @@ int32_t vitrine_session_create(uint32_t model, const vitrine_session_options_t *
 int32_t vitrine_session_fork(uint32_t session, uint32_t count, uint32_t *out_sessions);
 
 /*
- * Cancels a running request, waits until the engine has left it, and ends the handle; again is harmless.
+ * Ends the handle; again is harmless. A running request is cancelled and not waited for, because it may
+ * itself wait for this thread; what it uses is free when the engine has left it.
  *   session: The session.
  */
 int32_t vitrine_session_destroy(uint32_t session);

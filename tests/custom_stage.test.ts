@@ -180,6 +180,25 @@ custom("sessions in one batch, samples of many, leaving early, a signal", async 
   await last.text().catch((error: EngineError) => assert.is(error.code, "disposed"));
 });
 
+custom("a function may dispose of another session that runs", async () => {
+  using model = await load();
+  using session = model.session();
+  const other = model.session();
+  const settings = { seed: 3, ignoreEnd: true } satisfies GenerateOptions;
+  const cut = other.generate(prompt, { ...settings, maxTokens: 450 });
+  await cut.next();
+  const disposing = customStage("disposing", () => other.dispose());
+  const sampler = [disposing];
+  await session.generate(prompt, { ...settings, maxTokens: 3, sampler }).text();
+  assert.is(session.position, prompt.length + 3);
+  try {
+    await cut.text();
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as EngineError).code, "disposed");
+  }
+});
+
 custom("draws without a session: the same as of native twins, whatever the chain", async () => {
   const logits = Float32Array.from({ length: 300 }, (_, i) => 4 * Math.sin(i * i));
   const draw = (sampler: SamplerStage[]) => sampleLogits(logits, { sampler, seed: 5, count: 200 });

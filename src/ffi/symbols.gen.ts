@@ -307,7 +307,8 @@ export interface Calls {
    */
   vitrine_session_fork(session: number, count: number, out_sessions: Bytes): number;
   /**
-   * Cancels a running request, waits until the engine has left it, and ends the handle; again is harmless.
+   * Ends the handle; again is harmless. A running request is cancelled and not waited for, because it may
+   * itself wait for this thread; what it uses is free when the engine has left it.
    *
    * @param session The session.
    */

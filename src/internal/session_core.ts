@@ -204,7 +204,7 @@ export class SessionCore {
     return this.#info().getUint32(SessionInfoLayout.logit_rows, true);
   }
 
-  /** Gives the native session back; a request that still runs is cancelled and waited for. */
+  /** Gives the native session back; a request that still runs is cancelled, and not waited for. */
   dispose(): void {
     if (this.#handle === 0) return;
     this.lease.end();

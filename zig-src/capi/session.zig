@@ -56,7 +56,10 @@ pub const functions = .{
     .{
         .name = "vitrine_session_destroy",
         .function = "destroy",
-        .doc = "Cancels a running request, waits until the engine has left it, and ends the handle; again is harmless.",
+        .doc =
+        \\Ends the handle; again is harmless. A running request is cancelled and not waited for, because it may
+        \\itself wait for this thread; what it uses is free when the engine has left it.
+        ,
         .params = .{.{ "session", "The session." }},
     },
     .{
@@ -328,7 +331,16 @@ fn forkInto(self: *SessionObject, count: u32, out_sessions: ?[*]align(1) u32) Er
 pub fn destroy(handle: u32) callconv(.c) i32 {
     const object = table.remove(handle, .session) orelse return 0;
     const self = SessionObject.of(object);
-    if (self.session) |session| session.cancel();
+    if (self.session) |session| {
+        session.cancel();
+        // The engine may stand at another session's hook or stage, which this thread is to answer.
+        if (session.running.load(.acquire)) {
+            if (std.Thread.spawn(.{}, table.unpin, .{object})) |thread| {
+                thread.detach();
+                return 0;
+            } else |_| {}
+        }
+    }
     table.unpin(object);
     return 0;
 }

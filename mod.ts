@@ -29,6 +29,9 @@ export {
   type KvSource,
 } from "./src/diff_kv.ts";
 export { dry, type DryOptions } from "./src/dry.ts";
+export { contrastiveSearch, type ContrastiveSearchOptions } from "./src/contrastive_search.ts";
+export { customDraft } from "./src/custom_draft.ts";
+export type { Draft, DraftedText, Drafter, DraftFunction, DraftPass } from "./src/draft.ts";
 export { dynamicTemperature } from "./src/dynamic_temperature.ts";
 export {
   compareSamplers,
@@ -59,6 +62,7 @@ export { Generation } from "./src/generation.ts";
 export { grammar } from "./src/grammar.ts";
 export { greedy } from "./src/greedy.ts";
 export { h2o } from "./src/h2o.ts";
+export { guidance } from "./src/guidance.ts";
 export { jsonSchema } from "./src/json_schema.ts";
 export {
   type JsonSchema,
@@ -138,9 +142,11 @@ export { minP } from "./src/min_p.ts";
 export { mirostat } from "./src/mirostat.ts";
 export { mirostatV2 } from "./src/mirostat_v2.ts";
 export { Model } from "./src/model.ts";
+export { modelDraft } from "./src/model_draft.ts";
 export type { ModelInfo } from "./src/model_info.ts";
 export { noRepeatNgram } from "./src/no_repeat_ngram.ts";
 export { pLess } from "./src/p_less.ts";
+export { ngramDraft, type NgramDraftOptions } from "./src/ngram_draft.ts";
 export type { PackedState } from "./src/packed_state.ts";
 export { parseSampler } from "./src/parse_sampler.ts";
 export { philox } from "./src/philox.ts";

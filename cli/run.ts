@@ -7,6 +7,7 @@
 import type { Generation, Model, Session, Step } from "../mod.ts";
 import type { Arguments } from "./arguments.ts";
 import { type Command, commonOptions } from "./command.ts";
+import { draftOptions, openDraft } from "./drafting.ts";
 import {
   defaultModel,
   interruptSignal,
@@ -51,6 +52,7 @@ export const run: Command = {
     },
     ...samplingOptions,
     ...banOption,
+    ...draftOptions,
     save: { value: "FILE", help: "keep the session, its KV cache included, behind the answer" },
     restore: { value: "FILE", help: "go on from a session that was kept: PROMPT follows on it" },
     raw: { help: "continue PROMPT as it is, without the chat template" },
@@ -76,7 +78,8 @@ export const run: Command = {
     using model = await openModel(ref, given, { signal: request.signal });
     const prompt = given.has("raw") ? text : promptOf(model, text);
     using session = await openSession(model, given, request.signal);
-    const generation = session.generate(prompt, request);
+    using open = await openDraft(given, request.signal);
+    const generation = session.generate(prompt, { ...request, draft: open.draft });
     if (!given.has("json")) {
       note(`sampler: ${chainText(request.sampler)}; seed ${generation.seed}\n`);
     }
@@ -154,6 +157,7 @@ function resultOf(
       decode_tok_s: perSecond(steps.length - 1, stats.decodeMs),
       first_token_ms: stats.firstTokenMs,
     },
+    ...(given.has("draft") && { draft: { ...draftOf(session), passes: generation.drafts } }),
     packed: model.info.packed,
     memory: {
       weights_bytes: model.info.weightsBytes,
@@ -163,6 +167,11 @@ function resultOf(
     cpu_variant: model.info.cpuVariant,
     threads: model.info.threads,
   };
+}
+
+/** What came of the guesses. */
+function draftOf({ stats }: Session): { drafted: number; accepted: number } {
+  return { drafted: stats.drafted, accepted: stats.accepted };
 }
 
 /** The same figures in one line. */
@@ -180,6 +189,7 @@ function summaryOf(model: Model, session: Session, generation: Generation, count
     `first token ${figure(stats.firstTokenMs)} ms`,
     `prefill ${figure(perSecond(stats.prefillTokens, stats.prefillMs))} tok/s`,
     `decode ${figure(perSecond(count - 1, stats.decodeMs))} tok/s`,
+    ...(generation.drafts ? [`${stats.accepted} of ${stats.drafted} guesses right`] : []),
     `weights ${bytesText(info.weightsBytes)}`,
     `KV cache ${bytesText(session.kv.bytes)}`,
     `${info.cpuVariant}, ${info.threads} ${info.threads === 1 ? "thread" : "threads"}`,

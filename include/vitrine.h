@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x80c506ff)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x0fccf00f)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x27eaa78b)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0xd6c3bc0c)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -241,6 +241,7 @@ enum {
     VITRINE_RECORD_KIND_PREFILL = 2,
     VITRINE_RECORD_KIND_END = 3,
     VITRINE_RECORD_KIND_PROMPT_TOKEN = 4,
+    VITRINE_RECORD_KIND_DRAFT = 5,
 };
 
 typedef uint32_t vitrine_stop_reason_id_t;
@@ -279,6 +280,13 @@ enum {
     VITRINE_TAPE_KIND_TOP = 2,
 };
 
+typedef uint32_t vitrine_draft_source_t;
+enum {
+    VITRINE_DRAFT_SOURCE_NONE = 0,
+    VITRINE_DRAFT_SOURCE_NGRAM = 1,
+    VITRINE_DRAFT_SOURCE_HOST = 2,
+};
+
 /* Sampler stages, with their parameters in order. */
 enum {
     VITRINE_STAGE_GREEDY = 1, /* */
@@ -306,6 +314,8 @@ enum {
     VITRINE_STAGE_MIROSTAT_V2 = 23, /* tau, eta, mu */
     VITRINE_STAGE_ADAPTIVE_P = 24, /* target, decay */
     VITRINE_STAGE_GRAMMAR = 40, /* data: text */
+    VITRINE_STAGE_GUIDANCE = 41, /* scale */
+    VITRINE_STAGE_CONTRASTIVE_SEARCH = 42, /* alpha, k */
     VITRINE_STAGE_SCRIPT = 100, /* number */
 };
 
@@ -420,7 +430,10 @@ typedef struct {
     double waits; /* at 64 */
     double wait_ms; /* at 72 */
     double evicted_tokens; /* at 80 */
-} vitrine_session_stats_t; /* 88 bytes */
+    double passes; /* at 88 */
+    double drafted; /* at 96 */
+    double accepted; /* at 104 */
+} vitrine_session_stats_t; /* 112 bytes */
 
 typedef struct {
     uint32_t phase; /* at 0 */
@@ -448,7 +461,12 @@ typedef struct {
     uint32_t history_count; /* at 52 */
     uint32_t model; /* at 56 */
     uint32_t banned_length; /* at 60 */
-} vitrine_request_t; /* 64 bytes */
+    uint32_t draft_source; /* at 64 */
+    uint32_t draft_length; /* at 68 */
+    uint32_t draft_ngram; /* at 72 */
+    uint32_t draft_ngram_min; /* at 76 */
+    uint32_t guide; /* at 80 */
+} vitrine_request_t; /* 84 bytes */
 
 typedef struct {
     uint32_t trace_steps; /* at 0 */
@@ -516,7 +534,7 @@ typedef struct {
     uint32_t text_len; /* at 24 */
     uint32_t top_len; /* at 28 */
     float entropy; /* at 32 */
-    uint32_t reserved; /* at 36 */
+    uint32_t wanted; /* at 36 */
 } vitrine_step_header_t; /* 40 bytes */
 
 typedef struct {
@@ -818,6 +836,13 @@ int32_t vitrine_model_detokenize(uint32_t model, const uint32_t *tokens, uint32_
 int32_t vitrine_model_token(uint32_t model, uint32_t token, void *buffer, uint32_t length, uint32_t *out_length);
 
 /*
+ * Whether two models have the same tokens; the error's text names the first that differs.
+ *   model: A loaded model; the error is kept here.
+ *   other: Another one.
+ */
+int32_t vitrine_model_match_tokens(uint32_t model, uint32_t other);
+
+/*
  * Makes an empty sequence with a KV cache. The handle is the caller's, also after an error, and is
  * given back with vitrine_session_destroy.
  *   model: A loaded model; it stays alive as long as the session.
@@ -873,6 +898,15 @@ int32_t vitrine_session_take(uint32_t session, void *buffer, uint32_t length, vi
  *   session: The session.
  */
 int32_t vitrine_session_cancel(uint32_t session);
+
+/*
+ * The draft that a request with drafts of the host waits for since its last record of a draft. Tokens
+ * beyond those that were wanted are left out; harmless when no request runs.
+ *   session: The session.
+ *   tokens: What may follow; read during the call only.
+ *   count: How many; 0: no guess.
+ */
+int32_t vitrine_session_propose(uint32_t session, const uint32_t *tokens, uint32_t count);
 
 /*
  * Blocks until no request runs. Records stay for vitrine_session_take; a request that has filled the

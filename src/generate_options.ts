@@ -1,3 +1,4 @@
+import type { Draft } from "./draft.ts";
 import type { SamplerStage } from "./sampler_stage.ts";
 
 /** What a trace has beside its columns of one value a step and stage. */
@@ -43,7 +44,8 @@ export interface GenerateOptions {
    * token in which the string began, its KV cache too; that token is excluded there as long as the text before
    * is the same, and another one is drawn with the random numbers of the place: the token that the sampler
    * draws from the logits without those that are excluded. What is taken back was never shown, and is no part
-   * of trace and tape. A string that begins in the prompt is not seen. Not in a session with `shift` or `evict`.
+   * of trace and tape. A string that begins in the prompt is not seen. Not in a session with `shift` or `evict`,
+   * and not with `draft`, `guidance` or `contrastiveSearch`.
    */
   readonly bannedStrings?: readonly string[] | undefined;
   /** Whether banned strings have letters of either case, those of ASCII only; false by default. */
@@ -69,6 +71,12 @@ export interface GenerateOptions {
    * taken at the start.
    */
   readonly tape?: boolean | TapeOptions | undefined;
+  /**
+   * Who guesses tokens ahead, so that one pass of the model checks several: `ngramDraft`, `modelDraft` or
+   * `customDraft`. The text is the same; `Generation.drafts` says what came of the guesses. Not in a session
+   * with hooks, and not with `guidance` or `bannedStrings`.
+   */
+  readonly draft?: Draft | undefined;
   /** Goes on after a token that ends the text; false by default. */
   readonly ignoreEnd?: boolean | undefined;
   /**

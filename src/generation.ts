@@ -1,5 +1,7 @@
+import type { DraftPass } from "./draft.ts";
 import { EngineError } from "./engine_error.ts";
 import { RequestFlags, StopReasonId } from "./ffi/symbols.gen.ts";
+import { Drafting } from "./internal/drafting.ts";
 import type { GenerationSettings } from "./internal/generation_settings.ts";
 import { wantedRecords } from "./internal/record_settings.ts";
 import { readRecorded } from "./internal/recorded.ts";
@@ -45,6 +47,7 @@ export class Generation implements AsyncIterableIterator<Step> {
   #prompt: readonly PromptToken[] | undefined;
   #trace: Trace | undefined;
   #tape: LogitTape | undefined;
+  #drafts: DraftPass[] | undefined;
   /** Text of a character that the last token left unfinished. */
   #tail = "";
 
@@ -73,6 +76,11 @@ export class Generation implements AsyncIterableIterator<Step> {
   /** What every stage did at each step that was read; nothing before it ended, or without `trace`. */
   get trace(): Trace | undefined {
     return this.#trace;
+  }
+
+  /** What came of each draft so far; nothing without `draft`. */
+  get drafts(): readonly DraftPass[] | undefined {
+    return this.#drafts;
   }
 
   /** The logits of each step that was read; nothing before it ended, or without `tape`. */
@@ -126,6 +134,12 @@ export class Generation implements AsyncIterableIterator<Step> {
     const history = wanted.tape ? [...core.tokens(), ...this.promptTokens] : [];
     const prompt = unscored(this.promptTokens, before);
     if (request.flags & RequestFlags.prompt_logprobs) this.#prompt = prompt;
+    const { draft, seed, flags } = request;
+    const drafting = Drafting.begin(draft, core, this.promptTokens, {
+      ...{ sampler: wanted.sampler, seed, signal },
+      ignoreEnd: (flags & RequestFlags.ignore_end) !== 0,
+    });
+    if (draft !== undefined) this.#drafts = [];
     const filter = new StopFilter(stop);
     // What the session shall hold when it ends: everything that was shown.
     const kept = new Kept(core, before, this.promptTokens.length);
@@ -140,7 +154,13 @@ export class Generation implements AsyncIterableIterator<Step> {
           const { kind: _, text: __, ...scored } = record;
           prompt[record.position - before] = scored;
         }
+        if (record.kind === "draft") {
+          const { position, drafted, accepted } = record;
+          if (drafted > 0) this.#drafts?.push({ position, drafted, accepted });
+          if (record.wanted > 0) await drafting?.answer(record.wanted);
+        }
         if (record.kind !== "token") continue;
+        drafting?.follow(record.token);
         // The engine reports only pieces that aren't the last one.
         if (read < total) onPrefill?.({ done: read = total, total });
         kept.follow(record);
@@ -168,6 +188,7 @@ export class Generation implements AsyncIterableIterator<Step> {
         this.#tape = recorded.tape;
       }
       if (!finished) kept.restore(core);
+      drafting?.dispose();
     }
   }
 

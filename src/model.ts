@@ -19,6 +19,9 @@ import type { RestoreOptions } from "./snapshot_options.ts";
 import type { TensorInfo } from "./tensor_info.ts";
 import type { TokenizeOptions } from "./tokenize_options.ts";
 
+/** What is below a model; throws after it was disposed of. For the package's own use. */
+export let modelCore: (model: Model) => ModelCore;
+
 /**
  * A loaded model. Make one with `loadModel`, and dispose of it with `using`.
  *
@@ -38,6 +41,10 @@ export class Model {
   #core: ModelCore | undefined;
   #metadata: ReadonlyMap<string, MetadataValue> | undefined;
   #tensors: readonly TensorInfo[] | undefined;
+
+  static {
+    modelCore = (model) => model.#alive();
+  }
 
   /** Only `loadModel` makes models. */
   constructor(core: ModelCore) {

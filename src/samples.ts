@@ -26,7 +26,7 @@ export interface Sample {
 
 /**
  * Several continuations that are generated together: an async iterator of the steps of all of them, in
- * the order in which they come. Nothing is computed before the first `next`. Leaving the loop early
+ * rounds: the first step of each, then the second of each that has one, and so on. Nothing is computed before the first `next`. Leaving the loop early
  * stops them all; the session that they continue stays as it is in any case.
  *
  * @example
@@ -135,35 +135,48 @@ export class Samples implements AsyncIterableIterator<SampledStep> {
   }
 }
 
-/** The steps of all generations as they come; at most one of each waits to be read. */
+/**
+ * The steps of all generations in rounds: one of each that has not ended, in their order. While one is
+ * waited for, those of the others are read ahead, because an engine whose reader stops holds what the one
+ * may be waiting for.
+ */
 async function* merged(
   generations: readonly Generation[],
 ): AsyncGenerator<{ index: number; step: Step }> {
-  const ready: { index: number; result: IteratorResult<Step> }[] = [];
+  const queues: Step[][] = generations.map(() => []);
+  const running = new Set(generations.keys());
+  const asked = new Set<number>();
   let wake = () => {};
-  let failed: { readonly error: unknown } | undefined;
-  const ask = (index: number) =>
-    void (generations[index] as Generation).next().then((result) => {
-      ready.push({ index, result });
+  const errors: unknown[] = [];
+  const isLate = (index: number) => (queues[index] as Step[]).length === 0;
+  const ask = (index: number) => {
+    if (asked.has(index)) return;
+    asked.add(index);
+    void (generations[index] as Generation).next().then(({ done, value }) => {
+      asked.delete(index);
+      if (done) running.delete(index);
+      else (queues[index] as Step[]).push(value);
       wake();
     }, (error) => {
-      failed ??= { error };
+      errors.push(error);
       wake();
     });
-  for (const index of generations.keys()) ask(index);
-  let running = generations.length;
-  while (running > 0) {
-    if (failed !== undefined) throw failed.error;
-    const next = ready.shift();
-    if (next === undefined) {
-      await new Promise<void>((resolve) => wake = resolve);
+  };
+  while (true) {
+    if (errors.length > 0) throw errors[0];
+    if ([...running].some(isLate)) {
+      const woken = new Promise<void>((resolve) => wake = resolve);
+      for (const index of running) ask(index);
+      await woken;
       continue;
     }
-    if (next.result.done) {
-      running -= 1;
-    } else {
-      ask(next.index);
-      yield { index: next.index, step: next.result.value };
+    const round = [...generations.keys()].filter((index) => !isLate(index));
+    if (round.length === 0) return;
+    for (const index of round) {
+      const step = (queues[index] as Step[]).shift() as Step;
+      if (running.has(index) && isLate(index)) ask(index);
+      yield { index, step };
+      if (errors.length > 0) throw errors[0];
     }
   }
 }

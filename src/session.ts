@@ -42,6 +42,9 @@ import type { StepOptions } from "./step_options.ts";
 /** A prompt: text, or ids of tokens. */
 type Prompt = string | readonly number[] | Uint32Array;
 
+/** What is below a session. For the package's own use. */
+export let sessionCore: (session: Session) => SessionCore;
+
 /**
  * One sequence of tokens with its KV cache. Make one with `Model.session`, and dispose of it with
  * `using`.
@@ -61,6 +64,10 @@ export class Session {
   /** The session's KV cache. */
   readonly kv: KvCache;
   readonly #core: SessionCore;
+
+  static {
+    sessionCore = (session) => session.#core;
+  }
 
   /** Only `Model.session` makes sessions. */
   constructor(core: SessionCore) {
@@ -109,7 +116,7 @@ export class Session {
    *
    * @param prompt Text or tokens; may be empty when the session isn't.
    * @param options How many, and sampler, seed, limits and cancellation as in `generate`.
-   * @returns The steps of all of them as they come, as an async iterator. Each continuation is the one
+   * @returns The steps of all of them in rounds, as an async iterator. Each continuation is the one
    *   that `generate` gives alone with its seed.
    *
    * @example

@@ -19,4 +19,9 @@ export interface SessionStats {
   readonly waits: number;
   /** How long that took in all. */
   readonly waitMs: number;
+  /** Passes of the model that it took part in. */
+  readonly passes: number;
+  /** Guesses of drafts that were checked, and those of them that were right. */
+  readonly drafted: number;
+  readonly accepted: number;
 }

@@ -367,4 +367,17 @@ command("what records cost is measured, small", () => {
   assert.is(recording.length, 7);
   assert.ok(drawing.every(({ many }: { many: { median: number } }) => many.median > 0));
 });
+command("many samples are measured, small", () => {
+  const model = join(folder, "sample_many.gguf");
+  generateModel(model, "tiny", tiny, "Q8_0");
+  const runtime = "Deno" in globalThis ? ["run", "--quiet", "--allow-all"] : ["run"];
+  const script = fileURLToPath(new URL("../bench/sample_many.ts", import.meta.url));
+  const small = ["--samples", "5", "--prompt", "20", "--tokens", "8", "--rounds", "1"];
+  const args = [...runtime, script, model, ...small, "--alone", "2", "--no-peer", "--json"];
+  const run = spawnSync(process.execPath, args, { encoding: "utf8" });
+  assert.is(run.status, 0, run.stderr);
+  const { same, rows } = JSON.parse(run.stdout);
+  assert.is(same, true);
+  assert.equal(rows.map(({ name }: { name: string }) => name), ["sampleMany", "one after another"]);
+});
 command.run();

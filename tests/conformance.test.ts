@@ -570,7 +570,7 @@ interfaces("a library that isn't one is refused with its path", () => {
 });
 
 interfaces("layouts hold what they must", () => {
-  assert.is(RequestLayout.bytes, 64);
+  assert.is(RequestLayout.bytes, 84);
   assert.is(StageLayout.bytes, 32);
   for (const layout of [ModelInfoLayout, TakeResultLayout, WakeStatsLayout, SessionOptionsLayout]) {
     for (const [field, offset] of Object.entries(layout)) {

@@ -190,7 +190,7 @@ chains("a chain is read, and written in one form", () => {
 });
 
 chains("every stage of the engine has a name, and is written as it was read", () => {
-  const names = Object.keys(SamplerStages).filter((name) => name !== "script")
+  const names = Object.keys(SamplerStages).filter((name) => !["script", "guidance"].includes(name))
     .map((name) => name.replaceAll("_", "-"));
   assert.equal(Object.keys(notation).sort(), names.sort());
   for (const name of names) {

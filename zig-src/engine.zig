@@ -29,6 +29,7 @@ pub const RestoreError = @import("engine/snapshot_restore.zig").Error;
 pub const RestoreOptions = @import("engine/snapshot_restore.zig").Options;
 pub const restore = @import("engine/snapshot_restore.zig").restore;
 
+pub const draft = @import("engine/draft.zig");
 pub const identity = @import("engine/identity.zig");
 pub const recorder = @import("engine/recorder.zig");
 pub const tape = @import("engine/tape.zig");
@@ -43,6 +44,8 @@ test {
     _ = @import("engine/banned.zig");
     _ = @import("engine/cores.zig");
     _ = @import("engine/deal.zig");
+    _ = @import("engine/draft.zig");
+    _ = @import("engine/draft_test.zig");
     _ = @import("engine/failure_test.zig");
     _ = @import("engine/golden_test.zig");
     _ = @import("engine/half.zig");

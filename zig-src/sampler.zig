@@ -40,6 +40,8 @@ pub const stages = .{
     @import("sampler/mirostat_v2.zig"),
     @import("sampler/adaptive_p.zig"),
     @import("sampler/grammar.zig"),
+    @import("sampler/guidance.zig"),
+    @import("sampler/contrastive_search.zig"),
     @import("sampler/script.zig"),
 };
 
@@ -55,6 +57,8 @@ pub const Candidates = candidates_file.Candidates;
 pub const Data = stage_file.Data;
 pub const dataOf = stage_file.dataOf;
 pub const Host = stage_file.Host;
+pub const Ahead = stage_file.Ahead;
+pub const ahead_max = stage_file.ahead_max;
 pub const Options = chain_file.Options;
 pub const Parameter = stage_file.Parameter;
 pub const StageSpec = stage_file.StageSpec;

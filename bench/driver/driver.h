@@ -34,6 +34,10 @@ void engine_generate(int sequences, int count, uint32_t *tokens);
 /* Generates one token after another with temperature 0.8 and top-p 0.9; writes when each came.
  * Returns 0 where the engine has no such loop. */
 int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *times);
+/* Reads a prompt once and continues it in each of the sequences with `count` tokens, drawn with temperature
+ * 0.8, top-k 40 and top-p 0.9, all of them at once; writes the time that decoding alone took. Returns 0
+ * where the engine has no such loop. */
+int engine_many(int sequences, const uint32_t *prompt, int prompt_count, int count, double *decoding);
 /* Draws `count` tokens from logits with temperature 0.8, top-k 40 and top-p 0.9. */
 void engine_sample(const float *logits, int vocabulary, int count);
 /* Draws `count` tokens from logits with a chain in the engine's own words, `name:value:value,name`, each

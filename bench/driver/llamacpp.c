@@ -69,6 +69,7 @@ static struct {
     void (*context_free)(void *);
     void *(*memory)(void *);
     bool (*memory_remove)(void *, int32_t, int32_t, int32_t);
+    void (*memory_copy)(void *, int32_t, int32_t, int32_t, int32_t);
     void *(*vocab)(void *);
     int32_t (*vocab_size)(void *);
     int32_t (*decode)(void *, struct batch);
@@ -127,6 +128,7 @@ static void open_api(const char *folder) {
     api.context_free = symbol(llama, "llama_free");
     api.memory = symbol(llama, "llama_get_memory");
     api.memory_remove = symbol(llama, "llama_memory_seq_rm");
+    api.memory_copy = symbol(llama, "llama_memory_seq_cp");
     api.vocab = symbol(llama, "llama_model_get_vocab");
     api.vocab_size = symbol(llama, "llama_vocab_n_tokens");
     api.decode = symbol(llama, "llama_decode");
@@ -237,6 +239,51 @@ void engine_generate(int count_sequences, int count, uint32_t *tokens) {
 int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *times) {
     (void)prompt, (void)prompt_count, (void)count, (void)times;
     return 0;
+}
+
+/* Top-k comes first in what llama.cpp calls its default order, and is faster there; a temperature before it
+ * changes nothing of what it keeps, so that both engines draw from the same distribution. */
+static void *fast_chain(uint32_t seed) {
+    void *chain = api.chain_new(true);
+    api.chain_add(chain, api.top_k(40));
+    api.chain_add(chain, api.temperature(0.8f));
+    api.chain_add(chain, api.top_p(0.9f, 1));
+    api.chain_add(chain, api.draw(seed));
+    return chain;
+}
+
+int engine_many(int count_sequences, const uint32_t *prompt, int prompt_count, int count, double *decoding) {
+    static int32_t batch[64];
+    void *chains[64];
+    struct candidate *data = malloc(sizeof *data * (size_t)vocabulary);
+    if (!data) die("many", "out of memory");
+    engine_read(0, prompt, prompt_count);
+    for (int s = 0; s < count_sequences; s++) {
+        chains[s] = fast_chain((uint32_t)s + 1);
+        last_row[s] = last_row[0];
+        position[s] = prompt_count;
+        if (s > 0) api.memory_copy(api.memory(context), 0, s, -1, -1);
+    }
+    *decoding = 0;
+    for (int i = 0; i < count; i++) {
+        for (int s = 0; s < count_sequences; s++) {
+            const float *logits = api.logits(context, last_row[s]);
+            for (int v = 0; v < vocabulary; v++) data[v] = (struct candidate){v, logits[v], 0};
+            struct candidates set = {data, (size_t)vocabulary, -1, false};
+            api.apply(chains[s], &set);
+            if (set.selected < 0) die("many", "nothing was selected");
+            batch[s] = data[set.selected].id;
+        }
+        /* The last ones need not be evaluated. */
+        if (i + 1 == count) break;
+        double begun = now_ms();
+        feed(batch, count_sequences, 0, true, true);
+        api.synchronize(context);
+        *decoding += now_ms() - begun;
+    }
+    for (int s = 0; s < count_sequences; s++) api.sampler_free(chains[s]);
+    free(data);
+    return 1;
 }
 
 /* Draws, and lets the chain see what was drawn where it has a memory. */

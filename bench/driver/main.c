@@ -10,6 +10,8 @@
  *   chat T P N          T turns of reading P tokens and generating N; answers the time and the hash
  *   batch S P N         reads P tokens into each of S sequences, then generates N behind each, all at
  *                       once; answers the time of the latter and the hash
+ *   many S P N          reads P tokens once and draws N behind them in each of S sequences, all at once;
+ *                       answers the time of all, and of decoding without prompt and draws
  *   stream P N          reads P tokens and draws N; answers the time to the first token, to the last
  *                       one, and the median and the 99th percentile between two
  *   sample V N          draws N tokens from V candidates; answers the time
@@ -77,6 +79,15 @@ static void batch(int count_sequences, int prompt_count, int count) {
     double begun = now_ms();
     engine_generate(count_sequences, count, tokens);
     printf("%.6f %u\n", now_ms() - begun, hash_of(2166136261u, tokens, count));
+}
+
+static void many(int count_sequences, int prompt_count, int count) {
+    double decoding = 0;
+    for (int s = 0; s < count_sequences; s++) engine_truncate(s, 0);
+    const uint32_t *ids = prompt(prompt_count, 0);
+    double begun = now_ms();
+    if (!engine_many(count_sequences, ids, prompt_count, count, &decoding)) die("many", "this engine has no such loop");
+    printf("%.6f %.6f\n", now_ms() - begun, decoding);
 }
 
 static void chat(int turns, int prompt_count, int count) {
@@ -173,6 +184,9 @@ static void run(const char *command, const int *n, const char *path) {
     } else if (strcmp(command, "batch") == 0) {
         if (n[0] > sequences) die("batch", "the context has fewer sequences");
         batch(n[0], n[1], n[2]);
+    } else if (strcmp(command, "many") == 0) {
+        if (n[0] > sequences) die("many", "the context has fewer sequences");
+        many(n[0], n[1], n[2]);
     } else if (strcmp(command, "stream") == 0) {
         stream(n[0], n[1]);
     } else if (strcmp(command, "sample") == 0) {

@@ -164,6 +164,11 @@ int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *t
     return 1;
 }
 
+int engine_many(int sequences, const uint32_t *prompt, int prompt_count, int count, double *decoding) {
+    (void)sequences, (void)prompt, (void)prompt_count, (void)count, (void)decoding;
+    return 0;
+}
+
 void engine_sample(const float *logits, int vocabulary, int count) {
     const vitrine_stage_t stages[] = {
         {.id = VITRINE_STAGE_TEMPERATURE, .parameters = {0.8f}},

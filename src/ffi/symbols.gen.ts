@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x80c506ff, 0x0fccf00f];
+export const abiHash: readonly [number, number] = [0x27eaa78b, 0xd6c3bc0c];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -35,12 +35,14 @@ export const functions = {
   vitrine_model_tokenize: ["u32", "buffer", "u32", "u32", "buffer", "buffer"],
   vitrine_model_detokenize: ["u32", "buffer", "u32", "u32", "buffer", "buffer"],
   vitrine_model_token: ["u32", "u32", "buffer", "u32", "buffer"],
+  vitrine_model_match_tokens: ["u32", "u32"],
   vitrine_session_create: ["u32", "buffer", "u32", "buffer", "u32", "buffer"],
   vitrine_session_fork: ["u32", "u32", "buffer"],
   vitrine_session_destroy: ["u32"],
   vitrine_session_start: ["u32", "buffer", "u32", "buffer", "u32", "buffer"],
   vitrine_session_take: ["u32", "buffer", "u32", "buffer", "u32"],
   vitrine_session_cancel: ["u32"],
+  vitrine_session_propose: ["u32", "buffer", "u32"],
   vitrine_session_wait: ["u32"],
   vitrine_session_info: ["u32", "buffer", "u32"],
   vitrine_session_stats: ["u32", "buffer", "u32"],
@@ -285,6 +287,13 @@ export interface Calls {
    */
   vitrine_model_token(model: number, token: number, buffer: Bytes, length: number, out_length: Bytes): number;
   /**
+   * Whether two models have the same tokens; the error's text names the first that differs.
+   *
+   * @param model A loaded model; the error is kept here.
+   * @param other Another one.
+   */
+  vitrine_model_match_tokens(model: number, other: number): number;
+  /**
    * Makes an empty sequence with a KV cache. The handle is the caller's, also after an error, and is
    * given back with vitrine_session_destroy.
    *
@@ -341,6 +350,15 @@ export interface Calls {
    * @param session The session.
    */
   vitrine_session_cancel(session: number): number;
+  /**
+   * The draft that a request with drafts of the host waits for since its last record of a draft. Tokens
+   * beyond those that were wanted are left out; harmless when no request runs.
+   *
+   * @param session The session.
+   * @param tokens What may follow; read during the call only.
+   * @param count How many; 0: no guess.
+   */
+  vitrine_session_propose(session: number, tokens: Bytes, count: number): number;
   /**
    * Blocks until no request runs. Records stay for vitrine_session_take; a request that has filled the
    * room for them waits for the taker, and so would this.
@@ -998,6 +1016,7 @@ export const RecordKind = {
   prefill: 2,
   end: 3,
   prompt_token: 4,
+  draft: 5,
 } as const;
 
 export const StopReasonId = {
@@ -1031,6 +1050,12 @@ export const TapeKind = {
   f32: 0,
   f16: 1,
   top: 2,
+} as const;
+
+export const DraftSource = {
+  none: 0,
+  ngram: 1,
+  host: 2,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1150,7 +1175,7 @@ export const SessionInfoLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const SessionStatsLayout = {
-  bytes: 88,
+  bytes: 112,
   prefill_tokens: 0,
   prefill_ms: 8,
   decode_tokens: 16,
@@ -1162,6 +1187,9 @@ export const SessionStatsLayout = {
   waits: 64,
   wait_ms: 72,
   evicted_tokens: 80,
+  passes: 88,
+  drafted: 96,
+  accepted: 104,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1177,7 +1205,7 @@ export const SnapshotStateLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const RequestLayout = {
-  bytes: 64,
+  bytes: 84,
   size: 0,
   version: 4,
   max_tokens: 8,
@@ -1194,6 +1222,11 @@ export const RequestLayout = {
   history_count: 52,
   model: 56,
   banned_length: 60,
+  draft_source: 64,
+  draft_length: 68,
+  draft_ngram: 72,
+  draft_ngram_min: 76,
+  guide: 80,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1276,7 +1309,7 @@ export const StepHeaderLayout = {
   text_len: 24,
   top_len: 28,
   entropy: 32,
-  reserved: 36,
+  wanted: 36,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */
@@ -1437,5 +1470,7 @@ export const SamplerStages = {
   mirostat_v2: { id: 23, params: ["tau", "eta", "mu"], data: "none" },
   adaptive_p: { id: 24, params: ["target", "decay"], data: "none" },
   grammar: { id: 40, params: [], data: "text" },
+  guidance: { id: 41, params: ["scale"], data: "none" },
+  contrastive_search: { id: 42, params: ["alpha", "k"], data: "none" },
   script: { id: 100, params: ["number"], data: "none" },
 } as const;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Draft } from "../draft.ts";
 import { RequestFlags } from "../ffi/symbols.gen.ts";
 import type { GenerateOptions } from "../generate_options.ts";
 import {
@@ -14,6 +15,7 @@ import {
   checkTokens,
   found,
 } from "./check.ts";
+import { guideOf } from "./guides.ts";
 import type { ModelCore } from "./model_core.ts";
 import { type RecordSettings, recordSettings } from "./record_settings.ts";
 import { packStages, type Request } from "./request.ts";
@@ -46,6 +48,7 @@ export const generateFields = [
   "topLogprobs",
   "entropy",
   "ignoreEnd",
+  "draft",
   "addSpecial",
   "parseSpecial",
   "onPrefill",
@@ -82,6 +85,8 @@ export function generationSettings(
       stages: packStages(options.sampler),
       banned: checkBanned(options.bannedStrings),
       functions: options.sampler?.some(({ apply }) => apply) ? options.sampler : undefined,
+      draft: checkDraft(options.draft),
+      guide: guideOf(options.sampler ?? []),
     },
     record: recordSettings(options.trace, options.tape, options.sampler ?? []),
     stop: checkStop(options.stop),
@@ -141,6 +146,17 @@ function checkBanned(strings: unknown): Uint8Array {
     }
   }
   return packData("strings", strings, "bannedStrings");
+}
+
+function checkDraft(draft: Draft | undefined): Draft | undefined {
+  if (draft === undefined) return undefined;
+  const kinds = ["ngram", "model", "custom"];
+  if (kinds.includes(draft?.kind) && (draft.kind === "ngram" || draft.open)) return draft;
+  throw new TypeError(
+    `Expected draft to be what ngramDraft, modelDraft or customDraft makes, but found ${
+      found(draft)
+    }`,
+  );
 }
 
 function checkStop(stop: unknown): readonly string[] {

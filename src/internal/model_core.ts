@@ -171,6 +171,12 @@ export class ModelCore {
     return words;
   }
 
+  /** Throws when another model's tokens aren't the same ones. */
+  expectSameTokens(other: ModelCore): void {
+    const status = this.library.calls.vitrine_model_match_tokens(this.handle, other.handle);
+    check(this.library, status, this.handle);
+  }
+
   /** The text of tokens; bytes that make no whole character become U+FFFD. */
   detokenize(tokens: Uint32Array<ArrayBuffer>, special: boolean): string {
     let out = new Uint8Array(tokens.length * 16 + 64);

@@ -4,7 +4,9 @@
  *
  * @module
  */
+import type { Draft, DraftPass } from "../draft.ts";
 import {
+  DraftSource,
   RecordKind,
   RequestLayout,
   SamplerStages,
@@ -15,6 +17,7 @@ import type { SamplerStage } from "../sampler_stage.ts";
 import type { TokenLogprob } from "../token_logprob.ts";
 import { checkFields, found } from "./check.ts";
 import { packData, type StageDataKind } from "./stage_data.ts";
+import type { SessionCore } from "./session_core.ts";
 
 /** What a session asks of the engine. */
 export interface Request {
@@ -31,6 +34,9 @@ export interface Request {
   /** Of draws without a session: the text before, and the handle of a model. */
   readonly history?: Uint32Array | undefined;
   readonly model?: number | undefined;
+  readonly draft?: Draft | undefined;
+  /** Whose logits the stage `guidance` takes. */
+  readonly guide?: SessionCore | undefined;
 }
 
 /** What a request records of its sampling. */
@@ -40,6 +46,12 @@ export interface WantedRecords {
   readonly tapeSteps: number;
   readonly tapeKind: number;
   readonly tapeTop: number;
+}
+
+/** What came of a draft, and up to how many guesses the engine waits for. */
+export interface DraftRecord extends DraftPass {
+  readonly kind: "draft";
+  readonly wanted: number;
 }
 
 /** What the engine reports about a running request. */
@@ -53,6 +65,7 @@ export type EngineRecord =
     readonly text: string;
     readonly top: readonly TokenLogprob[];
   }
+  | DraftRecord
   | { readonly kind: "prefill"; readonly done: number; readonly total: number }
   | { readonly kind: "end"; readonly reason: number; readonly text: string };
 
@@ -80,6 +93,15 @@ export function packRequest(request: Request): Uint8Array<ArrayBuffer> {
   view.setUint32(at.history_count, history.length, true);
   view.setUint32(at.model, request.model ?? 0, true);
   view.setUint32(at.banned_length, banned.length, true);
+  const { draft, guide } = request;
+  if (draft !== undefined) {
+    const source = draft.kind === "ngram" ? DraftSource.ngram : DraftSource.host;
+    view.setUint32(at.draft_source, source, true);
+    view.setUint32(at.draft_length, draft.length, true);
+    view.setUint32(at.draft_ngram, draft.ngram ?? 0, true);
+    view.setUint32(at.draft_ngram_min, draft.least ?? 0, true);
+  }
+  if (guide !== undefined) view.setUint32(at.guide, guide.handle, true);
   new Uint32Array(view.buffer, at.bytes, history.length).set(history);
   const bytes = new Uint8Array(view.buffer);
   bytes.set(banned, at.bytes + 4 * history.length);
@@ -164,6 +186,14 @@ export function* unpackRecords(
     const kind = word(at.kind);
     if (kind === RecordKind.prefill) {
       yield { kind: "prefill", done: word(at.token), total: word(at.position) };
+    } else if (kind === RecordKind.draft) {
+      yield {
+        kind: "draft",
+        position: word(at.position),
+        drafted: word(at.token),
+        accepted: word(at.flags),
+        wanted: word(at.wanted),
+      };
     } else if (kind === RecordKind.end) {
       yield { kind: "end", reason: word(at.token), text };
     } else {

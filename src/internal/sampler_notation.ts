@@ -7,6 +7,7 @@
  */
 import { adaptiveP } from "../adaptive_p.ts";
 import { dry } from "../dry.ts";
+import { contrastiveSearch } from "../contrastive_search.ts";
 import { dynamicTemperature } from "../dynamic_temperature.ts";
 import { epsilonCutoff } from "../epsilon_cutoff.ts";
 import { etaCutoff } from "../eta_cutoff.ts";
@@ -70,6 +71,11 @@ export const notation: Readonly<Record<string, StageNotation>> = {
   "dynamic-temperature": numbers(dynamicTemperature, 2, "LOW:HIGH:EXPONENT"),
   "p-less": { values: [0, 1], make: relaxable, help: "RELAXED" },
   "min-k": numbers(minK, 0, "TAU"),
+  "contrastive-search": numbers(
+    (alpha, k) => contrastiveSearch({ alpha, k }),
+    0,
+    "ALPHA:K",
+  ),
   xtc: numbers(xtc, 0, "PROBABILITY:THRESHOLD"),
   "repetition-penalty": numbers(repetitionPenalty, 0, "PENALTY:LAST-N"),
   "presence-penalty": numbers(presencePenalty, 1, "PENALTY:LAST-N"),

@@ -355,6 +355,12 @@ export class SessionCore {
     this.#meter = "off";
   }
 
+  /** The guesses that the running request waits for. */
+  propose(tokens: Uint32Array<ArrayBuffer>): void {
+    const { vitrine_session_propose } = this.model.library.calls;
+    this.check(vitrine_session_propose(this.handle, tokens, tokens.length));
+  }
+
   /** The error that ended the last request. */
   failure(): EngineError {
     const info = this.#info();
@@ -383,6 +389,9 @@ export class SessionCore {
       evictedTokens: number(at.evicted_tokens),
       waits: number(at.waits),
       waitMs: number(at.wait_ms),
+      passes: number(at.passes),
+      drafted: number(at.drafted),
+      accepted: number(at.accepted),
     };
   }
 

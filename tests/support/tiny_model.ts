@@ -74,6 +74,12 @@ export function tinyModelBytes(shape: TinyShape = {}): Uint8Array {
   return writeGguf(metadataOf(shape), shape.vocabularyOnly ? [] : tensorsOf(shape));
 }
 
+/** The values of a tensor in F32 of such a model. */
+export function tinyVector(name: string, shape: TinyShape = {}): Float32Array {
+  const tensor = tensorsOf(shape).find((tensor) => tensor.name === name) as GgufTensor;
+  return new Float32Array(tensor.bytes.slice().buffer);
+}
+
 function metadataOf(shape: TinyShape): Record<string, GgufValue> {
   const embedding = shape.embedding ?? 64;
   const tokens = [

@@ -11,6 +11,7 @@ const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
 const evict = @import("../evict.zig");
 const recorder = @import("recorder.zig");
+const request_file = @import("core/request.zig");
 const sampler = @import("../sampler.zig");
 const table = @import("core/table.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
@@ -95,6 +96,19 @@ pub const functions = .{
         .function = "cancel",
         .doc = "Asks the engine to end the request. Returns at once; harmless when none runs. Any thread may call it.",
         .params = .{.{ "session", "The session." }},
+    },
+    .{
+        .name = "vitrine_session_propose",
+        .function = "propose",
+        .doc =
+        \\The draft that a request with drafts of the host waits for since its last record of a draft. Tokens
+        \\beyond those that were wanted are left out; harmless when no request runs.
+        ,
+        .params = .{
+            .{ "session", "The session." },
+            .{ "tokens", "What may follow; read during the call only." },
+            .{ "count", "How many; 0: no guess." },
+        },
     },
     .{
         .name = "vitrine_session_wait",
@@ -392,6 +406,11 @@ fn begin(
     const copied = try table.gpa.alloc(u32, ids.len);
     defer table.gpa.free(copied);
     for (ids, copied) |from, *to| to.* = from;
+    const guide = try request_file.guideOf(request.guide, diag);
+    defer if (guide) |other| {
+        other.object.unlock();
+        table.unpin(&other.object);
+    };
     try self.session.?.start(.{
         .tokens = copied,
         .max_tokens = request.max_tokens,
@@ -404,21 +423,24 @@ fn begin(
         .entropy = buffers.has(request.flags, abi.RequestFlags.entropy),
         .refill = buffers.has(request.flags, abi.RequestFlags.refill),
         .record = try recorder.wanted(request, diag),
-        .banned = try bannedOf(request, bytes, length, diag),
+        .banned = try request_file.bannedOf(request, bytes, length, diag),
         .banned_ignore_case = buffers.has(request.flags, abi.RequestFlags.banned_ignore_case),
+        .draft = try request_file.draftOf(request, diag),
+        .guide = if (guide) |other| try other.ready() else null,
     }, diag);
 }
 
-/// The strings behind the struct; read during the call only.
-fn bannedOf(request: abi.Request, bytes: ?[*]const u8, length: u32, diag: *Diagnostic) Error![]const u8 {
-    if (request.banned_length == 0) return "";
-    if (request.size > length or request.banned_length > length - request.size) {
-        diag.set("expected {d} bytes of banned strings behind a request of {d}, found {d} in all", .{
-            request.banned_length, request.size, length,
-        });
-        return error.InvalidArgument;
-    }
-    return bytes.?[request.size..][0..request.banned_length];
+pub fn propose(handle: u32, token_ids: ?[*]align(1) const u32, count: u32) callconv(.c) i32 {
+    return withSession(handle, .{ token_ids, count }, proposeTokens);
+}
+
+fn proposeTokens(self: *SessionObject, token_ids: ?[*]align(1) const u32, count: u32) Error!void {
+    const diag = &self.object.diag;
+    const ids = try buffers.slice(u32, token_ids, count, "the draft", diag);
+    var copied: [engine.draft.length_max]u32 = undefined;
+    const len = @min(ids.len, copied.len);
+    for (ids[0..len], copied[0..len]) |from, *to| to.* = from;
+    try self.session.?.propose(copied[0..len], diag);
 }
 
 pub fn take(handle: u32, buffer: ?[*]u8, length: u32, out: ?[*]u8, out_length: u32) callconv(.c) i32 {
@@ -491,6 +513,9 @@ fn fillStats(self: *SessionObject, out: ?[*]u8, length: u32) Error!void {
         .waits = @floatFromInt(found.waits),
         .evicted_tokens = @floatFromInt(found.evicted_tokens),
         .wait_ms = @as(f64, @floatFromInt(found.wait_ns)) * milliseconds,
+        .passes = @floatFromInt(found.passes),
+        .drafted = @floatFromInt(found.drafted),
+        .accepted = @floatFromInt(found.accepted),
     }, out, length, &self.object.diag);
 }
 

@@ -7,6 +7,7 @@ const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
 const table = @import("core/table.zig");
 const Tokenizer = @import("../tokenizer.zig").Tokenizer;
+const ModelObject = @import("core/model_object.zig").ModelObject;
 const withModel = @import("model.zig").withModel;
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Error = errors.Error;
@@ -48,6 +49,15 @@ pub const functions = .{
             .{ "buffer", "The caller's." },
             .{ "length", "Of the buffer, in bytes." },
             .{ "out_length", "Gets the length of the entry, also when the buffer is too small." },
+        },
+    },
+    .{
+        .name = "vitrine_model_match_tokens",
+        .function = "matchTokens",
+        .doc = "Whether two models have the same tokens; the error's text names the first that differs.",
+        .params = .{
+            .{ "model", "A loaded model; the error is kept here." },
+            .{ "other", "Another one." },
         },
     },
 };
@@ -168,6 +178,37 @@ fn copyToken(model: *engine.Model, diag: *Diagnostic, id: u32, buffer: ?[*]u8, l
         .text_length = @intCast(bytes.len),
     };
     try buffers.copyOut(&.{ std.mem.asBytes(&header), stored, bytes }, buffer, length, out_length, diag);
+}
+
+pub fn matchTokens(handle: u32, other: u32) callconv(.c) i32 {
+    const object = table.pin(other, .model) orelse return errors.code(error.InvalidHandle);
+    defer table.unpin(object);
+    return withModel(handle, .{ModelObject.of(object)}, expectSame);
+}
+
+fn expectSame(model: *engine.Model, diag: *Diagnostic, object: *ModelObject) Error!void {
+    // What a loaded model is doesn't change any more; it needs no lock.
+    if (object.phaseNow() != .ready) {
+        diag.set("expected two loaded models, found one that isn't", .{});
+        return error.NotReady;
+    }
+    const ours = model.tokenizer;
+    const theirs = object.model.?.tokenizer;
+    for (0..@min(ours.count(), theirs.count())) |i| {
+        const id: u32 = @intCast(i);
+        if (!std.mem.eql(u8, ours.tokenText(id), theirs.tokenText(id))) {
+            diag.set("expected models of the same tokens, found token {d} to be \"{s}\" of one and \"{s}\" of the other", .{
+                id, ours.tokenText(id), theirs.tokenText(id),
+            });
+            return error.Foreign;
+        }
+        if (ours.isEndOfGeneration(id) == theirs.isEndOfGeneration(id)) continue;
+        diag.set("expected models of the same tokens, found that token {d}, \"{s}\", ends texts of only one of them", .{ id, ours.tokenText(id) });
+        return error.Foreign;
+    }
+    if (ours.count() == theirs.count()) return;
+    diag.set("expected models of the same tokens, found {d} of one and {d} of the other", .{ ours.count(), theirs.count() });
+    return error.Foreign;
 }
 
 fn checkToken(model: *engine.Model, id: u32, index: usize, diag: *Diagnostic) Error!void {

@@ -97,6 +97,11 @@ pub const Counters = struct {
         counters.enter(counters.places - 1, at);
     }
 
+    /// What happened since `leave` is nobody's time.
+    pub fn resumeAt(counters: *Counters, at: i96) void {
+        counters.began = at;
+    }
+
     pub fn of(counters: *const Counters, member: usize, place: usize) *Counts {
         return &counters.counts[member * counters.places + place];
     }

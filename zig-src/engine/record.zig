@@ -14,6 +14,9 @@ pub const Kind = enum(u32) {
     end = 3,
     /// A token of the prompt with the log-probability that the model gave it.
     prompt_token = 4,
+    /// A pass that checked a draft of `token` tokens is over, or the first token is there: `flags` guesses
+    /// were right, `position` tokens are in the sequence. `wanted` not 0: the request waits for a draft.
+    draft = 5,
 };
 
 pub const Reason = enum(u32) {
@@ -40,7 +43,8 @@ pub const Header = extern struct {
     top_len: u32 = 0,
     /// Of the model's own distribution, in nats; NaN unless the request asked for it.
     entropy: f32 = std.math.nan(f32),
-    reserved: u32 = 0,
+    /// Of a draft: tokens that the next one may have, when the host is asked for it.
+    wanted: u32 = 0,
 };
 
 /// Bytes of the longest record with so many alternatives and a text of so many bytes.

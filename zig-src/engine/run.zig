@@ -18,8 +18,9 @@ const Team = @import("team.zig").Team;
 const weight_module = @import("weight.zig");
 const Weight = weight_module.Weight;
 
-/// Rows of logits that are computed in one go.
-pub const head_rows_max = 16;
+/// Rows of logits that are computed in one go: with more of them each weight is read less often. Memory of
+/// rows that no batch needs is never touched.
+pub const head_rows_max = 64;
 
 /// Products of a weight and an activation in a piece, at most; between two pieces a member looks whether
 /// the batch is still wanted. It is one or two milliseconds of a core with integer kernels, some thirty
@@ -52,6 +53,12 @@ pub const Row = struct {
 pub const Segment = struct {
     from: u32,
     len: u32,
+    /// 0: the session's own sequence; else that of its companion of this number.
+    companion: u32 = 0,
+    /// Whether it stands for its session: it has its own rows or, in a search, the first candidate.
+    leads: bool = true,
+    /// Of the rows, the last ones: tokens that are guessed to follow.
+    guesses: u32 = 0,
     /// Set by another thread when nobody wants the result any more.
     cancel: *const std.atomic.Value(bool),
     /// Rows whose logits were left out, because the request was cancelled meanwhile.

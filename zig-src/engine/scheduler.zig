@@ -4,11 +4,9 @@
 //! (continuous batching, Yu et al. 2022, "Orca"). Nothing is allocated here while it runs.
 
 const std = @import("std");
-const arch = @import("../arch.zig");
-const block = @import("../arch/block/block.zig");
 const cache = @import("../cache.zig");
-const sampler = @import("../sampler.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
+const deliver = @import("deliver.zig");
 const Board = @import("deal.zig").Board;
 const full_pool = @import("full_pool.zig");
 const meter = @import("meter.zig");
@@ -53,8 +51,17 @@ pub const Scheduler = struct {
     /// Rows whose logits are wanted.
     wanted: []u32,
     wanted_len: usize = 0,
-    /// The part of `wanted` that `head` computes.
+    /// The part of `wanted` whose logits are computed together.
     head_rows: []const u32 = &.{},
+    /// The same, by the sessions that the rows belong to.
+    parts: [run_module.head_rows_max]deliver.Part = undefined,
+    parts_len: usize = 0,
+    /// Whether the scheduler's thread samples them, and not the team.
+    alone: bool = false,
+    /// What became of each segment's session in this pass.
+    outcomes: []deliver.Outcome,
+    /// Rows that drafts may add to a batch, so that every sequence that decodes finds its own.
+    spare: usize = 0,
 
     pub fn init(scheduler: *Scheduler, model: *Model) (error{OutOfMemory} || std.Thread.SpawnError)!void {
         const arena = model.arena.allocator();
@@ -72,6 +79,7 @@ pub const Scheduler = struct {
             .counters = try .init(arena, model.threads, model.hyper.layers),
             .owners = try arena.alloc(*Session, rows),
             .wanted = try arena.alloc(u32, rows),
+            .outcomes = try arena.alloc(deliver.Outcome, rows),
         };
         scheduler.thread = try std.Thread.spawn(.{}, loop, .{scheduler});
     }
@@ -126,6 +134,24 @@ pub const Scheduler = struct {
         scheduler.work.signal(io);
     }
 
+    /// Takes the draft that a session's request waits for, as far as it may have that many tokens.
+    pub fn propose(scheduler: *Scheduler, session: *Session, tokens: []const u32, diag: *Diagnostic) error{BadOption}!void {
+        scheduler.mutex.lockUncancelable(io);
+        defer scheduler.mutex.unlock(io);
+        // It may have been cancelled while the draft was made.
+        if (!session.running.load(.acquire)) return;
+        const draft = &session.job.draft;
+        if (!draft.waits()) {
+            diag.set("expected a request that waits for a draft, found one that doesn't", .{});
+            return error.BadOption;
+        }
+        draft.len = @intCast(@min(tokens.len, draft.room()));
+        @memcpy(draft.tokens[0..draft.len], tokens[0..draft.len]);
+        draft.phase.store(.ready, .release);
+        scheduler.nudged = true;
+        scheduler.work.signal(io);
+    }
+
     pub fn waitIdle(scheduler: *Scheduler, session: *Session) void {
         scheduler.mutex.lockUncancelable(io);
         defer scheduler.mutex.unlock(io);
@@ -148,7 +174,7 @@ pub const Scheduler = struct {
             scheduler.batch.poll();
             if (scheduler.batch.abandoned) continue;
             scheduler.account(began);
-            scheduler.deliver();
+            deliver.deliver(scheduler);
         }
     }
 
@@ -169,18 +195,20 @@ pub const Scheduler = struct {
             for (scheduler.running.items) |session| {
                 if (session.job.left() != 0 and session.sequence.len == session.settings.context) shift(session);
             }
+            scheduler.spare = scheduler.batch.rows.len -| scheduler.running.items.len;
             const alone = scheduler.observedFirst();
             for (scheduler.running.items) |session| {
-                if (session.job.left() == 1 and takesPart(session, alone)) scheduler.append(session, 1);
+                const decodes = session.job.left() == 1 or session.job.looksAhead();
+                if (decodes and takesPart(session, alone)) scheduler.append(session, 1);
             }
             const decoding = scheduler.batch.len != 0;
             var room = scheduler.batch.rows.len - scheduler.batch.len;
             if (decoding) room = @min(room, prompt_rows_beside_decoding);
             for (scheduler.running.items) |session| {
-                if (session.job.left() == 1 or !takesPart(session, alone)) continue;
+                if (session.job.left() <= 1 or !takesPart(session, alone)) continue;
                 const before = scheduler.batch.len;
                 scheduler.append(session, room);
-                room -= scheduler.batch.len - before;
+                room -|= scheduler.batch.len - before;
             }
             const resolved = full_pool.resolve(scheduler);
             if (scheduler.batch.len != 0) {
@@ -223,6 +251,7 @@ pub const Scheduler = struct {
 
     fn takesPart(session: *const Session, alone: ?*const Session) bool {
         if (session.blocked != null) return false;
+        if (session.job.draft.waits()) return false;
         return if (alone) |one| session == one else session.observer == null;
     }
 
@@ -240,12 +269,12 @@ pub const Scheduler = struct {
     /// stage may wait for its host, whose thread may need the mutex first, to start another request.
     fn sampleReady(scheduler: *Scheduler) void {
         while (for (scheduler.running.items) |session| {
-            if (session.job.left() == 0 and hasRoom(session)) break session;
+            if (session.job.left() == 0 and !session.job.looksAhead() and hasRoom(session)) break session;
         } else null) |session| {
             const nothing_wanted = session.job.request.max_tokens == 0;
             std.debug.assert(session.logits_valid or nothing_wanted);
             scheduler.mutex.unlock(io);
-            const reason = if (nothing_wanted) .max_tokens else scheduler.sampleNext(session);
+            const reason = if (nothing_wanted) .max_tokens else deliver.sampleFirst(scheduler, session);
             wake.signal();
             scheduler.mutex.lockUncancelable(io);
             // Now it has a token to evaluate, or ends; others may have come.
@@ -253,55 +282,117 @@ pub const Scheduler = struct {
         }
     }
 
-    /// Adds up to `room` rows of the session's pending tokens to the batch.
+    /// Adds up to `room` rows of the session's pending tokens to the batch, and what stands behind the last
+    /// of them: the guesses of a draft, or the rows of companions.
     fn append(scheduler: *Scheduler, session: *Session, room: usize) void {
         const job = &session.job;
         const batch = &scheduler.batch;
-        if (room == 0 or batch.len == batch.rows.len) return;
-        if (job.left() == 0 or !hasRoom(session)) return;
+        const companions = job.companionRows();
+        const least = companions + @intFromBool(job.left() != 0);
+        if (least == 0 or room == 0 or batch.len + least > batch.rows.len or !hasRoom(session)) return;
+        if (job.left() != 0 and !scheduler.appendPending(session, room, companions)) return;
+        for (job.companions, 0..) |*companion, i| {
+            const token = job.companionToken(i) orelse continue;
+            if (job.search != null) companion.sequence.follow(&session.sequence);
+            // Its pool has no limit.
+            _ = companion.sequence.reserve(companion.sequence.len + 1);
+            scheduler.appendRows(session, &companion.sequence, companion.context, @intCast(i + 1), &.{token}, &.{});
+            scheduler.want(batch.len);
+            batch.len += 1;
+        }
+    }
+
+    /// Its own rows; whether the last pending one is among them.
+    fn appendPending(scheduler: *Scheduler, session: *Session, room: usize, companions: usize) bool {
+        const job = &session.job;
+        const batch = &scheduler.batch;
         full_pool.adopt(session);
-        var len = @min(room, job.left(), session.settings.chunk, session.settings.context - session.sequence.len);
+        var len = @min(room, batch.rows.len - batch.len - companions, job.left(), session.settings.chunk, session.settings.context - session.sequence.len);
         if (session.evictor) |evictor| len = @min(len, evictor.room(session));
-        if (job.request.prompt_logprobs) len = @min(len, recordsThatFit(session) - 1);
+        if (job.request.prompt_logprobs) len = @min(len, recordsThatFit(session) - 2);
         std.debug.assert(len != 0);
-        len = full_pool.reserve(scheduler, session, @intCast(session.sequence.len + len)) - session.sequence.len;
-        if (len == 0) return;
-        for (0..len) |i| batch.rows[batch.len + i] = .{
-            .id = job.pending[job.next + i],
-            .position = @intCast(session.sequence.len + i),
-            .context = session.settings.context,
-            .sequence = &session.sequence,
-        };
+        var guesses = scheduler.guess(session);
+        const reached = full_pool.reserve(scheduler, session, @intCast(session.sequence.len + len + guesses.len)) - session.sequence.len;
+        if (reached == 0) return false;
+        len = @min(len, reached);
+        guesses = guesses[0 .. reached - len];
+        const from = batch.len;
+        scheduler.appendRows(session, &session.sequence, session.settings.context, 0, job.pending[job.next..][0..len], guesses);
+        batch.len += @intCast(len + guesses.len);
         if (session.evictor) |evictor| {
             if (evictor.mass) |*mass| mass.begin();
-            for (batch.rows[batch.len..][0..len], 0..) |*row, i| {
+            for (batch.rows[from..][0..len], 0..) |*row, i| {
                 row.ahead = evictor.ahead(session);
                 if (evictor.counts(job, job.next + i, i + 1 == len)) row.mass = &evictor.mass.?;
             }
         }
-        if (batch.len != 0) batch.rows[batch.len].shared = session.sequence.sharedWith(batch.rows[batch.len - 1].sequence);
-        scheduler.appendSegment(session, @intCast(len));
         const every = job.wantsEveryRow();
         for (0..len) |i| {
             const wanted = every and job.next + i >= job.again;
-            if (!wanted and !(i + 1 == len and len == job.left())) continue;
-            scheduler.wanted[scheduler.wanted_len] = @intCast(batch.len + i);
-            scheduler.wanted_len += 1;
+            if (wanted or (i + 1 == len and len == job.left())) scheduler.want(from + i);
         }
-        batch.len += @intCast(len);
+        for (len..len + guesses.len) |i| scheduler.want(from + i);
+        return len == job.left();
     }
 
-    fn appendSegment(scheduler: *Scheduler, session: *Session, len: u32) void {
+    /// The guesses behind the session's one pending token.
+    fn guess(scheduler: *Scheduler, session: *Session) []const u32 {
+        const job = &session.job;
+        const draft = &job.draft;
+        if (!draft.isOn() or job.generated == 0 or job.left() != 1) return &.{};
+        draft.prepare(session.tokens[0..session.sequence.len], job.pending[job.next]);
+        const limits = [_]usize{
+            scheduler.spare,
+            // Rows of companions are not among those that are spared.
+            scheduler.batch.rows.len - scheduler.batch.len - 1,
+            session.settings.chunk - 1,
+            session.settings.context - session.sequence.len - 1,
+            job.request.max_tokens - job.generated - 1,
+            // One record a row, and one of the draft.
+            recordsThatFit(session) - 2,
+        };
+        draft.len = @intCast(@min(draft.len, std.mem.min(usize, &limits)));
+        scheduler.spare -= draft.len;
+        return draft.tokens[0..draft.len];
+    }
+
+    /// Rows of one sequence, whose pages are there, as a segment behind those of the batch.
+    fn appendRows(
+        scheduler: *Scheduler,
+        session: *Session,
+        sequence: *cache.Sequence,
+        context: u32,
+        companion: u32,
+        pending: []const u32,
+        guesses: []const u32,
+    ) void {
         const batch = &scheduler.batch;
+        const rows = batch.rows[batch.len..][0 .. pending.len + guesses.len];
+        for (rows, 0..) |*row, i| row.* = .{
+            .id = if (i < pending.len) pending[i] else guesses[i - pending.len],
+            .position = @intCast(sequence.len + i),
+            .context = context,
+            .sequence = sequence,
+        };
+        if (batch.len != 0) rows[0].shared = sequence.sharedWith(batch.rows[batch.len - 1].sequence);
         batch.segments[batch.segments_len] = .{
             .from = batch.len,
-            .len = len,
+            .len = @intCast(rows.len),
+            .companion = companion,
+            .leads = companion == 0 or (companion == 1 and session.job.search != null),
+            .guesses = @intCast(guesses.len),
             .cancel = &session.cancelled,
         };
         scheduler.owners[batch.segments_len] = session;
+        scheduler.outcomes[batch.segments_len] = .{};
         batch.segments_len += 1;
         batch.observer = session.observer;
         if (session.meter != null) batch.metered = true;
+    }
+
+    fn want(scheduler: *Scheduler, row: usize) void {
+        scheduler.wanted[scheduler.wanted_len] = @intCast(row);
+        scheduler.wanted_len += 1;
     }
 
     fn forward(scheduler: *Scheduler, member: u32) void {
@@ -309,12 +400,7 @@ pub const Scheduler = struct {
         scheduler.model.family.?.forward(&run);
     }
 
-    fn headOf(scheduler: *Scheduler, member: u32) void {
-        var run = scheduler.runOf(member);
-        block.head(&run, scheduler.head_rows);
-    }
-
-    fn runOf(scheduler: *Scheduler, member: u32) run_module.Run {
+    pub fn runOf(scheduler: *Scheduler, member: u32) run_module.Run {
         return .{
             .model = scheduler.model,
             .buffers = &scheduler.buffers,
@@ -332,185 +418,14 @@ pub const Scheduler = struct {
     fn account(scheduler: *Scheduler, began: i96) void {
         const spent: u64 = @intCast(@max(0, now() - began));
         for (scheduler.batch.segments[0..scheduler.batch.segments_len], scheduler.owners[0..scheduler.batch.segments_len]) |segment, session| {
+            if (!segment.leads) continue;
             session.stats.passes += 1;
-            if (session.job.generated == 0) {
-                session.stats.prefill_tokens += segment.len;
-                session.stats.prefill_ns += spent;
-            } else {
-                session.stats.decode_tokens += segment.len;
-                session.stats.decode_ns += spent;
-            }
+            const to = if (session.job.generated == 0) &session.stats.prefill_ns else &session.stats.decode_ns;
+            to.* += spent;
         }
     }
 
-    /// Computes the logits that are wanted, hands them to their sessions, and samples.
-    fn deliver(scheduler: *Scheduler) void {
-        const batch = &scheduler.batch;
-        var at: usize = 0;
-        while (at < scheduler.wanted_len) {
-            const end = @min(at + run_module.head_rows_max, scheduler.wanted_len);
-            scheduler.head_rows = scheduler.wanted[at..end];
-            at = end;
-            if (scheduler.leaveOut(scheduler.head_rows)) continue;
-            scheduler.board.clear();
-            scheduler.model.team.run(scheduler.model.threads, scheduler, headOf);
-            for (scheduler.head_rows, 0..) |row, i| scheduler.deliverRow(row, i);
-        }
-        if (batch.metered) scheduler.keepCounts();
-        for (batch.segments[0..batch.segments_len], scheduler.owners[0..batch.segments_len]) |segment, session| {
-            const job = &session.job;
-            if (segment.incomplete) {
-                // The request ends, as if this pass had not been.
-                session.logits_valid = false;
-                continue;
-            }
-            session.append(job.pending[job.next..][0..segment.len]);
-            session.stats.reevaluated_tokens += @min(job.again, job.next + segment.len) -| job.next;
-            job.next += segment.len;
-            if (job.request.all_logits and job.wantsEveryRow() and job.next > job.again) session.all_logits_rows = job.own(job.next);
-            const reason = scheduler.advance(session);
-            if (reason) |r| scheduler.finish(session, r);
-        }
-        wake.signal();
-    }
-
-    /// Before any session is told that the pass is over.
-    fn keepCounts(scheduler: *Scheduler) void {
-        scheduler.counters.leave(meter.now());
-        const batch = &scheduler.batch;
-        for (batch.segments[0..batch.segments_len], scheduler.owners[0..batch.segments_len]) |segment, session| {
-            if (session.meter) |*kept| kept.append(&scheduler.counters, batch.len, segment.len, session.sequence.len);
-        }
-    }
-
-    /// Whether all `rows` belong to sessions that have been cancelled: many rows of logits of a large
-    /// vocabulary take long.
-    fn leaveOut(scheduler: *Scheduler, rows: []const u32) bool {
-        const segments = scheduler.batch.segments[0..scheduler.batch.segments_len];
-        for (rows) |row| {
-            if (!segmentOf(segments, row).cancel.load(.monotonic)) return false;
-        }
-        for (rows) |row| segmentOf(segments, row).incomplete = true;
-        return true;
-    }
-
-    fn segmentOf(segments: []run_module.Segment, row: u32) *run_module.Segment {
-        for (segments) |*segment| {
-            if (row >= segment.from and row < segment.from + segment.len) return segment;
-        }
-        unreachable;
-    }
-
-    /// What follows when a session's rows have been evaluated; a reason when that was the end.
-    fn advance(scheduler: *Scheduler, session: *Session) ?record.Reason {
-        const job = &session.job;
-        if (job.left() != 0) {
-            // Logits that the session has are as good while only what was lost is computed again.
-            if (job.next <= job.again) return null;
-            session.logits_valid = false;
-            push(session, .{ .kind = .prefill, .token = @intCast(job.own(job.next)), .position = @intCast(job.own(job.pending_len)) }, &.{}, "");
-            return null;
-        }
-        session.logits_valid = true;
-        if (job.request.max_tokens == 0) return .max_tokens;
-        return scheduler.sampleNext(session);
-    }
-
-    fn deliverRow(scheduler: *Scheduler, row: u32, index: usize) void {
-        const batch = &scheduler.batch;
-        const vocab = scheduler.model.vocab();
-        const logits = scheduler.buffers.logits[index * vocab ..][0..vocab];
-        for (batch.segments[0..batch.segments_len], scheduler.owners[0..batch.segments_len]) |segment, session| {
-            if (row < segment.from or row >= segment.from + segment.len) continue;
-            const job = &session.job;
-            const at = job.next + row - segment.from;
-            const wanted = job.wantsEveryRow() and at >= job.again;
-            if (job.request.prompt_logprobs and wanted) {
-                // The first token's predecessor was evaluated by an earlier request.
-                if (job.own(at) == 0 and !job.lead and session.logits_valid) {
-                    scheduler.pushPromptToken(session, session.logits, at, job.start.length);
-                }
-                if (at + 1 < job.pending_len) {
-                    const position = job.start.length + job.own(at) + 1;
-                    scheduler.pushPromptToken(session, logits, at + 1, @intCast(position));
-                }
-            }
-            if (job.request.all_logits and wanted) @memcpy(session.all_logits[job.own(at) * vocab ..][0..vocab], logits);
-            if (at + 1 == job.pending_len) @memcpy(session.logits, logits);
-            return;
-        }
-        unreachable;
-    }
-
-    fn pushPromptToken(scheduler: *const Scheduler, session: *Session, logits: []const f32, index: usize, position: u32) void {
-        const job = &session.job;
-        const token = job.pending[index];
-        const top = session.top[0..job.request.top_logprobs];
-        // The best is what a log-probability is told from.
-        var best: [1]sampler.TokenLogprob = undefined;
-        sampler.topLogprobs(scheduler.model.kernels.sampling, logits, if (top.len == 0) &best else top);
-        const first = if (top.len == 0) best[0] else top[0];
-        const wanted = job.request.entropy and first.token < logits.len;
-        push(session, .{
-            .kind = .prompt_token,
-            .token = token,
-            .position = position,
-            .logprob = logprobOf(logits, token, first),
-            .entropy = if (wanted) scheduler.entropyOf(logits, logits[first.token], -first.logprob) else std.math.nan(f32),
-        }, top, "");
-    }
-
-    /// In nats, of the model's own distribution: ln Σ e^x less the mean of x, both from the maximum.
-    fn entropyOf(scheduler: *const Scheduler, logits: []const f32, max: f32, log_mass: f64) f32 {
-        const mean = scheduler.model.kernels.sampling.exponents(logits, max, 1) / @exp(log_mass);
-        return @floatCast(@max(0, log_mass - mean));
-    }
-
-    /// Draws the next token; a reason when generation ends with it, or can't go on.
-    fn sampleNext(scheduler: *Scheduler, session: *Session) ?record.Reason {
-        const job = &session.job;
-        const chain = &job.chain.?;
-        const position = session.sequence.len;
-        if (position == session.settings.context and !session.neverFull()) return .context_full;
-        // Of the text: random numbers are not to come again when tokens are evicted.
-        const place = if (session.evictor) |evictor| evictor.next else position;
-        while (true) {
-            if (job.banned) |*banned| chain.excluded = banned.excludedHere();
-            const choice = chain.sample(session.logits, 0, place, &session.failure) catch return .failed;
-            const top = session.top[0..job.request.top_logprobs];
-            chain.topLogprobs(session.logits, top);
-            const ends = scheduler.model.tokenizer.isEndOfGeneration(choice.token);
-            const header: record.Header = .{
-                .kind = .token,
-                .token = choice.token,
-                .position = position,
-                .logprob = choice.logprob,
-                .flags = if (ends) record.flag_end_of_generation else 0,
-                .entropy = if (job.request.entropy) scheduler.entropyOf(session.logits, chain.row.max, chain.row.log_mass) else std.math.nan(f32),
-            };
-            if (job.generated == 0 and session.stats.first_token_ns == 0) session.stats.first_token_ns = @intCast(@max(0, now() - job.started_ns));
-            switch (held.show(session, header, top, choice.accepted())) {
-                .shown => {},
-                .again => continue,
-                .back => return null,
-                .failed => return .failed,
-            }
-            chain.accept(choice.accepted());
-            job.generated += 1;
-            session.carry = choice.token;
-            if (ends and !job.request.ignore_eog) return .end_of_generation;
-            if (job.generated == job.request.max_tokens) return .max_tokens;
-            // What is left to evaluate is now this token.
-            session.carry = null;
-            job.pending[0] = choice.token;
-            job.pending_len = 1;
-            job.next = 0;
-            job.again = 0;
-            return null;
-        }
-    }
-
-    fn finish(scheduler: *Scheduler, session: *Session, reason: record.Reason) void {
+    pub fn finish(scheduler: *Scheduler, session: *Session, reason: record.Reason) void {
         scheduler.mutex.lockUncancelable(io);
         defer scheduler.mutex.unlock(io);
         scheduler.finishLocked(session, reason);
@@ -523,14 +438,12 @@ pub const Scheduler = struct {
         // So does an earlier request's, when this one ended before its first pass.
         if (job.generated == 0 and job.lead and job.next <= job.again) session.carry = job.pending[job.again];
         if (job.banned) |*banned| held.release(session, banned.held_len);
-        push(session, .{
+        deliver.push(session, .{
             .kind = .end,
             .token = @backingInt(reason),
             .position = session.position(),
         }, &.{}, job.stream.flush(session.text));
-        if (job.banned) |*banned| banned.deinit(session.gpa);
-        if (job.chain) |*chain| chain.deinit(session.gpa);
-        session.gpa.free(job.pending);
+        job.deinit(session.gpa);
         for (scheduler.running.items, 0..) |other, i| {
             if (other == session) {
                 _ = scheduler.running.orderedRemove(i);
@@ -545,13 +458,6 @@ pub const Scheduler = struct {
     }
 };
 
-/// ln p of a token in the model's own distribution; NaN when the logits have no finite maximum.
-fn logprobOf(logits: []const f32, token: u32, best: sampler.TokenLogprob) f32 {
-    if (best.token >= logits.len) return std.math.nan(f32);
-    // The best token's logit less its log-probability is the logarithm of the sum.
-    return logits[token] - (logits[best.token] - best.logprob);
-}
-
 /// Records of the session's widest kind that the ring takes now, beside the one that ends a request.
 fn recordsThatFit(session: *const Session) usize {
     const widest = record.bytesMax(session.job.request.top_logprobs, session.text.len);
@@ -560,8 +466,9 @@ fn recordsThatFit(session: *const Session) usize {
 
 /// Whether the ring takes what one more pass leaves; otherwise the consumer's `take` will nudge.
 fn hasRoom(session: *Session) bool {
-    // A row of a prompt leaves one record, and the first may leave two.
-    const least = 2 + if (session.job.banned) |*banned| banned.held_len + 1 else 0;
+    // A row leaves one record, a prompt's first may leave two, and a draft leaves one more; or a row lets go
+    // what was held back.
+    const least = 3 + if (session.job.banned) |*banned| banned.held_len else 0;
     if (recordsThatFit(session) < least) {
         // `take` looks at the flag after it has made room, so one of the two sides sees the other.
         session.stalled.store(true, .seq_cst);
@@ -584,15 +491,4 @@ fn shift(session: *Session) void {
     if (!keeps_exact) full_pool.startAgain(session, 0);
     session.logits_valid = false;
     session.stats.shifts += 1;
-}
-
-pub fn push(session: *Session, header: record.Header, top: []const sampler.TokenLogprob, text: []const u8) void {
-    var complete = header;
-    const unpadded = @sizeOf(record.Header) + @sizeOf(sampler.TokenLogprob) * top.len + text.len;
-    const padding = std.mem.alignForward(usize, unpadded, 4) - unpadded;
-    complete.size = @intCast(unpadded + padding);
-    complete.top_len = @intCast(top.len);
-    complete.text_len = @intCast(text.len);
-    const zeros: [4]u8 = @splat(0);
-    session.ring.push(&.{ std.mem.asBytes(&complete), std.mem.sliceAsBytes(top), text, zeros[0..padding] });
 }

@@ -25,9 +25,15 @@ const read_logits = @import("read_logits.zig");
 const record = @import("record.zig");
 const recorder = @import("recorder.zig");
 const sampling = @import("sampling.zig");
+const search_file = @import("search.zig");
+const companion = @import("companion.zig");
+const job_file = @import("job.zig");
 const wake = @import("wake.zig");
 
 const io = std.Io.Threaded.global_single_threaded.io();
+pub const Job = job_file.Job;
+pub const Request = job_file.Request;
+pub const Stats = job_file.Stats;
 
 pub const context_max = 1 << 20;
 pub const top_logprobs_max = 1024;
@@ -62,32 +68,6 @@ pub const Options = struct {
     evict: ?evict.Options = null,
 };
 
-pub const Request = struct {
-    /// Appended to the sequence. May be empty when the sequence isn't.
-    tokens: []const u32 = &.{},
-    /// Tokens to generate; 0 only evaluates.
-    max_tokens: u32 = 0,
-    /// In order; empty: draw from the model's own distribution.
-    stages: []const sampler.StageSpec = &.{},
-    seed: u64 = 0,
-    /// With every token, the most likely ones of the model's own distribution.
-    top_logprobs: u32 = 0,
-    /// Keep the logits of all evaluated positions for `allLogits`.
-    all_logits: bool = false,
-    /// Report the log-probability of every token in `tokens` that has a predecessor.
-    prompt_logprobs: bool = false,
-    /// Go on behind an end-of-generation token.
-    ignore_eog: bool = false,
-    entropy: bool = false, // of the model's own distribution, with every token
-    record: recorder.Wanted = .{},
-    /// Only compute again what the pool has taken; there are no tokens, and none is sampled.
-    refill: bool = false,
-    /// Strings that the generated text must not have, each a length (u32) and so many bytes.
-    banned: []const u8 = &.{},
-    /// Of banned strings: the case of ASCII letters does not count.
-    banned_ignore_case: bool = false,
-};
-
 pub const Error = cache.Error || sampler.Error || error{
     Busy,
     BadOption,
@@ -101,71 +81,6 @@ pub const Error = cache.Error || sampler.Error || error{
     Foreign,
     PoolFull,
     NotReady,
-};
-
-/// Of the last request.
-pub const Stats = struct {
-    prefill_tokens: u64 = 0,
-    prefill_ns: u64 = 0,
-    /// Rows evaluated after the first generated token: one fewer than are generated.
-    decode_tokens: u64 = 0,
-    decode_ns: u64 = 0,
-    /// From `start` to the first sampled token; 0 until there is one.
-    first_token_ns: u64 = 0,
-    /// Passes of the model that this session took part in.
-    passes: u64 = 0,
-    /// How often the context was shifted.
-    shifts: u64 = 0,
-    /// Tokens whose pages the pool had already, so that they were not computed.
-    reused_tokens: u64 = 0,
-    /// Tokens that were computed again, because the pool had taken their pages.
-    reevaluated_tokens: u64 = 0,
-    /// How often, and how long in all, the request waited for pages of the pool.
-    waits: u64 = 0,
-    wait_ns: u64 = 0,
-    /// Tokens that were evicted from the cache.
-    evicted_tokens: u64 = 0,
-};
-
-/// Where a running request stands; only the scheduler's thread touches it.
-pub const Job = struct {
-    request: Request,
-    /// Tokens to evaluate: [next..len] are left. The first `again` of them are the session's, whose keys
-    /// and values were given up.
-    pending: []u32,
-    pending_len: usize,
-    next: usize = 0,
-    again: usize = 0,
-    /// Tokens of the request that were evaluated before the pending ones.
-    before: usize = 0,
-    /// The first token of the request's own is not one of its, but the sequence's last.
-    lead: bool,
-    /// What the session goes back to when there is no page for the prompt.
-    start: Start,
-    /// Requests have begun in this order.
-    arrival: u64 = 0,
-    generated: u32 = 0,
-    chain: ?sampler.Chain,
-    banned: ?held.Banned = null,
-    stream: tokenizer.Tokenizer.Stream,
-    started_ns: i96,
-
-    /// Logits or log-probabilities of the request's own tokens are wanted. Those of the sampled ones
-    /// are not: they are in the records.
-    pub fn wantsEveryRow(job: *const Job) bool {
-        return job.generated == 0 and (job.request.all_logits or job.request.prompt_logprobs);
-    }
-
-    /// Index of a pending token among those of the request; it is none of the first `again`.
-    pub fn own(job: *const Job, at: usize) usize {
-        return at - job.again + job.before;
-    }
-
-    pub fn left(job: *const Job) usize {
-        return job.pending_len - job.next;
-    }
-
-    pub const Start = struct { length: u32, carry: ?u32, logits_valid: bool };
 };
 
 pub const TakeResult = struct {
@@ -394,18 +309,12 @@ pub const Session = struct {
         defer session.unlock();
         try session.expectIdle(diag);
         const vocab = session.model.vocab();
-        for (request.tokens, 0..) |token, i| if (token >= vocab) {
-            diag.set("expected tokens under {d}, found {d} at index {d}", .{ vocab, token, i });
-            return error.TokenOutOfRange;
-        };
+        try job_file.checkTokens(request.tokens, vocab, diag);
         if (request.top_logprobs > @min(top_logprobs_max, vocab)) {
             diag.set("expected top_logprobs up to {d}, found {d}", .{ @min(top_logprobs_max, vocab), request.top_logprobs });
             return error.BadOption;
         }
-        if ((request.prompt_logprobs or request.all_logits) and session.settings.shift_keep != null) {
-            diag.set("expected a session without context shift for prompt_logprobs and all_logits, found one with shift_keep", .{});
-            return error.BadOption;
-        }
+        try job_file.check(session, request, diag);
         const lead = try session.prepareLead(request, diag);
         const room = session.settings.context - (session.length - @intFromBool(lead != null and session.carry == null));
         const total = request.tokens.len + @intFromBool(lead != null);
@@ -426,7 +335,8 @@ pub const Session = struct {
             return error.BadOption;
         }
         if (session.carry) |token| return token;
-        if (request.tokens.len != 0 or session.logits_valid or session.length != session.sequence.len) return null;
+        const guided = if (request.guide) |guide| companion.isReady(guide) else true;
+        if (request.tokens.len != 0 or (session.logits_valid and guided) or session.length != session.sequence.len) return null;
         if (session.length == 0) {
             diag.set("expected at least one token in an empty sequence, found none", .{});
             return error.EmptySequence;
@@ -453,22 +363,18 @@ pub const Session = struct {
         @memcpy(pending[total - request.tokens.len ..][0..request.tokens.len], request.tokens);
         var chain = if (request.max_tokens == 0) null else try sampling.chainFor(session, request, diag);
         errdefer if (chain) |*c| c.deinit(gpa);
+        const ahead = if (chain) |*c| c.looksAhead() else 0;
+        if (ahead != 0) try search_file.check(session, request, ahead, diag);
+        const companions = try job_file.companionsOf(gpa, session, request, ahead, diag);
+        errdefer job_file.freeCompanions(gpa, companions);
+        if (request.guide != null) chain.?.guide = companions[0].logits;
+        const search: ?*search_file.Search = if (ahead != 0) try .create(gpa, session, ahead) else null;
+        errdefer if (search) |made| made.destroy(gpa);
+        if (search) |made| chain.?.ahead = made.host();
         var banned = try held.bannedFor(session, request, if (chain) |*c| c else null, diag);
         errdefer if (banned) |*b| b.deinit(gpa);
         try recorder.attach(&session.recorder, if (chain) |*c| c else null, session, request, diag);
-        gpa.free(session.all_logits);
-        session.all_logits = &.{};
-        session.all_logits_rows = 0;
-        if (request.all_logits) {
-            const bytes = @as(u64, own) * session.model.vocab() * @sizeOf(f32);
-            if (bytes > all_logits_bytes_max) {
-                diag.set("expected logits of all positions to take at most {d} bytes, found {d}; evaluate in smaller parts", .{
-                    @as(u64, all_logits_bytes_max), bytes,
-                });
-                return error.BadOption;
-            }
-            session.all_logits = try gpa.alloc(f32, own * session.model.vocab());
-        }
+        try session.makeAllLogits(if (request.all_logits) own else 0, diag);
         session.ring.read.store(session.ring.written.load(.monotonic), .monotonic);
         if (session.evictor) |evictor| {
             if (lead != null and session.carry == null) try evictor.truncate(session, session.length - 1);
@@ -490,18 +396,38 @@ pub const Session = struct {
             .start = before,
             .chain = chain,
             .banned = banned,
+            .draft = .{ .settings = request.draft },
+            .companions = companions,
+            .search = search,
+            .asks_host = if (chain) |*c| c.asksHost() else false,
             .stream = .init(session.model.tokenizer, .{}),
             .started_ns = Scheduler.now(),
         };
         session.job.request.tokens = &.{};
         session.job.request.stages = &.{};
         session.job.request.banned = &.{};
+        session.job.request.guide = null;
         session.stats = .{};
         session.failure.len = 0;
         session.pool_full = false;
         session.cancelled.store(false, .monotonic);
         session.stalled.store(false, .monotonic);
         session.model.scheduler.submit(session);
+    }
+
+    /// Room for the logits of so many positions, in place of those of the last request.
+    fn makeAllLogits(session: *Session, rows: usize, diag: *Diagnostic) Error!void {
+        session.gpa.free(session.all_logits);
+        session.all_logits = &.{};
+        session.all_logits_rows = 0;
+        const bytes = @as(u64, rows) * session.model.vocab() * @sizeOf(f32);
+        if (bytes > all_logits_bytes_max) {
+            diag.set("expected logits of all positions to take at most {d} bytes, found {d}; evaluate in smaller parts", .{
+                @as(u64, all_logits_bytes_max), bytes,
+            });
+            return error.BadOption;
+        }
+        session.all_logits = try session.gpa.alloc(f32, rows * session.model.vocab());
     }
 
     /// Moves finished records into `out`. Never blocks.
@@ -518,6 +444,12 @@ pub const Session = struct {
         session.cancelled.store(true, .seq_cst);
         session.gate.poke();
         session.model.scheduler.nudge();
+    }
+
+    /// The draft for the pass that a request with drafts of the host waits for; harmless when none runs.
+    pub fn propose(session: *Session, tokens: []const u32, diag: *Diagnostic) Error!void {
+        try job_file.checkTokens(tokens, session.model.vocab(), diag);
+        try session.model.scheduler.propose(session, tokens, diag);
     }
 
     /// Blocks until no request runs. Records stay for `take`; a request that fills the ring waits

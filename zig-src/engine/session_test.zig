@@ -87,7 +87,7 @@ fn collect(session: *Session, tokens: *std.ArrayList(u32), text: *std.ArrayList(
             switch (header.kind) {
                 .token => try tokens.append(gpa, header.token),
                 .end => return std.enums.fromInt(record.Reason, header.token).?,
-                .prefill, .prompt_token => {},
+                .prefill, .prompt_token, .draft => {},
             }
             at += header.size;
         }

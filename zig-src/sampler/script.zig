@@ -11,6 +11,7 @@ number: u32,
 pub const id: u32 = 100;
 pub const name = "script";
 pub const draws_numbers = true;
+pub const asks_host = true;
 pub const about = "Asks a function of the host, which may change and remove logits.";
 pub const parameters = [_]stage.Parameter{.{ .name = "number", .min = 1, .max = 64, .whole = true }};
 

@@ -271,6 +271,44 @@ pub const Sequence = struct {
         return if (sequence.exact) |*exact| exact.holds(len) else true;
     }
 
+    /// Makes it what a fork of `other` is, a sequence of the same pool and at most as many pages.
+    pub fn follow(sequence: *Sequence, other: *const Sequence) void {
+        const pool = sequence.pool;
+        std.debug.assert(pool == other.pool);
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        const wanted = pagesOf(other.len);
+        std.debug.assert(wanted <= sequence.table.len);
+        const held = sequence.pages;
+        var same: u32 = 0;
+        while (same < @min(held, wanted) and sequence.table[same] == other.table[same]) same += 1;
+        while (sequence.pages > same) {
+            sequence.pages -= 1;
+            pool.give(sequence.table[sequence.pages], sequence.number, sequence.pages);
+        }
+        while (sequence.pages < wanted) : (sequence.pages += 1) {
+            const page = other.table[sequence.pages];
+            pool.share(page, sequence.number, sequence.pages);
+            sequence.table[sequence.pages] = page;
+        }
+        if (held == 0 and wanted != 0) pool.tables += 1;
+        if (held != 0 and wanted == 0) pool.tables -= 1;
+        sequence.len = other.len;
+        sequence.plain = other.plain;
+        sequence.root = other.root;
+    }
+
+    /// Two sequences of one pool exchange what they hold. Others may ask for their counts meanwhile.
+    pub fn exchange(sequence: *Sequence, other: *Sequence) void {
+        const pool = sequence.pool;
+        std.debug.assert(pool == other.pool);
+        pool.mutex.lockUncancelable(io);
+        defer pool.mutex.unlock(io);
+        inline for (.{ "table", "pages", "len", "plain", "root" }) |field| {
+            std.mem.swap(@FieldType(Sequence, field), &@field(sequence, field), &@field(other, field));
+        }
+    }
+
     /// Positions from the first one on that both have in the same pages. Both are idle or reserved.
     pub fn sharedWith(sequence: *const Sequence, other: *const Sequence) u32 {
         if (sequence.pool != other.pool) return 0;
@@ -392,7 +430,7 @@ test "sequences, forks, truncations in any order hold what a simple model holds"
     var twins: std.ArrayList(*Twin) = .empty;
     defer twins.deinit(gpa);
     for (0..4000) |round| {
-        const action = if (twins.items.len == 0) 0 else random.uintLessThan(u32, 8);
+        const action = if (twins.items.len == 0) 0 else random.uintLessThan(u32, 10);
         const chosen: usize = if (twins.items.len == 0) 0 else random.uintLessThan(usize, twins.items.len);
         if (action < 2 and twins.items.len < 12) {
             const twin = try gpa.create(Twin);
@@ -404,6 +442,16 @@ test "sequences, forks, truncations in any order hold what a simple model holds"
             const twin = twins.swapRemove(chosen);
             twin.sequence.deinit();
             gpa.destroy(twin);
+        } else if (action == 8) {
+            const other = twins.items[random.uintLessThan(usize, twins.items.len)];
+            if (other == twins.items[chosen]) continue;
+            twins.items[chosen].sequence.follow(&other.sequence);
+            twins.items[chosen].marks = other.marks;
+        } else if (action == 9) {
+            const other = twins.items[random.uintLessThan(usize, twins.items.len)];
+            if (other == twins.items[chosen]) continue;
+            twins.items[chosen].sequence.exchange(&other.sequence);
+            std.mem.swap(@TypeOf(other.marks), &twins.items[chosen].marks, &other.marks);
         } else if (action == 3) {
             const sequence = &twins.items[chosen].sequence;
             sequence.truncate(random.uintAtMost(u32, sequence.len));

@@ -20,6 +20,7 @@ const packed_file = @import("../../engine/packed_file.zig");
 const record = @import("../../engine/record.zig");
 const recorder = @import("../../engine/recorder.zig");
 const tape = @import("../../engine/tape.zig");
+const draft = @import("../../engine/draft.zig");
 
 /// Of the option structs.
 pub const version = 1;
@@ -158,6 +159,7 @@ pub const RecordKind = record.Kind;
 pub const StopReasonId = record.Reason;
 pub const TraceColumn = recorder.Column;
 pub const TapeKind = tape.Kind;
+pub const DraftSource = draft.Source;
 
 /// The enums of the interface, by the name that they get in C and TypeScript.
 pub const enums = .{
@@ -187,6 +189,7 @@ pub const enums = .{
     .{ "StopReasonId", StopReasonId },
     .{ "TraceColumn", TraceColumn },
     .{ "TapeKind", TapeKind },
+    .{ "DraftSource", DraftSource },
 };
 
 /// The structs of the interface, by name.
@@ -381,6 +384,11 @@ pub const SessionStats = extern struct {
     wait_ms: f64 = 0,
     /// Tokens that were evicted from the cache.
     evicted_tokens: f64 = 0,
+    /// Passes of the model.
+    passes: f64 = 0,
+    /// Tokens that drafts guessed, and those of them that were right.
+    drafted: f64 = 0,
+    accepted: f64 = 0,
 };
 
 pub const SnapshotState = extern struct {
@@ -426,6 +434,16 @@ pub const Request = extern struct {
     /// Of a session's request: bytes right behind the struct that are strings which the generated text must
     /// not have, each a length (u32) and so many bytes of UTF-8.
     banned_length: u32 = 0,
+    /// `DraftSource`: who guesses tokens ahead, that are checked several in one pass.
+    draft_source: u32 = @backingInt(DraftSource.none),
+    /// Most tokens of a draft.
+    draft_length: u32 = 0,
+    /// Of source `ngram`: tokens that a place in the text is known by, and the fewest that will do.
+    draft_ngram: u32 = 0,
+    draft_ngram_min: u32 = 0,
+    /// An idle session of the same model whose logits the stage `guidance` takes; 0: none. A copy of it
+    /// gets the tokens that are generated; it stays as it is.
+    guide: u32 = 0,
 };
 
 pub const TakeResult = extern struct {
@@ -443,18 +461,19 @@ pub const StepHeader = extern struct {
     size: u32,
     /// `RecordKind`.
     kind: u32,
-    /// Token; tokens read so far (prefill); `StopReasonId` (end).
+    /// Token; tokens read so far (prefill); `StopReasonId` (end); guesses that were checked (draft).
     token: u32,
-    /// In the sequence; tokens in all (prefill).
+    /// In the sequence; tokens in all (prefill); tokens of the sequence (draft).
     position: u32,
     logprob: f32,
-    /// `StepFlags`.
+    /// `StepFlags`; guesses that were right (draft).
     flags: u32,
     text_len: u32,
     top_len: u32,
     /// Of the model's own distribution, in nats; NaN unless `RequestFlags` asked for it.
     entropy: f32,
-    reserved: u32,
+    /// Of a draft, not 0: the request waits for vitrine_session_propose, with up to so many tokens.
+    wanted: u32,
 };
 
 /// Activations that the engine shows while it waits.

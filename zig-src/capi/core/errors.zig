@@ -26,10 +26,8 @@ pub fn statusOf(err: Error) abi.Status {
         error.OutOfRange,
         error.BadSampler,
         error.EmptySequence,
-        error.UnknownCallback,
-        error.TextTooLong,
-        error.UnknownCpuVariant,
         => .invalid_argument,
+        error.NoGuide, error.NoSession, error.UnknownCallback, error.TextTooLong, error.UnknownCpuVariant => .invalid_argument,
         error.InvalidHandle => .invalid_handle,
         error.BufferTooSmall => .buffer_too_small,
         error.OutOfMemory, error.ThreadQuotaExceeded, error.SystemResources, error.LockedMemoryLimitExceeded => .out_of_memory,
@@ -85,7 +83,7 @@ pub fn statusOf(err: Error) abi.Status {
         error.VocabularyOnly,
         error.CpuVariantUnavailable,
         => .unsupported,
-        error.Unexpected => .internal,
+        error.Unexpected, error.LookAhead => .internal,
     };
 }
 

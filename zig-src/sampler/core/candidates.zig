@@ -26,6 +26,12 @@ pub const Error = error{
     NoCandidates,
     /// A stage is a function, and nobody is there who has it.
     NoHost,
+    /// A stage goes by logits of another session that nobody has given.
+    NoGuide,
+    /// A stage wants tokens to be evaluated, and nobody can.
+    NoSession,
+    /// A stage waits until the tokens that it named have been evaluated.
+    LookAhead,
 };
 
 pub const Candidates = struct {

@@ -94,6 +94,10 @@ pub fn ChainType(comptime registry: anytype) type {
         host: ?stage_file.Host = null,
         /// Tokens that are taken out before the first stage. Whoever sets it keeps it alive.
         excluded: []const u32 = &.{},
+        /// What `guidance` goes by: [vocab], borrowed.
+        guide: ?[]const f32 = null,
+        /// Who evaluates what `contrastive_search` looks at.
+        ahead: ?stage_file.Ahead = null,
 
         /// As `initWith`, for a text that begins here, without the texts of tokens.
         pub fn init(
@@ -314,6 +318,8 @@ pub fn ChainType(comptime registry: anytype) type {
             var step = at;
             step.host = chain.host;
             step.history = chain.history.tokens();
+            step.guide = chain.guide;
+            step.ahead = chain.ahead;
             const set = &chain.candidates;
             const logits = set.values;
             const whole = set.whole;
@@ -384,6 +390,25 @@ pub fn ChainType(comptime registry: anytype) type {
             return true;
         }
 
+        /// Whether a stage is a function of the host.
+        pub fn asksHost(chain: *const Chain) bool {
+            for (chain.stages) |stage| switch (stage) {
+                inline else => |member| if (@hasDecl(@TypeOf(member), "asks_host")) return true,
+            };
+            return false;
+        }
+
+        /// Tokens that have to be evaluated before one is chosen, at most.
+        pub fn looksAhead(chain: *const Chain) u32 {
+            var most: u32 = 0;
+            for (chain.stages) |stage| switch (stage) {
+                inline else => |member| if (@hasDecl(@TypeOf(member), "looksAhead")) {
+                    most = @max(most, member.looksAhead());
+                },
+            };
+            return most;
+        }
+
         /// Draws once more from what the stages left at the last `sample`: what `sample` would give for
         /// another sequence, if the chain is fixed.
         pub fn drawAgain(chain: *Chain, sequence: u32, position: u64) u32 {
@@ -440,6 +465,9 @@ fn describe(
             });
         },
         error.NoHost => diag.set("{s}: expected a host that has the function, found none", .{where}),
+        error.NoGuide => diag.set("{s}: expected the logits of another session to be guided by, found none", .{where}),
+        error.NoSession => diag.set("{s}: expected a session that evaluates candidates, found none", .{where}),
+        error.LookAhead => {},
         error.NoCandidates => diag.set(
             "{s}: expected at least one token with a logit above -inf, found none",
             .{where},

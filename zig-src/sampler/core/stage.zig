@@ -113,11 +113,26 @@ pub const Step = struct {
     history: []const u32 = &.{},
     /// Who has the code of stages that are functions, if there is somebody.
     host: ?Host = null,
+    /// Logits of the whole vocabulary that a stage may be guided by, if somebody has them.
+    guide: ?[]const f32 = null,
+    /// Who evaluates tokens before one is chosen, if somebody can.
+    ahead: ?Ahead = null,
 
     /// Draw 0 is the final one; a stage uses its id as `draw`, so that no two share a number.
     pub fn uniform(step: Step, draw: u32) f64 {
         return philox.uniform(step.seed, step.sequence, step.position, draw);
     }
+};
+
+/// Tokens that `Ahead` takes, at most.
+pub const ahead_max = 32;
+
+/// Evaluates candidates, and tells how much each repeats the text.
+pub const Ahead = struct {
+    context: *anyopaque,
+    /// For each token the largest cosine of its hidden state and those of the text; null when that is
+    /// known only after a pass of the model: the stage then returns `error.LookAhead`, and is applied again.
+    ask: *const fn (context: *anyopaque, ids: []const u32) ?[]const f32,
 };
 
 /// Runs functions that are no part of the engine.

@@ -149,12 +149,14 @@ drafts("who leaves or cancels in the middle goes on from there", async () => {
   await whole.generate(prompt, { ...options, maxTokens: 120 }).text();
   for (const draft of [ngramDraft({ ngram: 1 }), modelDraft(model)]) {
     for (const abort of [false, true]) {
-      using session = model.session({ context: 400 });
+      using session = model.session({ context: 1000 });
       const control = new AbortController();
       const { signal } = control;
       let seen = 0;
       const run = async () => {
-        const steps = session.generate(prompt, { ...options, maxTokens: 120, draft, signal });
+        // Half a megabyte of records: the engine waits for its reader long before the end.
+        const limits = { maxTokens: 900, topLogprobs: 64 };
+        const steps = session.generate(prompt, { ...options, ...limits, draft, signal });
         for await (const _ of steps) {
           if (++seen < 23) continue;
           if (!abort) break;

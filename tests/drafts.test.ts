@@ -145,8 +145,8 @@ drafts("stop strings, ends and many samples are as without", async () => {
 drafts("who leaves or cancels in the middle goes on from there", async () => {
   using model = await load();
   const options = { sampler: [temperature(1)], seed: 9, ignoreEnd: true };
-  using whole = model.session({ context: 400 });
-  await whole.generate(prompt, { ...options, maxTokens: 120 }).text();
+  using whole = model.session({ context: 1000 });
+  await whole.generate(prompt, { ...options, maxTokens: 900 }).text();
   for (const draft of [ngramDraft({ ngram: 1 }), modelDraft(model)]) {
     for (const abort of [false, true]) {
       using session = model.session({ context: 1000 });
@@ -154,8 +154,8 @@ drafts("who leaves or cancels in the middle goes on from there", async () => {
       const { signal } = control;
       let seen = 0;
       const run = async () => {
-        // Half a megabyte of records: the engine waits for its reader long before the end.
-        const limits = { maxTokens: 900, topLogprobs: 64 };
+        // Half a megabyte of records: the engine waits for its reader long before the end, wherever that is.
+        const limits = { maxTokens: 880, topLogprobs: 64 };
         const steps = session.generate(prompt, { ...options, ...limits, draft, signal });
         for await (const _ of steps) {
           if (++seen < 23) continue;
@@ -165,8 +165,8 @@ drafts("who leaves or cancels in the middle goes on from there", async () => {
       };
       if (abort) assert.is((await rejection(run)).message, "enough");
       else await run();
-      const left = prompt.length + 120 - session.position;
-      assert.is(left <= 120 - 23, true);
+      const left = prompt.length + 900 - session.position;
+      assert.ok(left > 900 - 880 && left <= 900 - 23, `${left}`);
       await session.generate("", { ...options, maxTokens: left, draft }).text();
       assert.equal(session.tokens, whole.tokens);
     }

@@ -42,9 +42,9 @@ fn floats(args: *const table.PrepareArgs, row: layout.ActRow, floats_at: usize) 
 pub fn quantise(x: @Vector(unit, f32)) Act {
     const F = @Vector(unit, f32);
     const I = @Vector(unit, i32);
-    const largest = @reduce(.Max, @abs(x));
-    // A maximum passes over NaN, which must stay visible in the result.
-    const d = if (@reduce(.Or, x != x)) std.math.nan(f32) else largest / 127;
+    // Magnitudes are in the order of their bits, NaN above all: integers have no cases to tell apart.
+    const largest: f32 = @bitCast(@reduce(.Max, @as(I, @bitCast(@abs(x)))));
+    const d = if (largest != largest) std.math.nan(f32) else largest / 127;
     // A subnormal d has no finite inverse: such a block is zero next to anything that matters.
     const inverse: f32 = if (d >= std.math.floatMin(f32)) 127 / largest else 0;
     // Adding the magic number rounds to the nearest even integer and leaves it in the low bits.

@@ -29,12 +29,14 @@ pub const kind_integer = table.kind_integer;
 pub const kind_float = table.kind_float;
 pub const KvSide = table.KvSide;
 pub const AttentionArgs = table.AttentionArgs;
+pub const Later = table.Later;
 pub const MergeArgs = table.MergeArgs;
 pub const PartSums = table.PartSums;
 pub const page_len = table.page_len;
 pub const channel_group = table.channel_group;
 pub const parts_max = table.parts_max;
 pub const attention_rows = table.attention_rows;
+pub const attention_tile = table.attention_tile;
 pub const partLen = table.partLen;
 /// How keys and values lie in a page.
 pub const page = @import("kernel/attention/page.zig");

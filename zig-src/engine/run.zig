@@ -26,8 +26,10 @@ pub const head_rows_max = 64;
 /// the batch is still wanted. It is one or two milliseconds of a core with integer kernels, some thirty
 /// with the slowest ones.
 const piece_products = 1 << 28;
-/// Bytes of weights in a piece, at least: a few microseconds, beside which the taking is nothing.
+/// Bytes of weights in a piece, or products, at least: a few microseconds, beside which the taking is
+/// nothing. A batch has many products for each byte, and the last piece is what a barrier waits for.
 const piece_bytes = 1 << 16;
+const piece_products_least = 1 << 21;
 /// Floats of a piece of the gate, and of the up projection, which its member goes on with at once:
 /// both stay in its second cache, where they are written again and again.
 const gate_floats = 36 << 10;
@@ -390,7 +392,7 @@ pub const Run = struct {
         const products = @as(u64, weight_module.panel_rows) * weight.cols * blocks.len;
         const most: usize = @intCast(@max(1, piece_products / products));
         const bytes = run.model.kernels.packed_bytes(@backingInt(weight.format), @backingInt(run.model.precision), weight_module.panel_rows, weight.cols);
-        const least = (piece_bytes + bytes - 1) / bytes;
+        const least = @min((piece_bytes + bytes - 1) / bytes, (piece_products_least + products - 1) / products);
         const wanted = panels / (run.members * pieces_wanted);
         return .{ .total = panels, .rounds = blocks.count(), .piece = @min(most, @max(least, wanted)) };
     }

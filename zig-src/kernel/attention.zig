@@ -75,6 +75,7 @@ const Rows = struct {
 
     fn run(rows: *Rows, args: *const Args, token: u32, tokens: u32, head: u32, heads: u32) void {
         rows.args = args;
+        rows.ahead = .{ .later = args.later[0..args.later_len] };
         rows.key = @fromBackingInt(@intCast(args.key_format));
         rows.value = @fromBackingInt(@intCast(args.value_format));
         rows.count = 0;
@@ -136,7 +137,7 @@ const Rows = struct {
     fn pass(rows: *Rows, at: u32) void {
         const Context = struct { rows: *Rows, at: u32 };
         const context: Context = .{ .rows = rows, .at = at };
-        rows.ahead = .of(rows.args.value_pages[at / block], page_layout.bytes(rows.value, rows.args.head_dim_v));
+        rows.ahead.begin(rows.args.value_pages[at / block], page_layout.bytes(rows.value, rows.args.head_dim_v));
         tile.each(rows.count, context, struct {
             fn body(c: Context, comptime n: usize, first: usize) void {
                 c.rows.score(n, first, c.at);
@@ -147,9 +148,9 @@ const Rows = struct {
                 c.rows.weigh(n, first, c.at);
             }
         }.body);
-        const more = at + block < rows.to[rows.count - 1];
-        const next = if (more) rows.args.key_pages[at / block + 1] else rows.args.key_ahead;
-        rows.ahead = .of(next, page_layout.bytes(rows.key, rows.args.head_dim_k));
+        if (at + block < rows.to[rows.count - 1]) {
+            rows.ahead.begin(rows.args.key_pages[at / block + 1], page_layout.bytes(rows.key, rows.args.head_dim_k));
+        } else rows.ahead.last();
         tile.each(rows.count, context, struct {
             fn body(c: Context, comptime n: usize, first: usize) void {
                 c.rows.accumulate(n, first, c.at);
@@ -205,12 +206,15 @@ const Rows = struct {
             high.* = softmax.scaled(row, from, @max(from, to), rows.args.scale, rows.args.softcap);
         }
         var shrink: [n]f32 = undefined;
+        var begun: [n]bool = undefined;
+        for (running, &begun) |of, *any| any.* = of.top != -std.math.inf(f32);
         softmax.raise(n, &highest, running, &shrink);
-        for (first..first + n, scores, running, shrink) |r, *row, *of, factor| {
+        for (first..first + n, scores, running, shrink, begun) |r, *row, *of, factor, any| {
             const from, const to = rows.range(r, at);
             if (from >= to) continue;
             softmax.weigh(row, from, to, factor, of);
-            if (factor != 1) elementwise.scale(rows.sum[r], rows.args.head_dim_v, factor);
+            // A sum that has not begun is zero.
+            if (factor != 1 and any) elementwise.scale(rows.sum[r], rows.args.head_dim_v, factor);
         }
     }
 

@@ -134,6 +134,10 @@ pub const page_len = 64;
 /// Query heads times tokens that pass over a page together: what one call should have at least.
 pub const attention_rows = 32;
 
+/// Most rows that keep their sums in registers together, in any variant: a call whose rows are a multiple
+/// of it has no smaller tiles, which convert the same keys and values once more.
+pub const attention_tile = 8;
+
 /// Most parts of one token's positions.
 pub const parts_max = 32;
 
@@ -209,8 +213,10 @@ pub const AttentionArgs = extern struct {
     /// attends to are read.
     key_pages: [*]const [*]const u8,
     value_pages: [*]const [*]const u8,
-    /// A page of keys that the caller reads next, for a prefetch; anything else does no harm.
-    key_ahead: [*]const u8,
+    /// Memory that the caller reads next, keys first: it is asked for while this call computes. Anything
+    /// else does no harm.
+    later: [*]const Later,
+    later_len: usize,
     /// Positions that the first token attends to: from inclusive, to exclusive. Each next token
     /// attends to `step` more: 1 where tokens follow each other, 0 where they attend to the same.
     from: u32,
@@ -236,6 +242,9 @@ pub const AttentionArgs = extern struct {
     /// Sums between the tokens.
     sums_token_stride: usize,
 };
+
+/// Memory to be read later.
+pub const Later = extern struct { at: [*]const u8, len: usize };
 
 /// What belongs to the unscaled output of one part: the largest score, and the sum of the weights
 /// relative to it.

@@ -2,6 +2,7 @@
 //! cache, and attention over what is stored. Every function here is executed by all members of the
 //! team at once.
 
+const std = @import("std");
 const cache = @import("../../cache.zig");
 const kernel = @import("../../kernel.zig");
 const probe = @import("../../probe.zig");
@@ -22,6 +23,7 @@ pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
     } else false;
     if (!observed) {
         for (share.from..share.to) |task| {
+            if (task + 1 < share.to) askForPlace(run, index, task + 1);
             const head: Head = .of(run, index, task);
             head.normalise(layer);
             head.rotate();
@@ -48,6 +50,28 @@ pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
     for (share.from..share.to) |task| Head.of(run, index, task).store();
     storeGroups(run, index);
     if (run.observes(.k_group, index)) showGroups(run, index);
+}
+
+/// Asks for the lines that a task stores to. A key of a float format is spread over as many lines as its
+/// values fill with those beside it, and of a sequence that decodes none of them is in a cache.
+fn askForPlace(run: *const Run, index: usize, task: usize) void {
+    const h = &run.model.hyper;
+    const r = task / h.kv_heads;
+    const kv_head = task % h.kv_heads;
+    const row = run.batch.rows[r];
+    if (r != 0 and run.batch.rows[r - 1].sequence == row.sequence) return;
+    const pool = row.sequence.pool;
+    const format = kernelFormat(pool.layout.format(.key, index, kv_head));
+    if (format.scaled() or format.grouped()) return;
+    const page = row.sequence.table[row.position / cache.page_len];
+    const place = row.position % cache.page_len;
+    const line = 64;
+    const keys = pool.keys(page, index, kv_head);
+    const from = kernel.page.bytesOf(format, .key, h.head_dim_k, place / kernel.page.group * kernel.page.group);
+    const to = kernel.page.bytesOf(format, .key, h.head_dim_k, place + 1);
+    var at = from;
+    while (at < to) : (at += line) @prefetch(keys + at, .{ .rw = .write });
+    @prefetch(pool.values(page, index, kv_head) + kernel.page.bytesOf(kernelFormat(pool.layout.format(.value, index, kv_head)), .value, h.head_dim_v, place), .{ .rw = .write });
 }
 
 /// Keys of whole groups of tokens, for those who want to replace them. An observed batch has one sequence.
@@ -249,7 +273,7 @@ const Tile = struct {
         const h = &run.model.hyper;
         const rows = run.batch.rows[from..run.batch.len];
         if (rows.len == 0) return .{ .from = from, .len = 0, .shared = 0 };
-        const rows_max = @max(1, kernel.attention_rows / h.group());
+        const rows_max = tokensMax(h.group());
         const spans: Spans = .of(run, index, from);
         var len: u32 = 1;
         while (len < @min(rows_max, rows.len)) : (len += 1) {
@@ -274,15 +298,22 @@ const Tile = struct {
         return .{ .from = from, .len = len, .shared = shared };
     }
 
+    /// Rows of the batch in a tile, each of `group` rows of the kernel: a multiple of its tile, where it can be.
+    fn tokensMax(group: u32) u32 {
+        const most = @max(1, kernel.attention_rows / group);
+        const whole = kernel.attention_tile / std.math.gcd(kernel.attention_tile, group);
+        return if (most < whole) most else most / whole * whole;
+    }
+
     fn attend(tile: Tile, run: *Run, index: usize, kv_head: usize) void {
         const spans: Spans = .of(run, index, tile.from);
         for (spans.slice(), 0..) |span, i| {
             const place: Place = .{ .before = i != 0, .after = i + 1 != spans.count };
             if (tile.shared == 0) {
-                attendSpan(run, index, kv_head, tile.from, tile.len, span, spans.part_len, place);
+                attendSpan(run, index, kv_head, tile.from, tile.len, span, spans.part_len, place, &.{tile.keysBehind(run, index, kv_head)});
             } else if (span.store == .exact) {
                 for (tile.from..tile.from + tile.len) |r| {
-                    attendSpan(run, index, kv_head, r, 1, Spans.of(run, index, r).all[i], spans.part_len, place);
+                    attendSpan(run, index, kv_head, r, 1, Spans.of(run, index, r).all[i], spans.part_len, place, &.{});
                 }
             } else tile.attendShared(run, index, kv_head, i, place);
         }
@@ -296,17 +327,79 @@ const Tile = struct {
     /// The pages of the cache: first what all rows have in common, then the rest of each.
     fn attendShared(tile: Tile, run: *Run, index: usize, kv_head: usize, i: usize, place: Place) void {
         const spans: Spans = .of(run, index, tile.from);
+        var own: [own_max]kernel.Later = undefined;
         const common: Span = .{ .store = .main, .from = spans.all[i].from, .to = tile.shared, .step = 0 };
-        attendSpan(run, index, kv_head, tile.from, tile.len, common, spans.part_len, .{ .before = place.before, .after = true });
+        attendSpan(run, index, kv_head, tile.from, tile.len, common, spans.part_len, .{ .before = place.before, .after = true }, tile.ownPages(run, index, kv_head, i, &own));
         for (tile.from..tile.from + tile.len) |r| {
             var rest = Spans.of(run, index, r).all[i];
             rest.from = tile.shared;
             rest.window = 0;
             if (rest.from == rest.to) continue;
-            attendSpan(run, index, kv_head, r, 1, rest, spans.part_len, .{ .before = true, .after = place.after });
+            const last = r + 1 == tile.from + tile.len;
+            const after = if (last) tile.keysBehind(run, index, kv_head) else keysAt(run, index, kv_head, r + 1, tile.shared);
+            attendSpan(run, index, kv_head, r, 1, rest, spans.part_len, .{ .before = true, .after = place.after }, &.{after});
         }
     }
+
+    /// The pages that rows have for themselves, in the order in which they are read; as many of the first ones
+    /// as a cache of the processor keeps meanwhile.
+    fn ownPages(tile: Tile, run: *const Run, index: usize, kv_head: usize, i: usize, found: *[own_max]kernel.Later) []const kernel.Later {
+        const h = &run.model.hyper;
+        var count: usize = 0;
+        var left: usize = own_bytes_max;
+        for (tile.from..tile.from + tile.len) |r| {
+            const sequence = run.batch.rows[r].sequence;
+            const layout = &sequence.pool.layout;
+            const to = Spans.of(run, index, r).all[i].to;
+            var from = tile.shared;
+            while (from < to) : (from += cache.page_len) {
+                const page = sequence.table[from / cache.page_len];
+                const positions = @min(to - from, cache.page_len);
+                const pair = [_]kernel.Later{
+                    .{
+                        .at = sequence.pool.keys(page, index, kv_head),
+                        .len = kernel.page.bytesOf(kernelFormat(layout.format(.key, index, kv_head)), .key, h.head_dim_k, positions),
+                    },
+                    .{
+                        .at = sequence.pool.values(page, index, kv_head),
+                        .len = kernel.page.bytesOf(kernelFormat(layout.format(.value, index, kv_head)), .value, h.head_dim_v, positions),
+                    },
+                };
+                const bytes = pair[0].len + pair[1].len;
+                if (count + pair.len > found.len or bytes > left) return found[0..count];
+                found[count..][0..pair.len].* = pair;
+                count += pair.len;
+                left -= bytes;
+            }
+        }
+        return found[0..count];
+    }
+
+    /// What the next tile begins with.
+    fn keysBehind(tile: Tile, run: *const Run, index: usize, kv_head: usize) kernel.Later {
+        const r = tile.from + tile.len;
+        if (r == run.batch.len) return nothing;
+        const span = Spans.of(run, index, r).main() orelse return nothing;
+        return keysAt(run, index, kv_head, r, span.from);
+    }
 };
+
+/// Pieces and bytes that are asked for ahead of rows of a tile: half of the second cache of a small core.
+const own_max = 64;
+const own_bytes_max = 256 << 10;
+
+const nothing: kernel.Later = .{ .at = @ptrFromInt(8), .len = 0 };
+
+/// The page with a row's keys from `position` on; nothing where it sees none there.
+fn keysAt(run: *const Run, index: usize, kv_head: usize, r: usize, position: u32) kernel.Later {
+    const row = run.batch.rows[r];
+    if (position > row.position) return nothing;
+    const pool = row.sequence.pool;
+    return .{
+        .at = pool.keys(row.sequence.table[position / cache.page_len], index, kv_head),
+        .len = kernel.page.bytes(kernelFormat(pool.layout.format(.key, index, kv_head)), run.model.hyper.head_dim_k),
+    };
+}
 
 /// What heads found of values that are stored behind a rotation.
 fn turnBack(run: *const Run, index: usize, r: usize, kv_head: usize, found: []f32) void {
@@ -318,8 +411,9 @@ fn turnBack(run: *const Run, index: usize, r: usize, kv_head: usize, found: []f3
 /// Whether a call goes on from earlier positions of its rows, and whether others follow.
 const Place = struct { before: bool, after: bool };
 
-fn attendSpan(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, span: Span, part_len: u32, place: Place) void {
-    var args = arguments(run, index, kv_head, r, tokens, span, part_len);
+/// `later` is what is read after these pages.
+fn attendSpan(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, span: Span, part_len: u32, place: Place, later: []const kernel.Later) void {
+    var args = arguments(run, index, kv_head, r, tokens, span, part_len, later);
     const sums = run.sharedSums(r)[kv_head * run.model.hyper.group() ..].ptr;
     if (place.before) args.before = sums;
     if (place.after) args.sums = sums;
@@ -348,7 +442,8 @@ fn attendParts(run: *Run, index: usize) void {
         if ((2 * before + span.len()) * run.members / (2 * total) != run.member) continue;
         if (run.batch.unwanted()) return;
         const parts = run.attentionParts(r, number);
-        var args = arguments(run, index, kv_head, r, 1, span, whole.part_len);
+        const later = [_]kernel.Later{keysAt(run, index, kv_head, r, span.to)};
+        var args = arguments(run, index, kv_head, r, 1, span, whole.part_len, &later);
         args.out = parts.values[kv_head * group * h.head_dim_v ..].ptr;
         args.sums = parts.sums[kv_head * group ..].ptr;
         call(run, index, kv_head, r, span.store, &args);
@@ -384,6 +479,10 @@ fn call(run: *const Run, index: usize, kv_head: usize, r: usize, store: Spans.St
     run.model.kernels.attention(args);
 }
 
+fn kernelFormat(format: cache.Format) kernel.KvFormat {
+    return @fromBackingInt(@backingInt(format));
+}
+
 fn layoutOf(sequence: *const cache.Sequence, store: Spans.Store) cache.Layout {
     return switch (store) {
         .main => sequence.pool.layout,
@@ -392,7 +491,7 @@ fn layoutOf(sequence: *const cache.Sequence, store: Spans.Store) cache.Layout {
 }
 
 /// The kernel's arguments for `tokens` rows that follow each other, and one KV head.
-fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, span: Span, part_len: u32) kernel.AttentionArgs {
+fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, span: Span, part_len: u32, later: []const kernel.Later) kernel.AttentionArgs {
     const h = &run.model.hyper;
     const group = h.group();
     const sequence = run.batch.rows[r].sequence;
@@ -412,7 +511,6 @@ fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, spa
         },
     }
     const layout = layoutOf(sequence, span.store);
-    const goes_on = span.store == .main and page_end < sequence.pages;
     return .{
         .q = run.row(run.buffers.q, h.heads * h.head_dim_k, r)[kv_head * group * h.head_dim_k ..].ptr,
         .q_token_stride = h.heads * h.head_dim_k,
@@ -425,7 +523,8 @@ fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, spa
         .value_format = @backingInt(layout.format(.value, index, kv_head)),
         .key_pages = pages.keys.ptr,
         .value_pages = pages.values.ptr,
-        .key_ahead = if (goes_on) sequence.pool.keys(sequence.table[page_end], index, kv_head) else pages.keys[page_end - 1],
+        .later = later.ptr,
+        .later_len = later.len,
         .from = span.from,
         .to = span.to,
         .step = span.step,

@@ -122,6 +122,12 @@ pub fn bytes(format: KvFormat, dim: usize) usize {
     return page_len * (dim * format.bits() / 8 + scaleCount(format, dim) * format.termBytes());
 }
 
+/// Bytes at the begin of a page that hold its first positions; all of it where these lie apart.
+pub fn bytesOf(format: KvFormat, side: Side, dim: usize, positions: usize) usize {
+    if (format.scaled() or format.grouped()) return bytes(format, dim);
+    return valueAt(format, .value, dim, if (side == .key) std.mem.alignForward(usize, positions, group) else positions, 0);
+}
+
 /// The values of one position as they were stored.
 pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, out: []f32) void {
     const dim = out.len;
@@ -397,8 +403,8 @@ fn storeFloats(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u
     var i: usize = 0;
     while (i < x.len) : (i += unit) {
         const left = @min(unit, x.len - i);
-        var values: [unit]f32 = undefined;
-        @memcpy(values[0..left], x[i..][0..left]);
+        // A copy in between would be read again before it has been written.
+        const values: @Vector(unit, f32) = if (left == unit) x[i..][0..unit].* else firstOf(x[i..]);
         const bits: [unit]Bits = switch (format) {
             .f32 => @bitCast(values),
             .f16 => vector.toF16(unit, values),
@@ -407,11 +413,23 @@ fn storeFloats(comptime format: KvFormat, side: Side, x: []const f32, page: [*]u
             .f8_e5m2 => f8.to(.e5m2, unit, values),
             else => comptime unreachable,
         };
+        if (side == .value and left == unit) {
+            // They lie as they are.
+            const to: *align(1) [unit]Bits = @ptrCast(page + valueAt(format, side, x.len, position, i));
+            to.* = bits;
+            continue;
+        }
         for (bits[0..left], i..) |b, index| {
             const to: *align(1) Bits = @ptrCast(page + valueAt(format, side, x.len, position, index));
             to.* = b;
         }
     }
+}
+
+fn firstOf(x: []const f32) @Vector(unit, f32) {
+    var values: [unit]f32 = @splat(0);
+    @memcpy(values[0..x.len], x);
+    return values;
 }
 
 /// NaN counts as 0, and values are limited to what an f16 can hold.

@@ -12,8 +12,13 @@ const registers = if (vector.lanes == 16 or builtin.cpu.arch == .aarch64) 32 els
 /// Vectors of sums that stay in registers, beside those of keys, values and weights.
 pub const sums_max = registers / 2;
 
-/// Rows of a tile: the largest that is left is taken.
-pub const sizes = if (vector.lanes == 16) .{ 8, 4, 2, 1 } else if (registers == 32) .{ 4, 2, 1 } else .{ 4, 2, 1 };
+/// Rows of a tile: the largest that is left is taken. Three query heads that share a head are common, and
+/// two tiles would read the keys and values of a sequence that goes alone twice.
+pub const sizes = if (vector.lanes == 16) .{ 8, 4, 3, 2, 1 } else .{ 4, 3, 2, 1 };
+
+comptime {
+    for (sizes) |rows| std.debug.assert(rows <= table.attention_tile);
+}
 
 pub const rows_max = table.attention_rows;
 
@@ -29,23 +34,70 @@ pub inline fn each(count: usize, context: anytype, comptime body: anytype) void 
 }
 
 /// Memory that the step after this one reads, asked for line by line while this one computes: pages
-/// lie far apart, so that the processor's own prefetching starts anew with each. Asking for what
+/// lie far apart, so that the processor's own prefetching starts anew with each. Where the step has more
+/// lines to compute with than the next has to read, what the caller reads later follows. Asking for what
 /// isn't mapped does nothing.
 pub const Ahead = struct {
-    at: [*]const u8,
-    end: [*]const u8,
+    at: [*]const u8 = undefined,
+    end: usize = 0,
+    /// All bits, or none when there is nothing left to ask for.
+    moves: usize = 0,
+    later: []const table.Later,
+    /// Of the later memory that was last begun.
+    rest: table.Later = .{ .at = undefined, .len = 0 },
+    in_later: bool = false,
 
     const line = 64;
 
-    pub fn of(memory: [*]const u8, len: usize) Ahead {
-        return .{ .at = memory, .end = memory + len };
+    /// A step begins, and the next one reads this.
+    pub fn begin(ahead: *Ahead, memory: [*]const u8, len: usize) void {
+        ahead.leave();
+        ahead.set(memory, len);
+    }
+
+    /// A step begins, and there is no next one.
+    pub fn last(ahead: *Ahead) void {
+        ahead.leave();
+        ahead.turn();
     }
 
     pub inline fn lines(ahead: *Ahead, comptime count: usize) void {
         // Into the second cache: the first has too few lines under way for a page that comes from memory.
         inline for (0..count) |i| @prefetch(ahead.at + i * line, .{ .locality = 2 });
-        const next = ahead.at + count * line;
-        ahead.at = if (@intFromPtr(next) < @intFromPtr(ahead.end)) next else ahead.at;
+        ahead.at += count * line & ahead.moves;
+        if (@intFromPtr(ahead.at) >= ahead.end) ahead.turn();
+    }
+
+    fn leave(ahead: *Ahead) void {
+        if (ahead.in_later) ahead.rest = .{ .at = ahead.at, .len = ahead.end -| @intFromPtr(ahead.at) };
+        ahead.in_later = false;
+    }
+
+    fn set(ahead: *Ahead, memory: [*]const u8, len: usize) void {
+        ahead.at = memory;
+        ahead.end = @intFromPtr(memory) + len;
+        ahead.moves = std.math.maxInt(usize);
+    }
+
+    fn turn(ahead: *Ahead) void {
+        @branchHint(.cold);
+        if (!ahead.in_later and ahead.rest.len != 0) {
+            ahead.set(ahead.rest.at, ahead.rest.len);
+            ahead.rest.len = 0;
+            ahead.in_later = true;
+            return;
+        }
+        ahead.in_later = false;
+        while (ahead.later.len != 0) {
+            const next = ahead.later[0];
+            ahead.later = ahead.later[1..];
+            if (next.len == 0) continue;
+            ahead.set(next.at, next.len);
+            ahead.in_later = true;
+            return;
+        }
+        ahead.moves = 0;
+        ahead.end = std.math.maxInt(usize);
     }
 };
 

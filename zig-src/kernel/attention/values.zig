@@ -16,9 +16,9 @@ const page_len = table.page_len;
 const unit = page_layout.unit;
 const Row = [page_len]f32;
 
-/// Vectors of a value that stay in registers together.
+/// Vectors of a value that stay in registers together: a power of two, so that units of 32 stay whole.
 fn width(comptime rows: usize) usize {
-    return @min(8, tile.sums_max / rows);
+    return std.math.floorPowerOfTwo(usize, @min(8, tile.sums_max / rows));
 }
 
 pub fn accumulate(

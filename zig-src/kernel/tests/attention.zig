@@ -12,6 +12,9 @@ const gpa = std.testing.allocator;
 const KvFormat = kernel.KvFormat;
 const page_len = kernel.page_len;
 
+/// Addresses that no process has, and a length that ends within a line: nothing of it may be read.
+const nowhere = [_]kernel.Later{ .{ .at = @ptrFromInt(8), .len = 1000 }, .{ .at = @ptrFromInt(1 << 20), .len = 0 }, .{ .at = @ptrFromInt(64), .len = 1 } };
+
 const Shape = struct {
     tokens: u32 = 1,
     group: u32,
@@ -143,7 +146,8 @@ const Case = struct {
             .value_format = @backingInt(value),
             .key_pages = case.keys.pages.ptr,
             .value_pages = case.values.pages.ptr,
-            .key_ahead = @ptrFromInt(8),
+            .later = &nowhere,
+            .later_len = nowhere.len,
             .from = shape.from,
             .to = shape.to,
             .step = 1,
@@ -352,7 +356,8 @@ fn oneLargeScore(table: *const kernel.Table, random: std.Random) !void {
             .value_format = 0,
             .key_pages = &key_pages,
             .value_pages = &value_pages,
-            .key_ahead = key_pages[0],
+            .later = &nowhere,
+            .later_len = 0,
             .from = 0,
             .to = positions,
             .step = 1,

@@ -71,7 +71,9 @@ fn askForPlace(run: *const Run, index: usize, task: usize) void {
     const to = kernel.page.bytesOf(format, .key, h.head_dim_k, place + 1);
     var at = from;
     while (at < to) : (at += line) @prefetch(keys + at, .{ .rw = .write });
-    @prefetch(pool.values(page, index, kv_head) + kernel.page.bytesOf(kernelFormat(pool.layout.format(.value, index, kv_head)), .value, h.head_dim_v, place), .{ .rw = .write });
+    const value_format = kernelFormat(pool.layout.format(.value, index, kv_head));
+    const values = pool.values(page, index, kv_head);
+    @prefetch(values + kernel.page.bytesOf(value_format, .value, h.head_dim_v, place), .{ .rw = .write });
 }
 
 /// Keys of whole groups of tokens, for those who want to replace them. An observed batch has one sequence.
@@ -221,18 +223,34 @@ const Head = struct {
 /// Softmax(q k) v over the cached positions. A prompt is dealt out in tiles: rows that follow each
 /// other in one sequence share each read of a KV head. Where there are too few tiles to keep all
 /// members busy, the positions of each row are dealt out too, and their parts joined afterwards. The
-/// bits are the same either way (`kernel/attention.zig`).
-pub fn attend(run: *Run, index: usize) void {
-    if (!run.attentionSplits()) return attendTiles(run, index);
+/// bits are the same either way (`kernel/attention.zig`). What heads found becomes activations at once,
+/// where `preparesHeads` says so.
+pub fn attend(run: *Run, layer: *const Layer, index: usize) void {
+    if (!run.attentionSplits()) return attendTiles(run, layer, index);
     attendParts(run, index);
     run.sync();
-    joinParts(run, index);
+    joinParts(run, layer, index);
+}
+
+/// Whether activations of the output projection are prepared head by head, by whoever computed one: that
+/// needs heads of whole units, and nobody who changes them before.
+pub fn preparesHeads(run: *const Run, index: usize) bool {
+    return run.model.hyper.head_dim_v % kernel.page.unit == 0 and !run.observes(.z, index);
+}
+
+/// The last step of some heads of a row, which begin at `head`.
+fn finishHeads(run: *Run, layer: *const Layer, index: usize, r: usize, head: usize, count: usize) void {
+    const h = &run.model.hyper;
+    const row = run.row(run.buffers.attn, h.heads * h.head_dim_v, r);
+    const part: Run.Share = .{ .from = head * h.head_dim_v, .to = (head + count) * h.head_dim_v };
+    turnBack(run, index, r, head / h.group(), row[part.from..part.to]);
+    if (preparesHeads(run, index)) run.preparePart(.residual, row, part, r, run.batch.len, &.{&layer.attn_output.weight});
 }
 
 /// A task is one tile and one KV head. Those of a head follow each other, so that its keys and values
 /// stay in a cache of the processor. Later tokens have more positions to look at, so that who has the
 /// earlier ones helps with the later.
-fn attendTiles(run: *Run, index: usize) void {
+fn attendTiles(run: *Run, layer: *const Layer, index: usize) void {
     const h = &run.model.hyper;
     var tiles: usize = 0;
     var tile: Tile = .first(run, index);
@@ -248,7 +266,7 @@ fn attendTiles(run: *Run, index: usize) void {
             number = 0;
         }
         while (number < wanted) : (number += 1) tile = tile.next(run, index);
-        tile.attend(run, index, task.from / tiles);
+        tile.attend(run, layer, index, task.from / tiles);
     }
 }
 
@@ -305,7 +323,7 @@ const Tile = struct {
         return if (most < whole) most else most / whole * whole;
     }
 
-    fn attend(tile: Tile, run: *Run, index: usize, kv_head: usize) void {
+    fn attend(tile: Tile, run: *Run, layer: *const Layer, index: usize, kv_head: usize) void {
         const spans: Spans = .of(run, index, tile.from);
         for (spans.slice(), 0..) |span, i| {
             const place: Place = .{ .before = i != 0, .after = i + 1 != spans.count };
@@ -317,11 +335,8 @@ const Tile = struct {
                 }
             } else tile.attendShared(run, index, kv_head, i, place);
         }
-        const h = &run.model.hyper;
-        for (tile.from..tile.from + tile.len) |r| {
-            const row = run.row(run.buffers.attn, h.heads * h.head_dim_v, r);
-            turnBack(run, index, r, kv_head, row[kv_head * h.group() * h.head_dim_v ..][0 .. h.group() * h.head_dim_v]);
-        }
+        const group = run.model.hyper.group();
+        for (tile.from..tile.from + tile.len) |r| finishHeads(run, layer, index, r, kv_head * group, group);
     }
 
     /// The pages of the cache: first what all rows have in common, then the rest of each.
@@ -329,7 +344,8 @@ const Tile = struct {
         const spans: Spans = .of(run, index, tile.from);
         var own: [own_max]kernel.Later = undefined;
         const common: Span = .{ .store = .main, .from = spans.all[i].from, .to = tile.shared, .step = 0 };
-        attendSpan(run, index, kv_head, tile.from, tile.len, common, spans.part_len, .{ .before = place.before, .after = true }, tile.ownPages(run, index, kv_head, i, &own));
+        const later = tile.ownPages(run, index, kv_head, i, &own);
+        attendSpan(run, index, kv_head, tile.from, tile.len, common, spans.part_len, .{ .before = place.before, .after = true }, later);
         for (tile.from..tile.from + tile.len) |r| {
             var rest = Spans.of(run, index, r).all[i];
             rest.from = tile.shared;
@@ -450,7 +466,7 @@ fn attendParts(run: *Run, index: usize) void {
     };
 }
 
-fn joinParts(run: *Run, index: usize) void {
+fn joinParts(run: *Run, layer: *const Layer, index: usize) void {
     const h = &run.model.hyper;
     const share = run.split(run.batch.len * h.heads);
     for (share.from..share.to) |task| {
@@ -467,7 +483,7 @@ fn joinParts(run: *Run, index: usize) void {
             .head_dim_v = h.head_dim_v,
             .out = out.ptr,
         });
-        turnBack(run, index, r, head / h.group(), out);
+        finishHeads(run, layer, index, r, head, 1);
     }
 }
 

@@ -65,14 +65,16 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     run.sync();
     attend.rotateAndStore(run, layer, index);
     run.sync();
-    attend.attend(run, index); // buffers.attn [n_tokens, heads * head_dim_v]
+    attend.attend(run, layer, index); // buffers.attn [n_tokens, heads * head_dim_v]
     attention_mass.add(run, index);
     run.sync();
-    const share = run.rows();
-    const width = h.heads * h.head_dim_v;
-    run.observe(.z, index, buffers.attn, width);
-    for (share.from..share.to) |r| run.prepare(run.row(buffers.attn, width, r), r, run.batch.len, &.{&layer.attn_output.weight});
-    run.sync();
+    if (!attend.preparesHeads(run, index)) {
+        const share = run.rows();
+        const width = h.heads * h.head_dim_v;
+        run.observe(.z, index, buffers.attn, width);
+        for (share.from..share.to) |r| run.prepare(run.row(buffers.attn, width, r), r, run.batch.len, &.{&layer.attn_output.weight});
+        run.sync();
+    }
     run.matmul(.residual, &layer.attn_output.weight, buffers.projected); // [n_tokens, embd]
     run.sync();
     addToResidual(run, layer.attn_output.bias, layer.post_attention_norm, .attn_out, index);

@@ -13,6 +13,8 @@
 const std = @import("std");
 const kernel = @import("kernel.zig");
 const pool_file = @import("cache/core/pool.zig");
+/// Memory of pages that went.
+pub const spare = @import("cache/core/spare.zig");
 const exact_file = @import("cache/core/exact.zig");
 const sequence_file = @import("cache/core/sequence.zig");
 
@@ -277,6 +279,7 @@ test {
     _ = pool_file;
     _ = events;
     _ = @import("cache/core/limit_test.zig");
+    _ = spare;
     _ = rows;
     _ = sequence_file;
 }

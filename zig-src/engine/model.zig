@@ -157,6 +157,8 @@ pub const Model = struct {
             model.scheduler.deinit();
             loader.freePanels(model);
             team_module.release(model.team);
+            // Its sessions' memory was kept for more of them.
+            cache.spare.drop();
         }
         sampling.freeTree(model);
         model.buffers.deinit();

@@ -8,10 +8,10 @@
 const std = @import("std");
 const cache = @import("../../cache.zig");
 const kernel = @import("../../kernel.zig");
-const memory = @import("../../memory.zig");
 const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
 const content_file = @import("content.zig");
 const events_file = @import("events.zig");
+const spare = @import("spare.zig");
 const Content = content_file.Content;
 const Events = events_file.Events;
 
@@ -53,7 +53,7 @@ pub const Page = struct {
 
 /// Pages that were made together, one after the other in memory.
 const Segment = struct {
-    memory: []align(std.heap.page_size_min) u8,
+    memory: spare.Memory,
     pages: []Page,
     free: ?*Page,
     used: usize = 0,
@@ -161,8 +161,8 @@ pub const Pool = struct {
         errdefer gpa.destroy(segment);
         const made = try gpa.alloc(Page, missing);
         errdefer gpa.free(made);
-        // The system gives zeroed pages on first use, by the thread that uses them first.
-        const bytes = try memory.alloc(len, .huge);
+        // New memory is touched first by the thread that uses it first.
+        const bytes = try spare.alloc(len);
         for (made, 0..) |*page, i| page.* = .{
             .memory = bytes.ptr + i * pool.page_bytes,
             .number = pool.pages_made + @as(u32, @intCast(i)),
@@ -192,7 +192,7 @@ pub const Pool = struct {
     }
 
     fn destroySegment(pool: *Pool, segment: *Segment) void {
-        memory.free(segment.memory);
+        spare.free(segment.memory);
         pool.gpa.free(segment.pages);
         pool.gpa.destroy(segment);
     }

@@ -376,8 +376,9 @@ command("many samples are measured, small", () => {
   const args = [...runtime, script, model, ...small, "--alone", "2", "--no-peer", "--json"];
   const run = spawnSync(process.execPath, args, { encoding: "utf8" });
   assert.is(run.status, 0, run.stderr);
-  const { same, rows } = JSON.parse(run.stdout);
+  const { same, rows, machine } = JSON.parse(run.stdout);
   assert.is(same, true);
+  assert.ok(machine.cpus > 0);
   assert.equal(rows.map(({ name }: { name: string }) => name), ["sampleMany", "one after another"]);
 });
 command.run();

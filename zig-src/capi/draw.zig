@@ -91,6 +91,8 @@ fn drawAll(
     }, diag);
     defer drawing.deinit();
     const chain = &drawing.chain;
+    // Nobody is told them; only stages that follow the text may ask.
+    chain.logprobs = chain.follows();
     const aligned = try table.gpa.alloc(f32, row.len);
     defer table.gpa.free(aligned);
     for (row, aligned) |from, *to| to.* = from;

@@ -26,6 +26,8 @@ target: f32,
 decay: f32,
 /// The tokens of the last step, ascending, and the probabilities that they had.
 ids: []u32 = &.{}, // [vocab]
+/// They were the whole vocabulary, and `ids` says nothing.
+whole: bool = false,
 probabilities: []f32 = &.{}, // [vocab]
 len: usize = 0,
 /// Of the probabilities of chosen tokens, and of their weights.
@@ -68,50 +70,65 @@ pub fn copy(self: *AdaptiveP, from: *const AdaptiveP) void {
     self.weights = from.weights;
     self.weighted = from.weighted;
     self.len = from.len;
-    @memcpy(self.ids[0..from.len], from.ids[0..from.len]);
+    self.whole = from.whole;
+    if (!from.whole) @memcpy(self.ids[0..from.len], from.ids[0..from.len]);
     @memcpy(self.probabilities[0..from.len], from.probabilities[0..from.len]);
 }
 
 pub fn apply(self: *AdaptiveP, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
     const aim = self.adapted();
-    const share: F = @splat(@floatCast(1 / set.mass()));
+    // Numbered by their places, they need no list.
+    self.whole = set.whole;
     self.len = set.len();
+    if (!set.whole) @memcpy(self.ids[0..self.len], set.ids[0..self.len]);
+    const given: Before = .{
+        .values = set.values,
+        .max = set.max,
+        .beta = set.beta,
+        .share = @floatCast(1 / set.mass()),
+        .aim = aim,
+    };
+    const logits = set.rewrite();
     var i: usize = 0;
-    while (i < self.len) : (i += lanes) {
-        const len = @min(lanes, self.len - i);
-        const x: F = load(set.values[i..][0..len]);
-        const p = sweep.weights(x, set.max, set.beta) * share;
-        store(@select(f32, x == none, @as(F, @splat(absent)), p), self.probabilities[i..][0..len]);
+    while (i + lanes <= self.len) : (i += lanes) {
+        const both = given.of(given.values[i..][0..lanes].*);
+        self.probabilities[i..][0..lanes].* = both[0];
+        logits[i..][0..lanes].* = both[1];
     }
-    const logits = set.edit();
-    @memcpy(self.ids[0..self.len], set.ids[0..self.len]);
-    i = 0;
-    while (i < self.len) : (i += lanes) {
-        const len = @min(lanes, self.len - i);
-        const p: F = load(self.probabilities[i..][0..len]);
-        const distance = @abs(p - @as(F, @splat(aim))) / @as(F, @splat(width));
-        const fall = @as(F, @splat(sharpness)) * distance * distance / (@as(F, @splat(1)) + distance);
-        // What an earlier stage took out stays out.
-        const out = @select(f32, p == @as(F, @splat(absent)), none, @as(F, @splat(peak)) - fall);
-        store(out, logits[i..][0..len]);
+    if (i < self.len) {
+        const both = given.of(sweep.loadPadded(given.values[i..]));
+        const probabilities: [lanes]f32 = both[0];
+        const changed: [lanes]f32 = both[1];
+        @memcpy(self.probabilities[i..self.len], probabilities[0 .. self.len - i]);
+        @memcpy(logits[i..], changed[0 .. self.len - i]);
     }
     try set.edited();
 }
 
+/// The distribution that the stage receives.
+const Before = struct {
+    values: []const f32,
+    max: f32,
+    beta: f32,
+    /// What a weight is multiplied with to be a probability.
+    share: f32,
+    aim: f32,
+
+    /// Probabilities of some logits, and their new logits.
+    inline fn of(given: Before, x: F) [2]F {
+        const p = sweep.weights(x, given.max, given.beta) * @as(F, @splat(given.share));
+        const distance = @abs(p - @as(F, @splat(given.aim))) / @as(F, @splat(width));
+        const fall = @as(F, @splat(sharpness)) * distance * distance / (@as(F, @splat(1)) + distance);
+        // What an earlier stage took out stays out.
+        const gone = x == none;
+        return .{
+            @select(f32, gone, @as(F, @splat(absent)), p),
+            @select(f32, gone, none, @as(F, @splat(peak)) - fall),
+        };
+    }
+};
+
 const none: F = @splat(-std.math.inf(f32));
-
-/// Lanes beyond the end are -inf.
-fn load(values: []const f32) F {
-    if (values.len == lanes) return values[0..lanes].*;
-    var padded: [lanes]f32 = none;
-    @memcpy(padded[0..values.len], values);
-    return padded;
-}
-
-fn store(x: F, values: []f32) void {
-    const all: [lanes]f32 = x;
-    @memcpy(values, all[0..values.len]);
-}
 
 fn adapted(self: *const AdaptiveP) f32 {
     return @floatCast(std.math.clamp(2 * @as(f64, self.target) - self.weighted / self.weights, 0, 1));
@@ -125,13 +142,13 @@ pub fn accept(self: *AdaptiveP, accepted: stage.Accepted) void {
 
 /// The probability that a token had at the last step; null for one that wasn't there.
 fn before(self: *const AdaptiveP, token: u32) ?f32 {
-    const ids = self.ids[0..self.len];
-    const index = std.sort.lowerBound(u32, ids, token, struct {
+    const index = if (self.whole) token else std.sort.lowerBound(u32, self.ids[0..self.len], token, struct {
         fn order(wanted: u32, member: u32) std.math.Order {
             return std.math.order(wanted, member);
         }
     }.order);
-    if (index == ids.len or ids[index] != token) return null;
+    if (index >= self.len) return null;
+    if (!self.whole and self.ids[index] != token) return null;
     return if (self.probabilities[index] == absent) null else self.probabilities[index];
 }
 

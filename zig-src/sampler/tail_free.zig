@@ -8,6 +8,7 @@ const std = @import("std");
 const candidates = @import("core/candidates.zig");
 const head = @import("core/head.zig");
 const stage = @import("core/stage.zig");
+const sweep = @import("core/sweep.zig");
 const TailFree = @This();
 
 z: f32,
@@ -55,25 +56,29 @@ const Sums = struct {
 
 fn summed(set: *const candidates.Candidates, sorted: []const f32, limit: ?f64) Sums {
     var found: Sums = .{ .sum = 0, .within = 0, .fall = 0, .last = weightOf(set, sorted[0]) };
-    for (sorted[1..], 0..) |x, i| {
-        const next = weightOf(set, x);
-        const fall = found.last - next;
-        if (i > 0) {
-            found.sum += @abs(found.fall - fall);
-            if (limit) |most| {
-                if (found.sum > most) return found;
-                found.within += 1;
+    var at: usize = 1;
+    while (at < sorted.len) {
+        const some: [sweep.lanes]f64 = sweep.weightsWide(sweep.loadPadded(sorted[at..]), set.max, set.beta);
+        for (some[0..@min(sweep.lanes, sorted.len - at)]) |next| {
+            const fall = found.last - next;
+            if (at > 1) {
+                found.sum += @abs(found.fall - fall);
+                if (limit) |most| {
+                    if (found.sum > most) return found;
+                    found.within += 1;
+                }
             }
+            found.fall = fall;
+            found.last = next;
+            at += 1;
         }
-        found.fall = fall;
-        found.last = next;
     }
     return found;
 }
 
 /// In f64, because it is differences of differences that count.
 fn weightOf(set: *const candidates.Candidates, logit: f32) f64 {
-    return @exp((@as(f64, logit) - set.max) * set.beta);
+    return sweep.weightsWide(@splat(logit), set.max, set.beta)[0];
 }
 
 const reference = @import("core/reference.zig");

@@ -381,10 +381,8 @@ pub const Candidates = struct {
         var i = start;
         while (i + lanes <= end) : (i += lanes) {
             const x: F = set.values[i..][0..lanes].*;
-            const stays: u16 = @bitCast(x >= @as(F, @splat(threshold)));
-            if (stays == 0) continue;
-            const above: u16 = @bitCast(x > @as(F, @splat(threshold)));
-            const mask = above | firstBits(stays & ~above, ties);
+            const mask = above(x, threshold, ties);
+            if (mask == 0) continue;
             kept = if (@popCount(mask) > lanes / 4)
                 set.keepMany(i, mask, kept)
             else
@@ -449,6 +447,13 @@ pub const Candidates = struct {
     pub fn edit(set: *Candidates) []f32 {
         const count = set.values.len;
         for (set.logits[0..count], set.values) |*to, from| to.* = from * set.beta;
+        return set.rewrite();
+    }
+
+    /// Room for new logits at no temperature, all of which the stage writes; `edited` must follow. Where the
+    /// set has its own logits already, they are still there.
+    pub fn rewrite(set: *Candidates) []f32 {
+        const count = set.values.len;
         if (set.whole) for (set.ids[0..count], 0..) |*token, index| {
             token.* = @intCast(index);
         };
@@ -532,6 +537,14 @@ pub const Candidates = struct {
         return null;
     }
 };
+
+/// Which of the values are above the threshold, and of those that are equal to it the first `ties`, which
+/// are taken off that number.
+pub inline fn above(x: F, threshold: f32, ties: *usize) u16 {
+    const higher: u16 = @bitCast(x > @as(F, @splat(threshold)));
+    const equal: u16 = @bitCast(x == @as(F, @splat(threshold)));
+    return if (equal == 0) higher else higher | firstBits(equal, ties);
+}
 
 /// The lowest `limit` bits of `mask`, which are taken off the limit.
 fn firstBits(mask: u16, limit: *usize) u16 {

@@ -87,19 +87,11 @@ const Range = struct {
 fn addToBuckets(input: *const Input, range: Range, sums: *[buckets]f64) void {
     var i: usize = 0;
     while (i < input.values.len) : (i += lanes) {
-        const x = loadPadded(input.values[i..]);
+        const x = sweep.loadPadded(input.values[i..]);
         const add: [lanes]f32 = sweep.weights(x, input.max, input.beta);
         const at = range.bucketOf(x);
         inline for (0..lanes) |lane| sums[@intCast(at[lane])] += add[lane];
     }
-}
-
-/// Past the end there are lanes of -inf, whose weight is 0.
-inline fn loadPadded(values: []const f32) F {
-    if (values.len >= lanes) return values[0..lanes].*;
-    var padded: [lanes]f32 = @splat(-std.math.inf(f32));
-    @memcpy(padded[0..values.len], values);
-    return padded;
 }
 
 /// Copies the values of one bucket to `out`, which may be where they already are.
@@ -107,7 +99,7 @@ fn gather(input: *const Input, range: Range, bucket: usize, out: []f32) []f32 {
     var len: usize = 0;
     var i: usize = 0;
     while (i < input.values.len) : (i += lanes) {
-        const each: [lanes]f32 = loadPadded(input.values[i..]);
+        const each: [lanes]f32 = sweep.loadPadded(input.values[i..]);
         const at = range.bucketOf(each);
         inline for (0..lanes) |lane| {
             if (at[lane] == bucket and each[lane] != -std.math.inf(f32)) {

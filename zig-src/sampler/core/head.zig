@@ -9,6 +9,8 @@ const sweep = @import("sweep.zig");
 const top = @import("top.zig");
 const assert = std.debug.assert;
 
+const F = @Vector(sweep.lanes, f32);
+
 /// Leaves exactly the `k` highest, of equal ones those of the lowest ids. For `k` below the number
 /// of members.
 pub fn cut(set: *candidates.Candidates, k: u32) select.Cut {
@@ -26,6 +28,8 @@ pub const growth = 8;
 pub fn sorted(set: *candidates.Candidates, count: usize) []const f32 {
     const all = count >= set.len();
     const made: select.Cut = if (all) .everything else cut(set, @intCast(count));
+    const bottom = if (all) set.lowestLogit() else made.threshold;
+    if (count > few) if (distributed(set, made, bottom)) |found| return found;
     const out = set.probs;
     var len: usize = 0;
     var ties = made.ties;
@@ -44,6 +48,92 @@ pub fn sorted(set: *candidates.Candidates, count: usize) []const f32 {
     }
     std.sort.pdq(f32, out[0..len], {}, std.sort.desc(f32));
     return out[0..len];
+}
+
+/// So many are compared with each other; more are thrown into buckets of equal width first, in two passes
+/// over the set, so that only neighbours are left to compare.
+const few = 1024;
+/// A bucket of more is a sign of values that are far apart.
+const neighbours_max = 24;
+
+fn distributed(set: *candidates.Candidates, made: select.Cut, bottom: f32) ?[]const f32 {
+    // The ids of a whole vocabulary are nowhere, and their place is free.
+    var own: [4097]u32 = undefined;
+    const begins: []u32 = if (set.whole) set.ids[0..@min(set.ids.len, (1 << 15) + 1)] else &own;
+    const scale = @as(f32, @floatFromInt(begins.len - 2)) / (set.max - bottom);
+    if (!std.math.isFinite(scale) or scale == 0) return null;
+    const buckets: Buckets = .{ .top = set.max, .scale = scale, .begins = begins, .out = set.probs };
+    @memset(begins, 0);
+    eachOf(set, made, &buckets, Buckets.count);
+    for (begins[1..], begins[0 .. begins.len - 1]) |*begin, before| begin.* += before;
+    eachOf(set, made, &buckets, Buckets.place);
+    // Each has become the begin of the next.
+    var start: usize = 0;
+    for (begins[0 .. begins.len - 1]) |end| {
+        const bucket = set.probs[start..end];
+        start = end;
+        if (bucket.len > neighbours_max) std.sort.pdq(f32, bucket, {}, std.sort.desc(f32)) else sortFew(bucket);
+    }
+    return set.probs[0..start];
+}
+
+fn sortFew(values: []f32) void {
+    if (values.len < 2) return;
+    for (values[1..], 1..) |x, place| {
+        var i = place;
+        while (i > 0 and values[i - 1] < x) : (i -= 1) values[i] = values[i - 1];
+        values[i] = x;
+    }
+}
+
+const Buckets = struct {
+    top: f32,
+    scale: f32,
+    /// How many there are, each one place further on; then where each begins.
+    begins: []u32,
+    out: []f32,
+
+    /// Falls as the value grows. The distance is at most that for which the scale was made, so that it is
+    /// one of them, but for rounding.
+    inline fn of(buckets: *const Buckets, x: F) [sweep.lanes]u32 {
+        const at = (@as(F, @splat(buckets.top)) - x) * @as(F, @splat(buckets.scale));
+        return @as(@Vector(sweep.lanes, u32), @intFromFloat(@min(at, @as(F, @splat(@floatFromInt(buckets.begins.len - 2))))));
+    }
+
+    inline fn count(buckets: *const Buckets, at: u32, _: f32) void {
+        buckets.begins[at + 1] += 1;
+    }
+
+    inline fn place(buckets: *const Buckets, at: u32, x: f32) void {
+        const begin = &buckets.begins[at];
+        buckets.out[begin.*] = x;
+        begin.* += 1;
+    }
+};
+
+/// Calls `visit` with the bucket of each logit that a cut leaves.
+inline fn eachOf(
+    set: *candidates.Candidates,
+    made: select.Cut,
+    buckets: *const Buckets,
+    comptime visit: fn (*const Buckets, u32, f32) callconv(.@"inline") void,
+) void {
+    const lanes = sweep.lanes;
+    var ties = made.ties;
+    for (set.maxima(), 0..) |block_max, block| {
+        if (block_max < made.threshold) continue;
+        const end = @min((block + 1) * sweep.block_len, set.len());
+        var i = block * sweep.block_len;
+        while (i < end) : (i += lanes) {
+            const x = sweep.loadPadded(set.values[i..end]);
+            var mask = candidates.above(x, made.threshold, &ties);
+            const at = buckets.of(@select(f32, x > @as(F, @splat(made.threshold)), x, @as(F, @splat(made.threshold))));
+            const each: [lanes]f32 = x;
+            if (mask == std.math.maxInt(u16)) {
+                inline for (0..lanes) |lane| visit(buckets, at[lane], each[lane]);
+            } else while (mask != 0) : (mask &= mask - 1) visit(buckets, at[@ctz(mask)], each[@ctz(mask)]);
+        }
+    }
 }
 
 /// The `out.len` members of the highest finite logits as indices and logits, by ascending index, fewer

@@ -129,7 +129,7 @@ inline fn addEach(
 ) void {
     var i: usize = 0;
     while (i < values.len) : (i += lanes) {
-        const x = loadPadded(values[i..]);
+        const x = sweep.loadPadded(values[i..]);
         const finite = x > @as(F, @splat(-std.math.inf(f32)));
         const each: F = switch (kind) {
             .count => @splat(1),
@@ -139,14 +139,6 @@ inline fn addEach(
         const at: [lanes]i32 = range.bucketOf(x);
         inline for (0..lanes) |lane| sums[@intCast(at[lane])] += add[lane];
     }
-}
-
-/// Past the end there are lanes of -inf, which no measure counts.
-inline fn loadPadded(values: []const f32) F {
-    if (values.len >= lanes) return values[0..lanes].*;
-    var padded: [lanes]f32 = @splat(-std.math.inf(f32));
-    @memcpy(padded[0..values.len], values);
-    return padded;
 }
 
 /// The first bucket from the top at which the sum reaches `need`, which is left as what that
@@ -175,7 +167,7 @@ pub fn gatherAbove(input: Input, out: []f32) ?[]f32 {
         if (len > len_max) return null;
         var i = start;
         while (i < end) : (i += lanes) {
-            const each: [lanes]f32 = loadPadded(input.values[i..end]);
+            const each: [lanes]f32 = sweep.loadPadded(input.values[i..end]);
             var mask: u16 = @bitCast(@as(F, each) >= bound);
             while (mask != 0) : (mask &= mask - 1) {
                 out[len] = each[@ctz(mask)];
@@ -191,7 +183,7 @@ fn gatherFrom(values: []const f32, range: Range, bucket: u32, out: []f32) []f32 
     var len: usize = 0;
     var i: usize = 0;
     while (i < values.len) : (i += lanes) {
-        const x = loadPadded(values[i..]);
+        const x = sweep.loadPadded(values[i..]);
         const finite = x > @as(F, @splat(-std.math.inf(f32)));
         const inside = range.bucketOf(x) == @as(@Vector(lanes, i32), @splat(@intCast(bucket)));
         const each: [lanes]f32 = x;

@@ -20,6 +20,7 @@ pub const block_len = 128;
 const F = @Vector(lanes, f32);
 const I = @Vector(lanes, i32);
 const U = @Vector(lanes, u32);
+const D = @Vector(lanes, f64);
 
 pub fn blockCount(len: usize) usize {
     return (len + block_len - 1) / block_len;
@@ -225,50 +226,72 @@ inline fn massOf(block: *const [block_len]f32, max: f32, beta: f32) f32 {
 pub fn exponents(values: []const f32, max: f32, beta: f32) f64 {
     assert(std.math.isFinite(max));
     assert(beta > 0);
+    @setRuntimeSafety(false); // Sound for the reason given in `scan`.
     var total: f64 = 0;
     var start: usize = 0;
-    while (start < values.len) : (start += block_len) {
-        var block: [block_len]f32 = @splat(-std.math.inf(f32));
-        const len = @min(block_len, values.len - start);
-        @memcpy(block[0..len], values[start..][0..len]);
-        var sum: F = @splat(0);
-        inline for (0..block_len / lanes) |i| {
-            const x: F = block[i * lanes ..][0..lanes].*;
-            const w = weights(x, max, beta);
-            const exponent = (x - @as(F, @splat(max))) * @as(F, @splat(beta));
-            const zero: F = @splat(0);
-            // A distance of infinity times a weight of 0 is no number.
-            sum += @select(f32, w > zero, w * @select(f32, w > zero, exponent, zero), zero);
-        }
-        total += sumLanes(sum);
+    while (start + block_len <= values.len) : (start += block_len) {
+        total += exponentsOf(values[start..][0..block_len], max, beta);
+    }
+    if (start < values.len) {
+        var tail: [block_len]f32 = @splat(-std.math.inf(f32));
+        @memcpy(tail[0 .. values.len - start], values[start..]);
+        total += exponentsOf(&tail, max, beta);
     }
     return total;
+}
+
+inline fn exponentsOf(block: *const [block_len]f32, max: f32, beta: f32) f32 {
+    const zero: F = @splat(0);
+    var sum: F = zero;
+    inline for (0..block_len / lanes) |i| {
+        const x: F = block[i * lanes ..][0..lanes].*;
+        const w = weights(x, max, beta);
+        const exponent = (x - @as(F, @splat(max))) * @as(F, @splat(beta));
+        // A distance of infinity times a weight of 0 is no number.
+        sum += @select(f32, w > zero, w * @select(f32, w > zero, exponent, zero), zero);
+    }
+    return sumLanes(sum);
 }
 
 /// Counts the finite values and sums their distances from `origin` and the squares of these, in
 /// f64, in which no square of a difference of floats overflows.
 pub fn spread(values: []const f32, origin: f32) Spread {
-    const D = @Vector(lanes, f64);
-    var count: D = @splat(0);
-    var sum: D = @splat(0);
-    var squares: D = @splat(0);
+    @setRuntimeSafety(false); // Sound: no vector reaches beyond the values.
+    var sums: WideSpread = .{};
     var i: usize = 0;
-    while (i < values.len) : (i += lanes) {
-        var x: [lanes]f32 = @splat(-std.math.inf(f32));
-        const len = @min(lanes, values.len - i);
-        @memcpy(x[0..len], values[i..][0..len]);
-        const is_finite = @as(F, x) > @as(F, @splat(-std.math.inf(f32)));
-        const wide: D = @floatCast(@as(F, x));
-        const zero: D = @splat(0);
-        const distance = @select(f64, is_finite, wide - @as(D, @splat(origin)), zero);
-        count += @select(f64, is_finite, @as(D, @splat(1)), zero);
-        sum += distance;
-        squares += distance * distance;
+    while (i + lanes <= values.len) : (i += lanes) sums.add(values[i..][0..lanes].*, origin);
+    if (i < values.len) {
+        var tail: [lanes]f32 = @splat(-std.math.inf(f32));
+        @memcpy(tail[0 .. values.len - i], values[i..]);
+        sums.add(tail, origin);
     }
-    return .{ .count = sumWide(count), .sum = sumWide(sum), .squares = sumWide(squares) };
+    return .{ .count = sumWide(sums.count), .sum = sumWide(sums.sum), .squares = sumWide(sums.squares) };
 }
 
-fn sumWide(v: @Vector(lanes, f64)) f64 {
+const WideSpread = struct {
+    count: D = @splat(0),
+    sum: D = @splat(0),
+    squares: D = @splat(0),
+
+    inline fn add(sums: *WideSpread, x: F, origin: f32) void {
+        const is_finite = x > @as(F, @splat(-std.math.inf(f32)));
+        const zero: D = @splat(0);
+        const distance = @select(f64, is_finite, @as(D, @floatCast(x)) - @as(D, @splat(origin)), zero);
+        sums.count += @select(f64, is_finite, @as(D, @splat(1)), zero);
+        sums.sum += distance;
+        sums.squares += distance * distance;
+    }
+};
+
+/// The first values, behind the last of which there are lanes of -inf.
+pub inline fn loadPadded(values: []const f32) F {
+    if (values.len >= lanes) return values[0..lanes].*;
+    var padded: [lanes]f32 = @splat(-std.math.inf(f32));
+    @memcpy(padded[0..values.len], values);
+    return padded;
+}
+
+fn sumWide(v: D) f64 {
     const each: [lanes]f64 = v;
     var total: f64 = 0;
     for (each) |x| total += x;
@@ -319,6 +342,30 @@ pub inline fn weights(x: F, max: f32, beta: f32) F {
     const n: I = @bitCast(shifted);
     const product: F = @bitCast(@as(I, @bitCast(p)) +% (n << @splat(23)));
     return @select(f32, is_normal, product, splat(0));
+}
+
+/// As `weights`, in f64: for stages that look at small differences of probabilities. Of values so far below
+/// that the weight is under 2^-1000 it is 0.
+///
+/// 2^f = e^(f ln 2) by its Taylor polynomial of degree 13, which for |f| ≤ 1/2 is off by less than 5e-18.
+pub inline fn weightsWide(x: F, max: f32, beta: f32) D {
+    const splat = struct {
+        inline fn of(value: f64) D {
+            return @splat(value);
+        }
+    }.of;
+    const t = (@as(D, @floatCast(x)) - splat(max)) * splat(@as(f64, beta) * std.math.log2e);
+    const is_normal = t > splat(-1000);
+    // As in `weights`, with the 52 bits of f64.
+    const shifted = t + splat(0x1.8p52);
+    const y = (t - (shifted - splat(0x1.8p52))) * splat(std.math.ln2);
+    var p = splat(1.0 / 6227020800.0);
+    inline for (.{ 479001600.0, 39916800.0, 3628800.0, 362880.0, 40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0 }) |factorial| {
+        p = p * y + splat(1.0 / factorial);
+    }
+    const n: @Vector(lanes, i64) = @bitCast(shifted);
+    const product: D = @bitCast(@as(@Vector(lanes, i64), @bitCast(p)) +% (n << @splat(52)));
+    return @select(f64, is_normal, product, splat(0));
 }
 
 /// The lowest exponent of a normal f32.
@@ -426,6 +473,22 @@ test "exponents and spread agree with f64 over the finite values" {
     // Far below the best a weight is 0, and its product with any distance too.
     try std.testing.expectEqual(0, exponents(&.{ 0, -3e38, -std.math.inf(f32) }, 0, 3));
     try std.testing.expectApproxEqRel(1e76, spread(&.{ 0, -1e38 }, 0).squares, 1e-6);
+}
+
+test "weights in f64 are those of exp" {
+    var prng: std.Random.DefaultPrng = .init(6);
+    for (0..2000) |_| {
+        var x: [lanes]f32 = undefined;
+        for (&x) |*each| each.* = 7 - 40 * prng.random().float(f32);
+        x[0] = 7;
+        x[1] = -std.math.inf(f32);
+        x[2] = -3e38;
+        const found: [lanes]f64 = weightsWide(x, 7, 1.25);
+        for (found, x) |w, each| try std.testing.expectApproxEqRel(@exp((@as(f64, each) - 7) * 1.25), w, 3e-14);
+        try std.testing.expectEqual(1, found[0]);
+        try std.testing.expectEqual(0, found[1]);
+        try std.testing.expectEqual(0, found[2]);
+    }
 }
 
 test "countFrom counts what is at or above the bound" {

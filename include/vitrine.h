@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x27eaa78b)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0xd6c3bc0c)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x4c6db1b5)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x2408b510)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -627,7 +627,9 @@ typedef struct {
     uint32_t width; /* at 20 */
     uint32_t stage; /* at 24 */
     uint32_t sequence; /* at 28 */
-} vitrine_hook_offer_t; /* 32 bytes */
+    uint32_t history; /* at 32 */
+    uint32_t reserved; /* at 36 */
+} vitrine_hook_offer_t; /* 40 bytes */
 
 typedef struct {
     double signals; /* at 0 */
@@ -1190,6 +1192,14 @@ int32_t vitrine_hooks_read(uint32_t session, float *values, uint32_t count);
 int32_t vitrine_hooks_ids(uint32_t session, uint32_t *ids, uint32_t count);
 
 /*
+ * Copies the text so far that the engine shows to a sampler stage now: what stages that look back see.
+ *   session: A session whose engine waits at a stage that is a function.
+ *   tokens: The caller's; filled, oldest first.
+ *   count: The offer's history.
+ */
+int32_t vitrine_hooks_history(uint32_t session, uint32_t *tokens, uint32_t count);
+
+/*
  * Replaces what the engine shows now, and goes on with: [rows][width].
  *   session: A session whose engine waits at a hook.
  *   values: Read during the call only.
@@ -1325,6 +1335,13 @@ int32_t vitrine_stage_host(vitrine_callback callback);
  *   count: Of each, at least the width: the vocabulary always is.
  */
 int32_t vitrine_stage_take(vitrine_hook_offer_t *out, uint32_t length, uint32_t *ids, float *logits, uint32_t count);
+
+/*
+ * Copies the text before the token that a stage is asked about: what stages that look back see.
+ *   tokens: The caller's; filled, oldest first.
+ *   count: `history` of the offer.
+ */
+int32_t vitrine_stage_history(uint32_t *tokens, uint32_t count);
 
 /*
  * Replaces the logits of the candidates that a stage is asked about; -inf removes one.

@@ -9,6 +9,13 @@ export interface StageCandidates {
   readonly logits: Float32Array<ArrayBuffer>;
   /** Their probabilities, made of the logits when they are first read. */
   readonly probabilities: Float32Array<ArrayBuffer>;
+  /**
+   * The text before the token, oldest first: what the session held, the prompt, and what was drawn since. It
+   * is what stages see that look back, `repetitionPenalty` for one: its last tokens, as many as the session's
+   * context has, whatever a context shift took out of the cache. A copy, made when it is first read, which
+   * must be during the call.
+   */
+  readonly history: Uint32Array<ArrayBuffer>;
   /** What random numbers are keyed by: `uniform` draws them. */
   readonly seed: bigint;
   /** Which draw of several from the same logits, from 0. */
@@ -45,9 +52,14 @@ export type StageFunction = (
  *   const least = 0.1 * probabilities.reduce((most, p) => Math.max(most, p));
  *   for (const [i, p] of probabilities.entries()) if (p < least) logits[i] = -Infinity;
  * });
+ * // What the last 64 tokens have is half as probable: a penalty, which sees the text.
+ * const halved = customStage("halved", ({ ids, logits, history }) => {
+ *   const said = new Set(history.subarray(-64));
+ *   for (const [i, id] of ids.entries()) if (said.has(id)) logits[i]! -= Math.log(2);
+ * });
  * using model = await loadModel("smollm2");
  * using session = model.session({ context: 128 });
- * const options = { sampler: [temperature(0.8), minPTwin], seed: 7, maxTokens: 8 };
+ * const options = { sampler: [halved, temperature(0.8), minPTwin], seed: 7, maxTokens: 8 };
  * console.log(await session.generate("The best thing about the sea is", options).text());
  * ```
  */

@@ -9,6 +9,9 @@ import {
   loadModel,
   type LogitTape,
   minP,
+  ngramDraft,
+  noRepeatNgram,
+  repetitionPenalty,
   sampleLogits,
   type SamplerStage,
   type Session,
@@ -67,6 +70,84 @@ custom("a twin of a native stage chooses the same, wherever it stands", async ()
   }
 });
 
+/** Twins of stages that look at the text. */
+const penaltyTwin = (penalty: number, lastN: number) =>
+  customStage("penalty twin", ({ ids, logits, history }) => {
+    const [said, by] = [new Set(history.subarray(-lastN)), Math.fround(penalty)];
+    for (const [i, x] of logits.entries()) {
+      if (said.has(ids[i] as number)) logits[i] = x <= 0 ? x * by : x / by;
+    }
+  });
+const bigramTwin = customStage("bigram twin", ({ ids, logits, history }) => {
+  const last = history.at(-1);
+  const said = new Set([...history.subarray(1)].filter((_, i) => history[i] === last));
+  for (const [i, id] of ids.entries()) if (said.has(id)) logits[i] = -Infinity;
+});
+
+custom(
+  "a twin of a stage that looks at the text chooses the same, in all of a session",
+  async () => {
+    using model = await load();
+    // The context is shifted several times.
+    using session = model.session({ context: 48, shift: { keep: 4 } });
+    const chains: [SamplerStage[], SamplerStage[]][] = [
+      [[repetitionPenalty(1.4, 30), temperature(0.9)], [penaltyTwin(1.4, 30), temperature(0.9)]],
+      [[repetitionPenalty(3, 1000)], [penaltyTwin(3, 1000)]],
+      [[temperature(0.7), noRepeatNgram(2), topK(9)], [temperature(0.7), bigramTwin, topK(9)]],
+    ];
+    for (const [native, twin] of chains) {
+      const [expected, found, plain] = [native, twin, native.slice(1)].map(() => [] as number[]);
+      for (
+        const [sampler, tokens] of [[native, expected], [twin, found], [
+          native.slice(1),
+          plain,
+        ]] as const
+      ) {
+        session.truncate(0);
+        // The second request sees what the first one said.
+        for (const options of [{ seed: 3, maxTokens: 60 }, { seed: 4, maxTokens: 25 }]) {
+          const settings = { ...options, sampler, ignoreEnd: true };
+          for await (const { token } of session.generate(prompt, settings)) tokens!.push(token);
+        }
+      }
+      assert.equal(found, expected, formatSampler(twin));
+      assert.not.equal(plain, expected);
+    }
+  },
+);
+
+custom("the text that it sees: prompt, drafts, samples, tapes and rows of logits", async () => {
+  using model = await load();
+  using session = model.session();
+  const settings = { seed: 3, maxTokens: 20, ignoreEnd: true } satisfies GenerateOptions;
+  const [native, twin] = [[repetitionPenalty(1.4, 30)], [penaltyTwin(1.4, 30)]];
+  const many = { ...settings, n: 3 };
+  assert.equal(
+    await session.sampleMany(prompt, { ...many, sampler: twin }).collect(),
+    await session.sampleMany(prompt, { ...many, sampler: native }).collect(),
+  );
+  const generation = session.generate(prompt, { ...settings, sampler: twin, tape: true });
+  const seen: number[][] = [];
+  const drawn = await Array.fromAsync(generation, ({ token }) => token);
+  const tape = generation.tape as LogitTape;
+  assert.equal((await tape.counterfactual(native)).differences, []);
+  assert.equal((await tape.counterfactual(twin)).differences, []);
+  session.truncate(0);
+  const watch = customStage("watch", ({ history }) => void seen.push([...history]));
+  const drafted = { ...settings, sampler: [...native, watch], draft: ngramDraft() };
+  assert.equal(await Array.fromAsync(session.generate(prompt, drafted), (s) => s.token), drawn);
+  assert.equal(seen.at(-1), [...prompt, ...drawn.slice(0, seen.at(-1)!.length - prompt.length)]);
+  let kept: StageCandidates | undefined;
+  const logits = Float32Array.from({ length: 30 }, (_, i) => 2 * Math.sin(i * i));
+  const options = { seed: 5, count: 40, history: [7, 3, 3] };
+  const keep = customStage("keep", (candidates) => void (kept = candidates));
+  assert.equal(
+    await sampleLogits(logits, { ...options, sampler: [...twin, keep] }),
+    await sampleLogits(logits, { ...options, sampler: native }),
+  );
+  assert.throws(() => kept?.history, /history to be read while the stage runs/);
+});
+
 custom("it sees what the stage before it left, and its trace says what it left", async () => {
   using model = await load();
   using session = model.session();
@@ -83,6 +164,7 @@ custom("it sees what the stage before it left, and its trace says what it left",
       seed: candidates.seed,
       sequence: candidates.sequence,
       position: candidates.position,
+      history: candidates.history,
     });
     logits[ids.indexOf(Math.max(...ids))] = -Infinity;
   });
@@ -99,7 +181,9 @@ custom("it sees what the stage before it left, and its trace says what it left",
   assert.is(seen.length, 5);
   assert.is(trace?.stages[2]?.name, "function:watch");
   assert.equal(Array.from(trace?.stages[2]?.left.candidates ?? []), [6, 6, 6, 6, 6]);
-  for (const [step, { ids, logits, seed, sequence, position }] of seen.entries()) {
+  const text = [...prompt, ...trace?.token ?? []];
+  for (const [step, { ids, logits, seed, sequence, position, history }] of seen.entries()) {
+    assert.equal([...history], text.slice(0, prompt.length + step));
     assert.equal([seed, sequence, position], [9n, 0, prompt.length + step]);
     const row = tape?.row(step).logits as Float32Array;
     for (const [i, id] of ids.entries()) assert.is(logits[i], Math.fround(row[id]! * 0.5));

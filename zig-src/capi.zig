@@ -35,6 +35,8 @@ pub const abi = @import("capi/core/abi.zig");
 pub const describe = @import("capi/core/describe.zig");
 
 comptime {
+    // Of each function the beginning of its name, and all names of its file.
+    @setEvalBranchQuota(20_000);
     for (files) |file| for (file.functions) |function| {
         _ = describe.parameterTypes(file, function);
         // Programs that only read the list, as the generator does, export nothing.

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x27eaa78b, 0xd6c3bc0c];
+export const abiHash: readonly [number, number] = [0x4c6db1b5, 0x2408b510];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -75,6 +75,7 @@ export const functions = {
   vitrine_hooks_current: ["u32", "buffer", "u32"],
   vitrine_hooks_read: ["u32", "buffer", "u32"],
   vitrine_hooks_ids: ["u32", "buffer", "u32"],
+  vitrine_hooks_history: ["u32", "buffer", "u32"],
   vitrine_hooks_write: ["u32", "buffer", "u32"],
   vitrine_hooks_proceed: ["u32"],
   vitrine_sampler_check: ["buffer", "u32", "u32", "buffer", "u32", "buffer"],
@@ -89,6 +90,7 @@ export const functions = {
   vitrine_tape_distribution: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
   vitrine_stage_host: ["callback"],
   vitrine_stage_take: ["buffer", "u32", "buffer", "buffer", "u32"],
+  vitrine_stage_history: ["buffer", "u32"],
   vitrine_stage_put: ["buffer", "u32"],
   vitrine_wake_register: ["callback", "buffer"],
   vitrine_wake_unregister: ["u32"],
@@ -641,6 +643,14 @@ export interface Calls {
    */
   vitrine_hooks_ids(session: number, ids: Bytes, count: number): number;
   /**
+   * Copies the text so far that the engine shows to a sampler stage now: what stages that look back see.
+   *
+   * @param session A session whose engine waits at a stage that is a function.
+   * @param tokens The caller's; filled, oldest first.
+   * @param count The offer's history.
+   */
+  vitrine_hooks_history(session: number, tokens: Bytes, count: number): number;
+  /**
    * Replaces what the engine shows now, and goes on with: [rows][width].
    *
    * @param session A session whose engine waits at a hook.
@@ -777,6 +787,13 @@ export interface Calls {
    * @param count Of each, at least the width: the vocabulary always is.
    */
   vitrine_stage_take(out: Bytes, length: number, ids: Bytes, logits: Bytes, count: number): number;
+  /**
+   * Copies the text before the token that a stage is asked about: what stages that look back see.
+   *
+   * @param tokens The caller's; filled, oldest first.
+   * @param count `history` of the offer.
+   */
+  vitrine_stage_history(tokens: Bytes, count: number): number;
   /**
    * Replaces the logits of the candidates that a stage is asked about; -inf removes one.
    *
@@ -1409,7 +1426,7 @@ export const KvQueriesLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const HookOfferLayout = {
-  bytes: 32,
+  bytes: 40,
   waiting: 0,
   point: 4,
   layer: 8,
@@ -1418,6 +1435,8 @@ export const HookOfferLayout = {
   width: 20,
   stage: 24,
   sequence: 28,
+  history: 32,
+  reserved: 36,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

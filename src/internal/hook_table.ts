@@ -131,7 +131,11 @@ export class HookTable {
         return true;
       }
       if (stage !== 0) {
-        this.#sample(request, stage, number(HookOfferLayout.position), width);
+        this.#sample(request, stage, {
+          position: number(HookOfferLayout.position),
+          width,
+          text: number(HookOfferLayout.history),
+        });
         return true;
       }
       this.#call(number(HookOfferLayout.point), number(HookOfferLayout.layer), {
@@ -163,7 +167,11 @@ export class HookTable {
   }
 
   /** Lets a stage that is a function write the candidates; one that fails leaves none. */
-  #sample(request: Request, number: number, position: number, width: number): void {
+  #sample(
+    request: Request,
+    number: number,
+    { position, width, text }: { position: number; width: number; text: number },
+  ): void {
     const core = this.#core;
     const { calls } = core.model.library;
     const [ids, logits] = [new Uint32Array(width), new Float32Array(width)];
@@ -171,8 +179,14 @@ export class HookTable {
     if (calls.vitrine_hooks_ids(core.handle, ids, width) !== 0) return;
     if (calls.vitrine_hooks_read(core.handle, logits, width) !== 0) return;
     const stage = request.functions?.[number - 1] as SamplerStage;
+    const key = { seed: request.seed, sequence: 0, position };
+    const readHistory = () => {
+      const history = new Uint32Array(text);
+      core.check(calls.vitrine_hooks_history(core.handle, history, text));
+      return history;
+    };
     try {
-      callStage(stage, number, { seed: request.seed, sequence: 0, position }, ids, logits);
+      callStage(stage, number, key, ids, logits, readHistory);
     } catch (error) {
       logits.fill(-Infinity);
       throw error;

@@ -22,14 +22,18 @@ export function callStage(
   key: StageKey,
   ids: Uint32Array<ArrayBuffer>,
   logits: Float32Array<ArrayBuffer>,
+  readHistory: () => Uint32Array<ArrayBuffer>,
 ): void {
   const fail = (text: string, cause?: unknown) =>
     new EngineError("stage-failed", `sampler stage ${number} (${stage.name}): ${text}`, { cause });
   let returned: unknown;
+  const candidates = new Candidates(key, ids, logits, readHistory);
   try {
-    returned = stage.apply?.(new Candidates(key, ids, logits));
+    returned = stage.apply?.(candidates);
   } catch (cause) {
     throw fail(cause instanceof Error ? cause.message : String(cause), cause);
+  } finally {
+    candidates.end();
   }
   if (returned instanceof Float32Array && returned !== logits) {
     if (returned.length !== logits.length) {
@@ -59,21 +63,40 @@ class Candidates implements StageCandidates {
   readonly sequence: number;
   readonly position: number;
   #probabilities: Float32Array<ArrayBuffer> | undefined;
+  #history: Uint32Array<ArrayBuffer> | undefined;
+  #readHistory: (() => Uint32Array<ArrayBuffer>) | undefined;
 
   constructor(
     key: StageKey,
     ids: Uint32Array<ArrayBuffer>,
     logits: Float32Array<ArrayBuffer>,
+    readHistory: () => Uint32Array<ArrayBuffer>,
   ) {
     this.ids = ids;
     this.logits = logits;
     this.seed = key.seed;
     this.sequence = key.sequence;
     this.position = key.position;
+    this.#readHistory = readHistory;
   }
 
   get probabilities(): Float32Array<ArrayBuffer> {
     return this.#probabilities ??= softmax(this.logits);
+  }
+
+  get history(): Uint32Array<ArrayBuffer> {
+    if (this.#history !== undefined) return this.#history;
+    if (this.#readHistory === undefined) {
+      throw new TypeError(
+        "Expected history to be read while the stage runs, but found it has ended",
+      );
+    }
+    return this.#history = this.#readHistory();
+  }
+
+  /** The engine goes on, and with it the text. */
+  end(): void {
+    this.#readHistory = undefined;
   }
 }
 

@@ -76,7 +76,13 @@ function answer(library: Library): void {
       sequence: word(HookOfferLayout.sequence),
       position: word(HookOfferLayout.position),
     };
-    callStage(sampler[number - 1] as SamplerStage, number, key, ids.slice(0, width), left);
+    const readHistory = () => {
+      const history = new Uint32Array(word(HookOfferLayout.history));
+      calls.vitrine_stage_history(history, history.length);
+      return history;
+    };
+    const stage = sampler[number - 1] as SamplerStage;
+    callStage(stage, number, key, ids.slice(0, width), left, readHistory);
   } catch (error) {
     drawing.failed ??= { error };
     left.fill(-Infinity);

@@ -53,6 +53,16 @@ pub const functions = .{
         },
     },
     .{
+        .name = "vitrine_hooks_history",
+        .function = "history",
+        .doc = "Copies the text so far that the engine shows to a sampler stage now: what stages that look back see.",
+        .params = .{
+            .{ "session", "A session whose engine waits at a stage that is a function." },
+            .{ "tokens", "The caller's; filled, oldest first." },
+            .{ "count", "The offer's history." },
+        },
+    },
+    .{
         .name = "vitrine_hooks_write",
         .function = "write",
         .doc = "Replaces what the engine shows now, and goes on with: [rows][width].",
@@ -97,6 +107,7 @@ fn fill(self: *SessionObject, out: ?[*]u8, length: u32) errors.Error!void {
         .rows = offer.rows,
         .width = offer.width,
         .stage = offer.stage,
+        .history = offer.history,
     };
     try buffers.fill(shown, out, length, &self.object.diag);
 }
@@ -117,6 +128,16 @@ pub fn ids(handle: u32, out: ?[*]align(1) u32, count: u32) callconv(.c) i32 {
 fn readIds(self: *SessionObject, out: ?[*]align(1) u32, count: u32) errors.Error!void {
     const to = try buffers.required(out, "the ids", &self.object.diag);
     if (!self.session.?.gate.readIds(to[0..count])) return refuse(self, count);
+}
+
+pub fn history(handle: u32, out: ?[*]align(1) u32, count: u32) callconv(.c) i32 {
+    return withSession(handle, .{ out, count }, readHistory);
+}
+
+fn readHistory(self: *SessionObject, out: ?[*]align(1) u32, count: u32) errors.Error!void {
+    if (count == 0) return;
+    const to = try buffers.required(out, "the tokens", &self.object.diag);
+    if (!self.session.?.gate.readHistory(to[0..count])) return refuse(self, count);
 }
 
 pub fn write(handle: u32, values: ?[*]align(1) const f32, count: u32) callconv(.c) i32 {

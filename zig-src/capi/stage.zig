@@ -32,6 +32,15 @@ pub const functions = .{
         },
     },
     .{
+        .name = "vitrine_stage_history",
+        .function = "history",
+        .doc = "Copies the text before the token that a stage is asked about: what stages that look back see.",
+        .params = .{
+            .{ "tokens", "The caller's; filled, oldest first." },
+            .{ "count", "`history` of the offer." },
+        },
+    },
+    .{
         .name = "vitrine_stage_put",
         .function = "put",
         .doc = "Replaces the logits of the candidates that a stage is asked about; -inf removes one.",
@@ -46,6 +55,7 @@ const Question = struct {
     offer: abi.HookOffer,
     ids: []const u32,
     logits: []f32,
+    history: []const u32,
 };
 
 threadlocal var callback: ?Callback = null;
@@ -69,9 +79,11 @@ fn ask(_: *anyopaque, number: u32, step: sampler.Step, ids: []const u32, logits:
             .width = @intCast(logits.len),
             .stage = number,
             .sequence = step.sequence,
+            .history = @intCast(step.history.len),
         },
         .ids = ids,
         .logits = logits,
+        .history = step.history,
     };
     callback.?();
     return true;
@@ -98,6 +110,19 @@ fn copy(out: ?[*]u8, length: u32, ids: ?[*]align(1) u32, logits: ?[*]align(1) f3
     @memcpy(std.mem.sliceAsBytes(to_logits[0..asked.logits.len]), std.mem.sliceAsBytes(asked.logits));
 }
 
+pub fn history(tokens: ?[*]align(1) u32, count: u32) callconv(.c) i32 {
+    var diag: Diagnostic = .{};
+    return errors.code(copyHistory(tokens, count, &diag));
+}
+
+fn copyHistory(tokens: ?[*]align(1) u32, count: u32, diag: *Diagnostic) errors.Error!void {
+    const asked = question orelse return error.NotReady;
+    if (count != asked.history.len) return error.InvalidArgument;
+    if (count == 0) return;
+    const out = try buffers.required(tokens, "the tokens", diag);
+    @memcpy(std.mem.sliceAsBytes(out[0..count]), std.mem.sliceAsBytes(asked.history));
+}
+
 pub fn put(logits: ?[*]align(1) const f32, count: u32) callconv(.c) i32 {
     var diag: Diagnostic = .{};
     return errors.code(replace(logits, count, &diag));
@@ -118,6 +143,10 @@ fn keepTheLast() callconv(.c) void {
     std.debug.assert(take(shown, @sizeOf(abi.HookOffer), &ids, &logits, 1) != 0);
     std.debug.assert(take(shown, @sizeOf(abi.HookOffer), &ids, &logits, 4) == 0);
     std.debug.assert(offer.stage == 7 and offer.width == 2 and offer.position == 5 and offer.sequence == 3);
+    var text: [2]u32 = undefined;
+    std.debug.assert(offer.history == 2);
+    std.debug.assert(history(&text, 1) != 0);
+    std.debug.assert(history(&text, 2) == 0 and text[0] == 3 and text[1] == 1);
     logits[0] = -std.math.inf(f32);
     std.debug.assert(put(&logits, 1) != 0);
     std.debug.assert(put(&logits, 2) == 0);
@@ -135,6 +164,7 @@ test "the thread that draws asks its host" {
     try std.testing.expectEqual(0, setHost(keepTheLast));
     defer callback = null;
     chain.host = host();
+    chain.read(&.{ 3, 1 });
     try std.testing.expectEqual(3, (try chain.sample(&logits, 3, 5, &diag)).token);
     try std.testing.expectEqual(null, question);
     try std.testing.expect(!chain.isFixed());

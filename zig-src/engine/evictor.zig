@@ -211,7 +211,7 @@ pub const Evictor = struct {
         const len = kept.len;
         const answers: [*]f32 = @ptrCast(evictor.pooled.ptr);
         for (answers[0..len], evictor.scores[0..len]) |*answer, score| answer.* = @floatCast(score);
-        if (!session.gate.ask(question, evictor.next, evictor.positions[0..len], answers[0..len])) return false;
+        if (!session.gate.ask(question, evictor.next, evictor.positions[0..len], answers[0..len], &.{})) return false;
         // A host that has failed cancels the request next.
         if (std.math.isNan(answers[0])) return false;
         var count: usize = 0;

@@ -148,7 +148,7 @@ pub fn attach(
 
 fn ask(context: *anyopaque, number: u32, step: sampler.Step, ids: []const u32, logits: []f32) bool {
     const gate: *probe.Gate = @ptrCast(@alignCast(context));
-    return gate.ask(number, @intCast(step.position), ids, logits);
+    return gate.ask(number, @intCast(step.position), ids, logits, step.history);
 }
 
 pub const Trace = struct {

@@ -16,6 +16,8 @@ pub const Offer = struct {
     width: u32,
     /// Not 0: no activations, but the candidates of a sampler stage that is a function, and its number.
     stage: u32 = 0,
+    /// Tokens of the text that such a stage may see.
+    history: u32 = 0,
 };
 
 pub const Gate = struct {
@@ -30,6 +32,8 @@ pub const Gate = struct {
     values: []f32 = &.{},
     /// Which tokens the values are of, when a stage asks.
     ids: []const u32 = &.{},
+    /// The text before, oldest first.
+    history: []const u32 = &.{},
     /// Changes whenever the engine has a reason to look again.
     turn: std.atomic.Value(u32) = .init(0),
 
@@ -45,20 +49,28 @@ pub const Gate = struct {
     fn observe(context: *anyopaque, point: probe.Point, layer: u32, position: u32, values: []f32, width: u32) void {
         const gate: *Gate = @ptrCast(@alignCast(context));
         const rows: u32 = @intCast(values.len / width);
-        _ = gate.wait(.{ .point = point, .layer = layer, .position = position, .rows = rows, .width = width }, values, &.{});
+        _ = gate.wait(.{ .point = point, .layer = layer, .position = position, .rows = rows, .width = width }, values, &.{}, &.{});
     }
 
     /// Shows candidates to a stage's function and waits for it; false when the request was cancelled first.
-    pub fn ask(gate: *Gate, stage: u32, position: u32, ids: []const u32, logits: []f32) bool {
-        const width: u32 = @intCast(logits.len);
-        return gate.wait(.{ .point = .embed, .layer = 0, .position = position, .rows = 1, .width = width, .stage = stage }, logits, ids);
+    pub fn ask(gate: *Gate, stage: u32, position: u32, ids: []const u32, logits: []f32, history: []const u32) bool {
+        return gate.wait(.{
+            .point = .embed,
+            .layer = 0,
+            .position = position,
+            .rows = 1,
+            .width = @intCast(logits.len),
+            .stage = stage,
+            .history = @intCast(history.len),
+        }, logits, ids, history);
     }
 
-    fn wait(gate: *Gate, offer: Offer, values: []f32, ids: []const u32) bool {
+    fn wait(gate: *Gate, offer: Offer, values: []f32, ids: []const u32, history: []const u32) bool {
         gate.mutex.lockUncancelable(io);
         gate.offer = offer;
         gate.values = values;
         gate.ids = ids;
+        gate.history = history;
         gate.mutex.unlock(io);
         gate.signal();
         while (true) {
@@ -82,6 +94,7 @@ pub const Gate = struct {
         gate.offer = null;
         gate.values = &.{};
         gate.ids = &.{};
+        gate.history = &.{};
     }
 
     /// What is offered now, if anything is.
@@ -106,6 +119,15 @@ pub const Gate = struct {
         defer gate.mutex.unlock(io);
         if (gate.offer == null or gate.ids.len != out.len) return false;
         @memcpy(std.mem.sliceAsBytes(out), std.mem.sliceAsBytes(gate.ids));
+        return true;
+    }
+
+    /// Copies the text that a stage may see; false when it hasn't that many tokens.
+    pub fn readHistory(gate: *Gate, out: []align(1) u32) bool {
+        gate.mutex.lockUncancelable(io);
+        defer gate.mutex.unlock(io);
+        if (gate.offer == null or gate.history.len != out.len) return false;
+        @memcpy(std.mem.sliceAsBytes(out), std.mem.sliceAsBytes(gate.history));
         return true;
     }
 
@@ -195,14 +217,18 @@ test "a cancelled request doesn't wait" {
     try std.testing.expectEqual(null, gate.current());
 }
 
-test "candidates of a stage are asked for with their ids" {
+test "candidates of a stage are asked for with their ids and the text" {
     const Function = struct {
         fn run(gate: *Gate) void {
             const offer = while (true) {
                 if (gate.current()) |found| break found;
                 std.atomic.spinLoopHint();
             };
-            std.debug.assert(offer.stage == 3 and offer.position == 9 and offer.width == 2);
+            std.debug.assert(offer.stage == 3 and offer.position == 9 and offer.width == 2 and offer.history == 3);
+            var text: [3]u32 = undefined;
+            std.debug.assert(!gate.readHistory(text[0..2]));
+            std.debug.assert(gate.readHistory(&text));
+            std.debug.assert(text[0] == 7 and text[2] == 4);
             var ids: [2]u32 = undefined;
             std.debug.assert(!gate.readIds(ids[0..1]));
             std.debug.assert(gate.readIds(&ids));
@@ -214,9 +240,9 @@ test "candidates of a stage are asked for with their ids" {
     var gate: Gate = .{ .cancelled = &cancelled, .signal = quiet };
     const thread = try std.Thread.spawn(.{}, Function.run, .{&gate});
     var logits = [_]f32{ 1, 2 };
-    try std.testing.expect(gate.ask(3, 9, &.{ 5, 8 }, &logits));
+    try std.testing.expect(gate.ask(3, 9, &.{ 5, 8 }, &logits, &.{ 7, 1, 4 }));
     thread.join();
     try std.testing.expectEqualSlices(f32, &.{ 5, 8 }, &logits);
     cancelled.store(true, .seq_cst);
-    try std.testing.expect(!gate.ask(3, 9, &.{ 5, 8 }, &logits));
+    try std.testing.expect(!gate.ask(3, 9, &.{ 5, 8 }, &logits, &.{}));
 }

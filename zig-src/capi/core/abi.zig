@@ -494,6 +494,9 @@ pub const HookOffer = extern struct {
     stage: u32 = 0,
     /// Which draw from the same logits, when a stage is asked.
     sequence: u32 = 0,
+    /// Tokens of the text that the stage may see.
+    history: u32 = 0,
+    reserved: u32 = 0,
 };
 
 /// Rates of all threads together, in bytes or operations a second; 0: the CPU variant has no such

@@ -177,6 +177,16 @@ search("misuse is named", async () => {
     using _hooks = session.hooks({ "blocks.0.attn_out": () => {} });
     await refused({}, /found a session with hooks/);
   }
+  {
+    using exact = model.session({ context: 64, kv: { sinks: 2, exact: "f32" } });
+    const run = () => exact.generate(prompt, { sampler, maxTokens: 3 }).text();
+    assert.match(
+      (await rejection(run)).message,
+      /found a session that keeps tokens at full precision/,
+    );
+    // It can be used without.
+    assert.ok((await exact.generate(prompt, { maxTokens: 3, ignoreEnd: true }).text()).length > 0);
+  }
   await session.prefill([3, 4]);
   await refused({}, /an empty session for contrastive_search, .*found one of 2 tokens/);
   const logits = Float32Array.of(1, 2, 3);

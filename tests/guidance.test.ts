@@ -2,11 +2,13 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
+  customDraft,
   type GenerateOptions,
   greedy,
   guidance,
   loadModel,
   type SamplerStage,
+  type Session,
   temperature,
   topK,
   uniform,
@@ -112,6 +114,86 @@ suiteOf("it goes through sampleMany, pieces and records", async () => {
     assert.is(guided?.name, "guidance=2");
     assert.not.equal(guided?.left.entropy, guided?.received.entropy);
   }
+});
+
+suiteOf("the guide may go on, or end, while it guides; so may who is guided", async () => {
+  using model = await load();
+  const expected = await reference(2, 1, 5, 40);
+  const ends: ((other: Session) => unknown)[] = [
+    (other) => other.dispose(),
+    (other) => other.truncate(2),
+    (other) => other.prefill([7, 8, 9]),
+    (other) => other.generate([5], { maxTokens: 30, seed: 1 }).text(),
+  ];
+  for (const [i, end] of ends.entries()) {
+    using other = model.session({ context: 256 });
+    await other.prefill(negative);
+    using session = model.session({ context: 256 });
+    const options = { sampler: [guidance(other, 2)], seed: 5, maxTokens: 40, ignoreEnd: true };
+    let ended: unknown;
+    const tokens: number[] = [];
+    for await (const { token } of session.generate(prompt, options)) {
+      if (tokens.push(token) === 1 + i) ended = end(other);
+    }
+    await ended;
+    assert.equal(tokens, expected, `end ${i}`);
+  }
+  // Whoever is guided leaves, is cancelled or disposed of at any time, with its companion in the batch.
+  using other = model.session({ context: 256 });
+  await other.prefill(negative);
+  const sampler = [guidance(other, 2)];
+  for (let i = 0; i < 12; i++) {
+    const session = model.session({ context: 256 });
+    const control = new AbortController();
+    const options = { sampler, seed: 5, ignoreEnd: true, signal: control.signal };
+    const steps = session.generate(prompt, options);
+    if (i % 3 === 2) {
+      let seen = 0;
+      for await (const _ of steps) if (seen++ === i % 4) break;
+    } else {
+      for (let step = 0; step < i % 4; step++) await steps.next();
+      if (i % 3 === 0) session.dispose();
+      else control.abort();
+      await rejection(() => steps.text());
+    }
+    session.dispose();
+  }
+  using session = model.session({ context: 256 });
+  const steps = session.generate(prompt, { sampler, seed: 5, maxTokens: 40, ignoreEnd: true });
+  assert.equal(await Array.fromAsync(steps, ({ token }) => token), expected);
+  assert.equal(Array.from(other.tokens), negative);
+});
+
+suiteOf("guesses of others and companions share a batch that is full", async () => {
+  using model = await load();
+  using other = model.session({ context: 256 });
+  await other.prefill(negative);
+  const [count, maxTokens] = [40, 24];
+  const known: number[][] = [];
+  const alone: GenerateOptions = { maxTokens, ignoreEnd: true };
+  for (let seed = 0; seed < count; seed++) {
+    using session = model.session({ context: 256 });
+    const sampler = seed % 2 === 0 ? [guidance(other, 2)] : [temperature(0.9)];
+    const steps = session.generate(prompt, { ...alone, sampler, seed });
+    known.push(await Array.fromAsync(steps, ({ token }) => token));
+  }
+  // 20 drafts of 32 guesses and 20 companions are more rows than a batch has.
+  let guessed = 0;
+  const texts = await Promise.all(known.map(async (tokens, seed) => {
+    using session = model.session({ context: 256 });
+    const draft = customDraft(({ tokens: text, most }) => {
+      const guesses = tokens.slice(text.length - prompt.length).slice(0, most);
+      guessed += guesses.length;
+      return seed % 4 === 1 ? guesses : guesses.map((token, i) => i < 3 ? token : 5);
+    }, { length: 32 });
+    const options = seed % 2 === 0
+      ? { ...alone, sampler: [guidance(other, 2)], seed }
+      : { ...alone, sampler: [temperature(0.9)], seed, draft };
+    const steps = session.generate(prompt, options);
+    return await Array.fromAsync(steps, ({ token }) => token);
+  }));
+  assert.equal(texts, known);
+  assert.ok(guessed > 200, `${guessed} guesses`);
 });
 
 suiteOf("misuse is named", async () => {

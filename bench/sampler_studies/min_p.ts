@@ -155,7 +155,7 @@ function verdictsOf(
       text: "tuned, the texts of min-p are as probable as those of top-p: the interval has 0 in it",
       holds: between(minP.differences["nll"]!),
     },
-    ...(["distinct2", "seqRep4", "selfBleu4"] as const).map((measure) => ({
+    ...(["distinct2", "seqRep4", "selfBleu4", "zipf"] as const).map((measure) => ({
       text: `tuned alike, min-p is no better than top-p in ${measure}: the interval has 0 in it`,
       holds: between(minP.differences[measure]!),
     })),

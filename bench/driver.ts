@@ -70,10 +70,15 @@ async function* answersOf(
 ): AsyncGenerator<string, never> {
   let failure: Error | undefined;
   child.once("error", (error) => failure = error);
+  const gone = new Promise<string>((resolve) =>
+    child.once("close", (code, signal) => resolve(signal ?? `exit code ${code}`))
+  );
   const stdout = child.stdout;
   if (stdout === null) throw new Error("Expected a pipe from the driver");
   for await (const line of createInterface({ input: stdout })) yield line;
-  const reason = failure?.message ?? errors().trim().split("\n").slice(-5).join("; ");
+  // A driver that was killed says nothing itself.
+  const how = failure?.message ?? await gone;
+  const reason = `${how}: ${errors().trim().split("\n").slice(-5).join("; ") || "no message"}`;
   throw new Error(`Expected an answer from ${child.spawnfile}, but it ended: ${reason}`);
 }
 

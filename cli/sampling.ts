@@ -5,6 +5,7 @@
  */
 
 import {
+  formatSampler,
   grammar,
   greedy,
   jsonSchema,
@@ -151,18 +152,14 @@ export function seedOf(given: Arguments): bigint | undefined {
   return BigInt(text);
 }
 
-/** A chain for people. */
+/** A chain for people, as `--sampler` takes it; only long data is cut. */
 export function chainText(chain: readonly SamplerStage[]): string {
   if (chain.length === 0) return "the model's own distribution";
-  return chain.map(({ name, params, data }) => {
-    const values: unknown[] = Object.values(params);
-    if (data !== undefined) values.push(shortened(JSON.stringify(data)));
-    return values.length === 0 ? name : `${name} ${values.join(" ")}`;
-  }).join(", ");
+  return chain.map((stage) => shortened(formatSampler([stage]))).join(",");
 }
 
 function shortened(text: string): string {
-  return text.length > 60 ? `${text.slice(0, 59)}…` : text;
+  return text.length > 80 ? `${text.slice(0, 79)}…` : text;
 }
 
 /** A chain for programs. */

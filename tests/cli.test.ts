@@ -215,11 +215,11 @@ cli(
     assert.equal(json(chain).tokens, one.tokens);
     const people = vitrine(args);
     assert.is(people.stdout, `${one.text}\n`);
-    assert.match(people.stderr, /sampler: top_p 0.9, temperature 0.8; seed 7/);
+    assert.match(people.stderr, /sampler: top-p=0.9,temperature=0.8; seed 7/);
     assert.match(people.stderr, /decode .* tok\/s/);
     assert.match(
       vitrine(["run", model, "x", "-n", "1"]).stderr,
-      /sampler: temperature 0.7, top_k 40, top_p 0.95; seed \d+/,
+      /sampler: temperature=0.7,top-k=40,top-p=0.95; seed \d+/,
     );
   },
 );
@@ -495,7 +495,7 @@ cli("chat answers, keeps the conversation, and obeys its commands", ({ model }) 
   assert.is(run.status, 0, run.stderr);
   assert.match(run.stderr, /sampler: greedy/);
   assert.match(run.stderr, /2 messages, \d+ of 256 tokens/);
-  assert.match(run.stderr, /temperature 0.5; seed 3/);
+  assert.match(run.stderr, /temperature=0.5; seed 3/);
   assert.match(run.stderr, /found \/smapler; did you mean \/sampler\?/);
   assert.match(run.stderr, /Expected an option of \/sampler, but found --top-q/);
   assert.match(run.stderr, /0 messages, 0 of 256 tokens/);

@@ -55,7 +55,7 @@ traces("a table, JSON, a chart, and a tape", () => {
   const people = vitrine([...few, ...chain]);
   assert.match(people.stdout, /^token +rank +p +entropy +temperature=0.8 +share/);
   assert.is(people.stdout.trim().split("\n").length, 1 + trace.steps);
-  assert.match(people.stderr, /sampler: temperature 0.8, top_p 0.9; seed 3/);
+  assert.match(people.stderr, /sampler: temperature=0.8,top-p=0.9; seed 3/);
 });
 
 traces("what is wrong is said", () => {

@@ -83,6 +83,12 @@ export const defaultChain = {
   peer: "temp:0.8,top_k:40,top_p:0.9",
 };
 
+/** What a row of logits alone can't measure. */
+const elsewhere: Readonly<Record<string, string>> = {
+  grammar: "it needs the texts of tokens; `bench/grammar.ts` measures whole generations",
+  guidance: "it needs another session",
+};
+
 /** What a parameter is tried with where nobody said. */
 const guesses = [0.5, 1, 2, 5, 40, 0];
 
@@ -117,6 +123,7 @@ async function stageOf(
   name: string,
   logits: Float32Array<ArrayBuffer>,
 ): Promise<SamplerStage | string> {
+  if (elsewhere[name] !== undefined) return elsewhere[name];
   const known = name.replaceAll("_", "-");
   const few = logits.slice(0, 64);
   const own = settings[name]?.chain;
@@ -202,7 +209,7 @@ export const stageColumns = ["stage", "chain", "µs", "llama.cpp, µs", "ratio",
 export function stageCells({ stage, chain, ours, peer, skipped }: StageSpeed): string[] {
   const micros = ({ median, min, max }: Spread) =>
     `${figure(median)} (${figure(min)}–${figure(max)})`;
-  if (ours === undefined) return [stage, chain, `not measured: ${skipped}`];
+  if (ours === undefined) return [stage, chain, `not measured: ${skipped}`, "", "", ""];
   if (peer === undefined) return [stage, chain, micros(ours), "", "", ""];
   const ratio = `${figure(peer.micros.median / ours.median)}×`;
   return [stage, chain, micros(ours), micros(peer.micros), ratio, peer.chain];

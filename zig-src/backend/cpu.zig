@@ -107,6 +107,8 @@ const Feature = enum {
     avx512vl,
     avx512bf16,
     avx512vnni,
+    amx_int8,
+    amx_tile,
     dotprod,
     fullfp16,
     bf16,
@@ -181,11 +183,24 @@ fn detectX86() Features {
     set.setPresent(.avx512bw, zmm and bit(seven.ebx, 30));
     set.setPresent(.avx512vl, zmm and bit(seven.ebx, 31));
     set.setPresent(.avx512vnni, zmm and bit(seven.ecx, 11));
+    const tiles = states & 0x60000 == 0x60000 and bit(seven.edx, 24) and allowsTiles();
+    set.setPresent(.amx_tile, tiles);
+    set.setPresent(.amx_int8, tiles and bit(seven.edx, 25));
     if (seven.eax < 1) return set;
     const more = cpuid(7, 1);
     set.setPresent(.avxvnni, ymm and bit(more.eax, 4));
     set.setPresent(.avx512bf16, zmm and bit(more.eax, 5));
     return set;
+}
+
+/// Linux saves the registers of tiles for processes that have asked for it: they take 8 KiB of each
+/// signal's frame, which all stacks for signals must have room for. Other systems aren't asked.
+fn allowsTiles() bool {
+    if (builtin.os.tag != .linux) return false;
+    const arch_req_xcomp_perm = 0x1023;
+    const tile_data = 18;
+    const linux = std.os.linux;
+    return linux.errno(linux.syscall2(.arch_prctl, arch_req_xcomp_perm, tile_data)) == .SUCCESS;
 }
 
 fn bit(word: usize, index: u6) bool {

@@ -7,6 +7,7 @@
 //! Multiplication", 2008.
 
 const std = @import("std");
+const amx = @import("amx.zig");
 const dot = @import("dot.zig");
 const integer = @import("integer.zig");
 const layout = @import("layout.zig");
@@ -41,13 +42,14 @@ const Unpacking = enum { once, by_tile };
 /// fewer instructions than that. Terms of two levels take many, which only pays while tiles are few and
 /// the unpacking would otherwise wait for memory.
 inline fn unpackingOf(comptime class: Class, tokens: usize) Unpacking {
+    if (amx.has) return .once;
     if (lanes != 16 or class.bits == 5 or class.bits == 6) return .once;
     if (class.scale != .two_level) return .by_tile;
     return if (tokens <= 4 * layout.act_width) .by_tile else .once;
 }
 
 /// One unit of the rows of one part, unpacked.
-fn Unit(comptime class: Class) type {
+pub fn Unit(comptime class: Class) type {
     return struct {
         terms: [integer.termCount(class)]Vf,
         weights: integer.Weights(class),
@@ -58,7 +60,7 @@ fn Unit(comptime class: Class) type {
 fn Rows(comptime class: Class, comptime unpacking: Unpacking) type {
     return struct {
         const zero = switch (unpacking) {
-            .once => dot.zeroOfMany(class.zero),
+            .once => if (amx.has) 0 else dot.zeroOfMany(class.zero),
             .by_tile => if (dot.wantsSigned(class.bits)) 0 else class.zero,
         };
 
@@ -106,14 +108,21 @@ fn Chunk(comptime class: Class, comptime unpacking: Unpacking) type {
     };
 }
 
+/// The registers of products where they are the processor's tiles.
+fn Registers(comptime class: Class) type {
+    return if (amx.has) amx.Registers(class) else void;
+}
+
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
     const step = tokensOf(layout.valueBytes(.int8, args.cols), args.token_to - args.token_from);
+    var registers: Registers(class) = if (amx.has) .init() else {};
+    defer if (amx.has) registers.deinit();
     var token = args.token_from;
     while (token < args.token_to) : (token += step) {
         const tokens = @min(step, args.token_to - token);
         switch (unpackingOf(class, tokens)) {
             inline else => |unpacking| for (args.panel_from..args.panel_to) |panel| for (0..integer.parts) |part| {
-                multiplyRows(class, unpacking, args, .of(args, panel, part), token, tokens);
+                multiplyRows(class, unpacking, args, .of(args, panel, part), token, tokens, &registers);
             },
         }
     }
@@ -135,6 +144,7 @@ fn multiplyRows(
     rows: Rows(class, unpacking),
     token: usize,
     tokens: usize,
+    registers: *Registers(class),
 ) void {
     const units = args.cols / layout.unit;
     var buffer: [if (unpacking == .once) chunk_units else 0]Unit(class) align(64) = undefined;
@@ -153,7 +163,7 @@ fn multiplyRows(
             .begins = from == 0,
             .ends = from + len == units,
             .unpacked = if (unpacking == .once) buffer[0..len] else {},
-        }, token, sums[0..tokens]);
+        }, token, sums[0..tokens], registers);
     }
 }
 
@@ -165,6 +175,7 @@ fn multiplyChunk(
     chunk: Chunk(class, unpacking),
     token: usize,
     sums: []Vf,
+    registers: *Registers(class),
 ) void {
     var base: usize = 0;
     while (base < sums.len) : (base += layout.act_width) {
@@ -179,7 +190,7 @@ fn multiplyChunk(
                     @prefetch(args.out + (token + at + t) * args.out_stride + rows.first, .{ .rw = .write });
                 };
                 const result = sums[at..][0..n_tokens];
-                tile(class, unpacking, n_tokens, rows, chunk, acts + lane, row.width, result);
+                tile(class, unpacking, n_tokens, rows, chunk, acts + lane, row.width, result, registers);
                 if (chunk.ends) inline for (result, 0..) |sum, t| integer.store(args, sum, rows.first, token + at + t);
             }
         }
@@ -196,12 +207,13 @@ fn tile(
     acts: [*]const Act,
     width: usize,
     result: *[n_tokens]Vf,
+    registers: *Registers(class),
 ) void {
     const zero = @TypeOf(rows).zero;
     var sums: [n_tokens]Vf = if (chunk.begins) @splat(@splat(0)) else result.*;
     var of_unit = acts;
     switch (unpacking) {
-        .once => for (chunk.unpacked) |*unit| {
+        .once => if (amx.has) registers.multiply(n_tokens, chunk.unpacked, acts, width, &sums) else for (chunk.unpacked) |*unit| {
             const set = comptime @min(abreast, n_tokens);
             comptime std.debug.assert(n_tokens % set == 0);
             inline for (0..n_tokens / set) |s| {

@@ -16,6 +16,7 @@
 
 const std = @import("std");
 const builtin = @import("builtin");
+const amx = @import("amx.zig");
 const blocked = @import("blocked.zig");
 const dot = @import("dot.zig");
 const layout = @import("layout.zig");
@@ -38,7 +39,7 @@ const tiles = if (lanes == 16)
 else if (builtin.cpu.arch == .aarch64) .{ 8, 4, 2, 1 } else if (lanes == 8) .{ 4, 2, 1 } else .{1};
 
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
-    if (args.n_tokens > layout.act_width) return blocked.matmul(class, args);
+    if (args.n_tokens > layout.act_width or (amx.has and args.n_tokens >= amx.tokens_least)) return blocked.matmul(class, args);
     for (args.panel_from..args.panel_to) |panel| {
         var token: usize = 0;
         inline for (tiles) |n_tokens| {
@@ -140,14 +141,18 @@ pub inline fn step(
             total.* = if (g == 0) value else total.* + value;
         }
     }
-    inline for (totals, sums, 0..) |total, *sum, t| {
-        if (class.offset) inline for (0..groups) |g| {
-            // The activations' sums are multiplied with d already.
-            const of_group: Vf = @splat(if (groups == 1) acts[t].sum else acts[t].sums[g]);
-            sum.* = vector.fma(of_group, terms[groups + g], sum.*);
-        };
-        sum.* = vector.fma(total, @as(Vf, @splat(acts[t].d)), sum.*);
-    }
+    inline for (totals, sums, 0..) |total, *sum, t| addTotal(class, total, terms, &acts[t], sum);
+}
+
+/// Adds what a unit comes to for one token, whose scaled products of groups are added up.
+pub inline fn addTotal(comptime class: Class, total: Vf, terms: *const [termCount(class)]Vf, act: *const Act, sum: *Vf) void {
+    const groups = comptime class.groups();
+    if (class.offset) inline for (0..groups) |g| {
+        // The activations' sums are multiplied with d already.
+        const of_group: Vf = @splat(if (groups == 1) act.sum else act.sums[g]);
+        sum.* = vector.fma(of_group, terms[groups + g], sum.*);
+    };
+    sum.* = vector.fma(total, @as(Vf, @splat(act.d)), sum.*);
 }
 
 /// Whether scale * magic is exact, and the processor fuses.
@@ -155,7 +160,8 @@ fn fuses(comptime class: Class) bool {
     return vector.has_fma and class.scale != .single;
 }
 
-inline fn scaled(comptime class: Class, product: dot.Ints, scale: Vf, less: Vf) Vf {
+/// The scaled product of a group, which began at magic.
+pub inline fn scaled(comptime class: Class, product: dot.Ints, scale: Vf, less: Vf) Vf {
     if (comptime fuses(class)) return vector.fma(@as(Vf, @bitCast(product)), scale, less);
     const value: Vf = @floatFromInt(product -% @as(dot.Ints, @splat(layout.magic)));
     return value * scale;

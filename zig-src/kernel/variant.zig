@@ -22,6 +22,7 @@ pub const Variant = struct {
 
 const avx2 = [_][]const u8{ "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt" };
 const avx512 = avx2 ++ [_][]const u8{ "avx512f", "avx512bw", "avx512dq", "avx512vl" };
+const avx512_vnni = avx512 ++ [_][]const u8{ "avx512bf16", "avx512vnni" };
 const dotprod = [_][]const u8{ "dotprod", "fullfp16" };
 
 pub const all = [_]Variant{
@@ -29,7 +30,8 @@ pub const all = [_]Variant{
     .{ .name = "avx2", .arch = .x86_64, .requires = &avx2 },
     .{ .name = "avx_vnni", .arch = .x86_64, .requires = &(avx2 ++ [_][]const u8{"avxvnni"}) },
     .{ .name = "avx512", .arch = .x86_64, .requires = &avx512 },
-    .{ .name = "avx512_vnni", .arch = .x86_64, .requires = &(avx512 ++ [_][]const u8{ "avx512bf16", "avx512vnni" }) },
+    .{ .name = "avx512_vnni", .arch = .x86_64, .requires = &avx512_vnni },
+    .{ .name = "amx", .arch = .x86_64, .requires = &(avx512_vnni ++ [_][]const u8{ "amx_int8", "amx_tile" }) },
     .{ .name = "neon", .arch = .aarch64, .requires = &.{} },
     .{ .name = "dotprod", .arch = .aarch64, .requires = &dotprod },
     .{ .name = "i8mm", .arch = .aarch64, .requires = &(dotprod ++ [_][]const u8{ "bf16", "i8mm" }) },

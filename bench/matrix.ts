@@ -36,7 +36,7 @@ import { batch, chat, decode, memory, prefill } from "./workloads.ts";
 export interface Plan {
   readonly models: readonly string[];
   readonly formats: readonly FileFormat[];
-  /** Names of CPU variants, "best" among them; nothing: the best one, and AVX2 where that is another. */
+  /** Names of CPU variants, "best" among them; nothing: the best one, and those with a target. */
   readonly variants: readonly string[] | undefined;
   /** Workloads that were asked for; nothing: each where it says something new. */
   readonly only: readonly Workload[] | undefined;
@@ -167,7 +167,7 @@ function variantsOf(
   limits: Record<string, MachineLimits>,
 ): Variant[] {
   const variants: Variant[] = [];
-  for (const word of plan.variants ?? ["best", "avx2"]) {
+  for (const word of plan.variants ?? ["best", "avx512_vnni", "avx2"]) {
     const name = word === "best" ? best.cpuVariant : word;
     if (variants.some((variant) => variant.name === name)) continue;
     try {
@@ -177,7 +177,7 @@ function variantsOf(
       limits[name] = better(limits[name], found);
       variants.push({ name, forced: name !== best.cpuVariant });
     } catch (error) {
-      // Nobody asked for AVX2 on a machine without it.
+      // Nobody asked for what the machine lacks.
       if (plan.variants !== undefined) throw error;
     }
   }

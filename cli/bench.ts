@@ -51,7 +51,7 @@ export const bench: Command = {
     only: { value: "LIST", help: `matrix: ${workloads.join(",")}` },
     variants: {
       value: "LIST",
-      help: "matrix: CPU variants, forced on both sides; default: best,avx2",
+      help: "matrix: CPU variants, forced on both sides; default: best,avx512_vnni,avx2",
     },
     depth: { value: "N", help: "matrix: tokens of a long prompt; default: 4096" },
     seconds: { value: "N", help: "matrix: a row that takes longer gets fewer rounds; default: 60" },

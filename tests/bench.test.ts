@@ -222,6 +222,7 @@ reports("shares, ratios and verdicts", () => {
   assert.equal(decodeTarget(2e9, 100, 90), { share: 0.9, ratio: 0.92 * 100 / 90 });
   assert.equal(decodeTarget(5e8, 100, undefined), { share: 0.85 });
   assert.equal(prefillTarget("avx512_vnni", "Q4_K_M"), { share: 0.65, ratio: 2.8 });
+  assert.equal(prefillTarget("amx", "Q4_0"), { ratio: 1.8 });
   assert.is(prefillTarget("avx512", "Q4_0"), undefined);
   assert.equal(depthTarget("q8_0"), { share: 0.8, ratio: 5 });
 });

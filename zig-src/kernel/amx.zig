@@ -1,5 +1,5 @@
-//! Integer products in the tile registers of AMX: one instruction multiplies the activations of twelve
-//! tokens with a group of all rows of a panel, 6,144 products of a unit in as many cycles as it has
+//! Integer products in the tile registers of AMX: one instruction multiplies the activations of sixteen
+//! tokens with a group of all rows of a panel, 8,192 products of a unit in as many cycles as it has
 //! tokens. A panel's vectors of quads are the rows of the second factor as they lie in memory, and
 //! interleaved activations those of the first (Intel 64 and IA-32 Architectures Software Developer's
 //! Manual, TDPBSSD).
@@ -31,6 +31,13 @@ const Config = extern struct {
     reserved: [14]u8 = @splat(0),
     row_bytes: [16]u16 = @splat(0),
     rows: [16]u8 = @splat(0),
+
+    fn load(config: *const Config) void {
+        asm volatile ("ldtilecfg (%[config])"
+            :
+            : [config] "r" (config),
+            : .{ .memory = true });
+    }
 };
 
 /// How many groups ahead of the vectors products are begun, and how many ahead their sums leave the tile.
@@ -75,10 +82,7 @@ pub fn Registers(comptime class: Class) type {
                 config.rows[weights] = group_bytes / 4;
                 config.row_bytes[weights] = layout.quad_bytes;
             }
-            asm volatile ("ldtilecfg (%[config])"
-                :
-                : [config] "r" (&config),
-                : .{ .memory = true });
+            config.load();
         }
 
         /// Adds the products of consecutive units with some tokens, whose activations begin at `acts`,
@@ -120,9 +124,9 @@ pub fn Registers(comptime class: Class) type {
             const g = ahead % groups;
             const index = first + ahead / groups;
             if (index >= units.len) return;
-            const sum = comptime name(ahead % turns);
-            const a = comptime name(turns + ahead % 2);
-            const w = comptime name(turns + 2 + ahead % 2);
+            const sum = comptime tileName(ahead % turns);
+            const a = comptime tileName(turns + ahead % 2);
+            const w = comptime tileName(turns + 2 + ahead % 2);
             const signs = if (class.zero == 0) "tdpbsud " else "tdpbssd ";
             asm volatile ("tileloadd (%[acts],%[stride],1), " ++ a ++ "\n" ++
                     "tileloadd (%[weights],%[stride],1), " ++ w ++ "\n" ++
@@ -137,7 +141,7 @@ pub fn Registers(comptime class: Class) type {
 
         /// Has the sums of a tile leave it.
         inline fn store(comptime turn: usize, products: *Products) void {
-            asm volatile ("tilestored " ++ name(turn) ++ ", (%[products],%[stride],1)"
+            asm volatile ("tilestored " ++ tileName(turn) ++ ", (%[products],%[stride],1)"
                 :
                 : [products] "r" (products),
                   [stride] "r" (@as(usize, layout.quad_bytes)),
@@ -154,11 +158,26 @@ pub fn Registers(comptime class: Class) type {
                 integer.addTotal(class, total, &unit.terms, &acts[t], sum);
             }
         }
-
-        fn name(comptime index: usize) []const u8 {
-            return "%%tmm" ++ &[_]u8{'0' + index};
-        }
     };
+}
+
+/// What the tiles can do at most, for `limits.zig`: products of whole tiles, of 64 inputs. Formats whose
+/// scales are for 32 inputs or fewer fill half of one. Returns the operations done.
+pub fn peak(rounds: usize) f64 {
+    var config: Config align(64) = .{};
+    @memset(config.rows[0..8], 16);
+    @memset(config.row_bytes[0..8], 64);
+    config.load();
+    defer asm volatile ("tilerelease");
+    inline for (0..8) |tile| asm volatile ("tilezero " ++ tileName(tile));
+    for (0..rounds) |_| inline for (0..4) |sum| {
+        asm volatile ("tdpbssd %%tmm7, %%tmm6, " ++ tileName(sum));
+    };
+    return @floatFromInt(rounds * 4 * 16 * 16 * 64 * 2);
+}
+
+fn tileName(comptime index: usize) []const u8 {
+    return "%%tmm" ++ &[_]u8{'0' + index};
 }
 
 comptime {

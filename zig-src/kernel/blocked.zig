@@ -29,6 +29,7 @@ pub const tokens_max = (255 / layout.act_width + 1) * layout.act_width;
 
 /// Tokens that keep their sums in registers together, most first.
 pub const tiles = switch (layout.act_width) {
+    16 => .{ 16, 8, 4, 2, 1 },
     12 => .{ 12, 8, 4, 2, 1 },
     8 => .{ 8, 4, 2, 1 },
     else => .{ 4, 2, 1 },

@@ -24,6 +24,7 @@
 
 const std = @import("std");
 const builtin = @import("builtin");
+const amx = @import("amx.zig");
 const quant = @import("../quant.zig");
 const table = @import("table.zig");
 const lanes = @import("vector.zig").lanes;
@@ -169,8 +170,8 @@ pub fn packedBytes(format: quant.Format, precision: table.Precision, rows: usize
 }
 
 /// Tokens whose activations lie interleaved, which the blocked kernels take together: as many as
-/// have registers for their sums beside the weights of a unit.
-pub const act_width = if (lanes == 16) 12 else if (builtin.cpu.arch == .aarch64) 8 else 4;
+/// have registers for their sums beside the weights of a unit, or as a tile has rows.
+pub const act_width = if (amx.has) 16 else if (lanes == 16) 12 else if (builtin.cpu.arch == .aarch64) 8 else 4;
 
 /// 2^23 + 2^22, whose f32 has a unit of 1: an integer n below 2^22 added to its bits gives the bits of
 /// the f32 that is n more. Integer products begin with it, and so end as f32 without a conversion.

@@ -8,6 +8,7 @@
 
 const std = @import("std");
 const builtin = @import("builtin");
+const amx = @import("amx.zig");
 const dot = @import("dot.zig");
 const vector = @import("vector.zig");
 
@@ -22,8 +23,8 @@ pub const Kind = enum(u32) {
     read_four = 1,
     /// Four streams that also ask for the lines `ahead` bytes further on.
     read_ahead = 5,
-    /// The product of bytes that this variant has: `vpdpbusd` and its like, else `pmaddubsw`,
-    /// `pmaddwd` and an addition.
+    /// The product of bytes that this variant has: that of tiles, `vpdpbusd` and its like, else
+    /// `pmaddubsw`, `pmaddwd` and an addition.
     int8 = 2,
     /// Fused multiply-add of f32.
     f32 = 3,
@@ -45,7 +46,7 @@ pub fn run(kind: Kind, memory: [*]const u8, length: usize) f64 {
         .read_one => read(1, false, memory, length),
         .read_four => read(4, false, memory, length),
         .read_ahead => read(4, true, memory, length),
-        .int8 => int8(length),
+        .int8 => if (amx.has) amx.peak(length) else int8(length),
         .f32 => fma(length),
         .bf16 => bf16(length),
     };

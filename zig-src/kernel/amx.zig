@@ -148,11 +148,19 @@ pub fn Registers(comptime class: Class) type {
                 : .{ .memory = true });
         }
 
-        inline fn finish(comptime tokens: usize, unit: *const blocked.Unit(class), acts: [*]const Act, products: *const [groups]Products, sums: *[tokens]Vf) void {
+        /// Adds a unit, whose products are there, to the sums.
+        inline fn finish(
+            comptime tokens: usize,
+            unit: *const blocked.Unit(class),
+            acts: [*]const Act,
+            products: *const [groups]Products,
+            sums: *[tokens]Vf,
+        ) void {
             inline for (sums, 0..) |*sum, t| {
                 var total: Vf = undefined;
                 inline for (products, 0..) |of_group, g| {
-                    const value = integer.scaled(class, of_group[t] +% @as(dot.Ints, @splat(layout.magic)), unit.terms[g], unit.terms[class.terms() + g]);
+                    const product = of_group[t] +% @as(dot.Ints, @splat(layout.magic));
+                    const value = integer.scaled(class, product, unit.terms[g], unit.terms[class.terms() + g]);
                     total = if (g == 0) value else total + value;
                 }
                 integer.addTotal(class, total, &unit.terms, &acts[t], sum);

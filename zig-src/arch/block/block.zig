@@ -11,6 +11,7 @@ const attend = @import("attend.zig");
 const attention_mass = @import("../../engine/attention_mass.zig");
 const hyper = @import("hyper.zig");
 const layer_table = @import("layer.zig");
+const store = @import("store.zig");
 
 const Weight = @import("../../engine/weight.zig").Weight;
 pub const Run = @import("../../engine/run.zig").Run;
@@ -63,7 +64,7 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     run.matmul(.residual, &layer.attn_k.weight, buffers.k); // [n_tokens, kv_heads * head_dim_k]
     run.matmul(.residual, &layer.attn_v.weight, buffers.v); // [n_tokens, kv_heads * head_dim_v]
     run.sync();
-    attend.rotateAndStore(run, layer, index);
+    store.rotateAndStore(run, layer, index);
     run.sync();
     attend.attend(run, layer, index); // buffers.attn [n_tokens, heads * head_dim_v]
     attention_mass.add(run, index);

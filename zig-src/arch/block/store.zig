@@ -1,0 +1,220 @@
+//! Queries, keys and values of one layer behind their projections: biases, norms, rotation, and the store
+//! into the KV cache. Every function here is executed by all members of the team at once.
+
+const cache = @import("../../cache.zig");
+const kernel = @import("../../kernel.zig");
+const probe = @import("../../probe.zig");
+const Layer = @import("layer.zig").Layer;
+const Run = @import("../../engine/run.zig").Run;
+
+/// Biases, head norms and rotation of q and k; k and v go to the cache. One task is one KV head of
+/// one token with the query heads that share it; its steps only part where somebody looks between them.
+pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
+    const h = &run.model.hyper;
+    const share = run.split(run.batch.len * h.kv_heads);
+    const points = [_]probe.Point{ .k_pre, .q, .k, .v, .k_stored, .v_stored, .k_group };
+    const observed = for (points) |point| {
+        if (run.observes(point, index)) break true;
+    } else false;
+    if (!observed) {
+        for (share.from..share.to) |task| {
+            if (task + 1 < share.to) askForPlace(run, index, task + 1);
+            const head: Head = .of(run, index, task);
+            head.normalise(layer);
+            head.rotate();
+            head.turn();
+            head.keep();
+            head.store();
+        }
+        return storeGroups(run, index);
+    }
+    const buffers = run.buffers;
+    for (share.from..share.to) |task| Head.of(run, index, task).normalise(layer);
+    run.observe(.k_pre, index, buffers.k, h.kv_heads * h.head_dim_k);
+    for (share.from..share.to) |task| Head.of(run, index, task).rotate();
+    run.observe(.q, index, buffers.q, h.heads * h.head_dim_k);
+    run.observe(.k, index, buffers.k, h.kv_heads * h.head_dim_k);
+    run.observe(.v, index, buffers.v, h.kv_heads * h.head_dim_v);
+    for (share.from..share.to) |task| {
+        const head: Head = .of(run, index, task);
+        head.turn();
+        head.keep();
+    }
+    run.observe(.k_stored, index, buffers.k, h.kv_heads * h.head_dim_k);
+    run.observe(.v_stored, index, buffers.v, h.kv_heads * h.head_dim_v);
+    for (share.from..share.to) |task| Head.of(run, index, task).store();
+    storeGroups(run, index);
+    if (run.observes(.k_group, index)) showGroups(run, index);
+}
+
+/// Asks for the lines that a task stores to. A key of a float format is spread over as many lines as its
+/// values fill with those beside it, and of a sequence that decodes none of them is in a cache.
+fn askForPlace(run: *const Run, index: usize, task: usize) void {
+    const h = &run.model.hyper;
+    const r = task / h.kv_heads;
+    const kv_head = task % h.kv_heads;
+    const row = run.batch.rows[r];
+    if (r != 0 and run.batch.rows[r - 1].sequence == row.sequence) return;
+    const pool = row.sequence.pool;
+    const format = kernelFormat(pool.layout.format(.key, index, kv_head));
+    if (format.scaled() or format.grouped()) return;
+    const page = row.sequence.table[row.position / cache.page_len];
+    const place = row.position % cache.page_len;
+    const line = 64;
+    const keys = pool.keys(page, index, kv_head);
+    const from = kernel.page.bytesOf(format, .key, h.head_dim_k, place / kernel.page.group * kernel.page.group);
+    const to = kernel.page.bytesOf(format, .key, h.head_dim_k, place + 1);
+    var at = from;
+    while (at < to) : (at += line) @prefetch(keys + at, .{ .rw = .write });
+    const value_format = kernelFormat(pool.layout.format(.value, index, kv_head));
+    const values = pool.values(page, index, kv_head);
+    @prefetch(values + kernel.page.bytesOf(value_format, .value, h.head_dim_v, place), .{ .rw = .write });
+}
+
+/// Keys of whole groups of tokens, for those who want to replace them. An observed batch has one sequence.
+fn showGroups(run: *Run, index: usize) void {
+    const h = &run.model.hyper;
+    const sequence = run.batch.rows[0].sequence;
+    const exact = if (sequence.exact) |*held| held else return;
+    const count = cache.channel_group;
+    if (exact.pool.layout.window(index).recent < count) return;
+    const width = h.kv_heads * h.head_dim_k;
+    const k = run.model.kernels;
+    const values = run.buffers.shown_group;
+    for (run.batch.rows[0..run.batch.len]) |row| {
+        if ((row.position + 1) % count != 0) continue;
+        const first = row.position + 1 - count;
+        run.sync();
+        const share = run.split(count * h.kv_heads);
+        for (share.from..share.to) |task| {
+            const to = values[task / h.kv_heads * width + task % h.kv_heads * h.head_dim_k ..][0..h.head_dim_k];
+            exact.read(k, .key, first + @as(u32, @intCast(task / h.kv_heads)), index, task % h.kv_heads, to);
+        }
+        run.show(.k_group, index, first, values, width);
+        for (share.from..share.to) |task| {
+            const position = first + @as(u32, @intCast(task / h.kv_heads));
+            const kv_head = task % h.kv_heads;
+            const format = sequence.pool.layout.format(.key, index, kv_head);
+            if (cache.inGroups(format)) continue;
+            const from = values[task / h.kv_heads * width + kv_head * h.head_dim_k ..][0..h.head_dim_k];
+            const keys = sequence.pageMemory(.key, position, index, kv_head);
+            k.kv_store(@backingInt(format), @backingInt(kernel.KvSide.key), from.ptr, from.len, keys, position % cache.page_len);
+        }
+    }
+}
+
+/// Rounds keys whose scales belong to groups of tokens, where the last of a group is in the batch: from
+/// what is kept of them at full precision.
+fn storeGroups(run: *Run, index: usize) void {
+    const h = &run.model.hyper;
+    const rows = run.batch.rows[0..run.batch.len];
+    const any = for (rows) |row| {
+        if (row.sequence.pool.layout.rounds_groups) break true;
+    } else false;
+    if (!any) return;
+    run.sync();
+    const count = cache.channel_group;
+    const share = run.split(run.batch.len * h.kv_heads);
+    for (share.from..share.to) |task| {
+        const row = rows[task / h.kv_heads];
+        const kv_head = task % h.kv_heads;
+        const pool = row.sequence.pool;
+        if ((row.position + 1) % count != 0 or !pool.layout.groups(index, kv_head)) continue;
+        const first = row.position + 1 - count;
+        const keys = run.group(h.head_dim_k);
+        row.sequence.exact.?.readRange(run.model.kernels, .key, first, row.position + 1, index, kv_head, h.head_dim_k, keys);
+        const to = pool.keys(row.sequence.table[first / cache.page_len], index, kv_head);
+        const format = @backingInt(pool.layout.format(.key, index, kv_head));
+        run.model.kernels.kv_store(format, @backingInt(kernel.KvSide.key), keys.ptr, keys.len, to, first % cache.page_len);
+    }
+}
+
+/// One KV head of one token, and the query heads that share it.
+const Head = struct {
+    run: *const Run,
+    index: usize,
+    row: usize,
+    kv_head: usize,
+    q: []f32, // [group, head_dim_k]
+    key: []f32, // [head_dim_k]
+    value: []f32, // [head_dim_v]
+
+    fn of(run: *const Run, index: usize, task: usize) Head {
+        const h = &run.model.hyper;
+        const r = task / h.kv_heads;
+        const kv_head = task % h.kv_heads;
+        const q_len = h.group() * h.head_dim_k;
+        return .{
+            .run = run,
+            .index = index,
+            .row = r,
+            .kv_head = kv_head,
+            .q = run.row(run.buffers.q, h.heads * h.head_dim_k, r)[kv_head * q_len ..][0..q_len],
+            .key = run.row(run.buffers.k, h.kv_heads * h.head_dim_k, r)[kv_head * h.head_dim_k ..][0..h.head_dim_k],
+            .value = run.row(run.buffers.v, h.kv_heads * h.head_dim_v, r)[kv_head * h.head_dim_v ..][0..h.head_dim_v],
+        };
+    }
+
+    fn normalise(head: Head, layer: *const Layer) void {
+        const h = &head.run.model.hyper;
+        const k = head.run.model.kernels;
+        if (layer.attn_q.bias) |bias| k.add(head.q.ptr, bias[head.kv_head * head.q.len ..].ptr, head.q.len);
+        if (layer.attn_k.bias) |bias| k.add(head.key.ptr, bias[head.kv_head * h.head_dim_k ..].ptr, head.key.len);
+        if (layer.attn_v.bias) |bias| k.add(head.value.ptr, bias[head.kv_head * h.head_dim_v ..].ptr, head.value.len);
+        if (layer.attn_q_norm) |weight| for (0..h.group()) |head_in_group| {
+            const one = head.q[head_in_group * h.head_dim_k ..].ptr;
+            k.rms_norm(one, weight.ptr, h.head_dim_k, h.norm_eps, one);
+        };
+        if (layer.attn_k_norm) |weight| k.rms_norm(head.key.ptr, weight.ptr, h.head_dim_k, h.norm_eps, head.key.ptr);
+    }
+
+    fn rotate(head: Head) void {
+        const h = &head.run.model.hyper;
+        const k = head.run.model.kernels;
+        const local = h.slides(head.index) and h.rope_local != null;
+        const frequencies = &head.run.model.frequencies[@intFromBool(local)];
+        const angles = head.run.buffers.angles[@intFromBool(local)];
+        const angle: [*]const f32 = @ptrCast(angles[head.row * frequencies.short.len ..].ptr);
+        k.rope(head.q.ptr, h.group(), h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
+        k.rope(head.key.ptr, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
+    }
+
+    /// Hadamard rotations. Products of queries and keys stay as they are.
+    fn turn(head: Head) void {
+        const k = head.run.model.kernels;
+        const layout = &head.run.batch.rows[head.row].sequence.pool.layout;
+        if (layout.rotates(.key, head.index, head.kv_head)) {
+            k.hadamard(head.q.ptr, head.q.len / head.key.len, head.key.len);
+            k.hadamard(head.key.ptr, 1, head.key.len);
+        }
+        if (layout.rotates(.value, head.index, head.kv_head)) k.hadamard(head.value.ptr, 1, head.value.len);
+    }
+
+    /// At full precision, where the layer has such tokens.
+    fn keep(head: Head) void {
+        const token = head.run.batch.rows[head.row];
+        const exact = if (token.sequence.exact) |*held| held else return;
+        if (!exact.takes(head.index, token.position)) return;
+        const k = head.run.model.kernels;
+        exact.store(k, .key, token.position, head.index, head.kv_head, head.key);
+        exact.store(k, .value, token.position, head.index, head.kv_head, head.value);
+    }
+
+    fn store(head: Head) void {
+        const k = head.run.model.kernels;
+        const token = head.run.batch.rows[head.row];
+        const pool = token.sequence.pool;
+        const page = token.sequence.table[token.position / cache.page_len];
+        const place = token.position % cache.page_len;
+        const keys = pool.keys(page, head.index, head.kv_head);
+        const values = pool.values(page, head.index, head.kv_head);
+        const key_format = pool.layout.format(.key, head.index, head.kv_head);
+        const value_format = pool.layout.format(.value, head.index, head.kv_head);
+        if (!cache.inGroups(key_format)) k.kv_store(@backingInt(key_format), @backingInt(kernel.KvSide.key), head.key.ptr, head.key.len, keys, place);
+        k.kv_store(@backingInt(value_format), @backingInt(kernel.KvSide.value), head.value.ptr, head.value.len, values, place);
+    }
+};
+
+pub fn kernelFormat(format: cache.Format) kernel.KvFormat {
+    return @fromBackingInt(@backingInt(format));
+}

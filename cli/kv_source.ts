@@ -130,13 +130,15 @@ export function lookInto(snapshot: Snapshot, sequence: number): KvLook {
     tokens: snapshot.tokens(sequence),
     format: (place) => snapshot.format(place),
     read: (part, view) => {
-      if (view === "unrotated") {
+      try {
+        return snapshot.read({ ...part, sequence, view });
+      } catch (error) {
+        if (view !== "unrotated" || !(error instanceof RangeError)) throw error;
         throw new UsageError(
-          "Expected a model to take the rotation back, but found a saved session; " +
-            "kv MODEL dump --view unrotated --file F has one",
+          "Expected a model to take the rotation back, or keys stored before it, but found a saved " +
+            "session; kv MODEL dump --view unrotated --file F has a model",
         );
       }
-      return snapshot.read({ ...part, sequence });
     },
     raw: (part) => snapshot.read({ ...part, sequence, view: "raw" }),
   };

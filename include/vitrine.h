@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x4c6db1b5)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x2408b510)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xbcaf8464)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x40199fa4)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -147,6 +147,7 @@ enum {
 typedef uint32_t vitrine_cache_format_flags_t;
 enum {
     VITRINE_CACHE_FORMAT_FLAGS_ROTATE = 65536,
+    VITRINE_CACHE_FORMAT_FLAGS_BEFORE_ROPE = 131072,
 };
 
 typedef uint32_t vitrine_kv_side_id_t;

@@ -14,7 +14,7 @@ export interface KvPart {
 
 /**
  * How `KvCache.read` shows what is stored: as the numbers that attention reads, as keys before their
- * rotation, or as it lies in memory.
+ * rotation (taken back, unless they are stored so), or as it lies in memory.
  */
 export type KvView = "decoded" | "unrotated" | "raw";
 

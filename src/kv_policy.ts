@@ -82,8 +82,9 @@ export interface KvStored {
    */
   readonly rotate?: boolean | undefined;
   /**
-   * Whether keys are rounded before their rotary embedding; in simulations only, a session that is to store
-   * them so is refused. False by default.
+   * Whether keys are stored before their rotary embedding, where their channels differ most (Hooper et al. 2024,
+   * "KVQuant"): attention decodes and rotates them whenever it reads them, which takes time but no memory, with
+   * the bits of rotating what was stored. Of keys only; false by default.
    */
   readonly beforeRope?: boolean | undefined;
 }

@@ -445,9 +445,9 @@ export class Session {
   simulateKv(simulation: KvSimulation): Disposable {
     const core = this.#core;
     const table = new SimulationTable(simulation, cacheShapeOf(core.model.info), "simulation");
-    table.checkWindows(core.settings.kv.windows, "simulation");
+    table.checkStore(core.settings.kv, "simulation");
     const remove = core.hooks.add({
-      calls: table.hooks(core.model, core.settings.kv.windows),
+      calls: table.hooks(core.model, core.settings.kv),
       writes: true,
     });
     return { [Symbol.dispose]: remove };

@@ -1,6 +1,8 @@
+import { EngineError } from "./engine_error.ts";
 import { checkChoice, checkFields, checkInteger, checkSide, found } from "./internal/check.ts";
 import { channelGroup, inGroups } from "./internal/kv_layout.ts";
 import { decodeGroups, decodeRows, rawRows, rowBytes } from "./internal/kv_rows.ts";
+import { rotateRows, type Rotation } from "./internal/rope.ts";
 import { KvTable, type KvTableShape } from "./internal/kv_table.ts";
 import { hadamard } from "./internal/quantise.ts";
 import { SnapshotFile, type SnapshotSection } from "./internal/snapshot_file.ts";
@@ -157,18 +159,23 @@ export class Snapshot {
    *
    * @param part Of which sequence, layer, head and positions.
    * @returns [heads][positions][values of a head], the numbers that attention multiplies with for the last
-   *   token.
+   *   token; with `view: "unrotated"` keys before their rotary embedding, of a cache that stores them so.
    */
-  read(part: SnapshotPart & { readonly view?: "decoded" | undefined }): Float32Array<ArrayBuffer>;
+  read(
+    part: SnapshotPart & { readonly view?: "decoded" | "unrotated" | undefined },
+  ): Float32Array<ArrayBuffer>;
   /** Takes apart what is stored: codes and scales. Heads that are stored differently come one by one. */
   read(part: SnapshotPart & { readonly view: "raw" }): KvRaw;
   /** The very bytes of the file: each position of a head as a row of the GGUF tensor type of its format. */
   read(part: SnapshotPart & { readonly view: "bytes" }): Uint8Array<ArrayBuffer>;
   read(
-    part: SnapshotPart & { readonly view?: "decoded" | "raw" | "bytes" | undefined },
+    part: SnapshotPart & {
+      readonly view?: "decoded" | "unrotated" | "raw" | "bytes" | undefined;
+    },
   ): Float32Array<ArrayBuffer> | KvRaw | Uint8Array<ArrayBuffer> {
     checkFields(part, ["sequence", "which", "layer", "head", "from", "to", "view"], "read");
-    const view = checkChoice(part.view, ["decoded", "raw", "bytes"], "view") ?? "decoded";
+    const view = checkChoice(part.view, ["decoded", "unrotated", "raw", "bytes"], "view") ??
+      "decoded";
     const which = checkSide(part.which);
     const layer = checkInteger(part.layer, 0, this.layers - 1, "layer");
     const head = part.head === undefined
@@ -176,12 +183,23 @@ export class Snapshot {
       : checkInteger(part.head, 0, this.heads - 1, "head");
     const sequence = this.sequences[this.#sequence(part.sequence ?? 0)] as SnapshotSequence;
     const { evaluated } = sequence;
-    const to = part.to === undefined ? evaluated : checkInteger(part.to, 0, evaluated, "to");
-    const from = part.from === undefined ? 0 : checkInteger(part.from, 0, to, "from");
     const heads = head === undefined ? [...Array(this.heads).keys()] : [head];
+    // Keys that are not in a whole group yet have no codes.
+    const codesOnly = view === "raw" && which === "key" &&
+      heads.some((head) => inGroups(this.#table.format(which, layer, head)));
+    const whole = codesOnly ? Math.floor(evaluated / channelGroup) * channelGroup : evaluated;
+    const to = part.to === undefined ? whole : checkInteger(part.to, 0, evaluated, "to");
+    const from = part.from === undefined ? 0 : checkInteger(part.from, 0, to, "from");
+    if (codesOnly && (to > whole || from % channelGroup !== 0 || to % channelGroup !== 0)) {
+      throw new RangeError(
+        `Expected keys of the ${whole} tokens in whole groups of ${channelGroup}, from and to ` +
+          `multiples of ${channelGroup}, but found ${from} to ${to}`,
+      );
+    }
+    if (view === "unrotated") this.#checkEarly(which, layer, heads);
     const rows = heads.map((head) => this.#rows(which, layer, head, sequence, from, to));
     const length = which === "key" ? this.keyLength : this.valueLength;
-    if (view === "decoded") {
+    if (view === "decoded" || view === "unrotated") {
       return joined(
         Float32Array,
         heads.map((head, i) => {
@@ -190,7 +208,11 @@ export class Snapshot {
             ? this.#decodeGroups(format, layer, head, sequence, from, to)
             : decodeRows(format, rows[i]!, length);
           this.#addExact(values, which, layer, head, part.sequence ?? 0, from, to);
-          if (this.#table.stored(which, layer, head).rotate) hadamard(values, length);
+          const { rotate, beforeRope } = this.#table.stored(which, layer, head);
+          if (rotate) hadamard(values, length);
+          if (beforeRope && view === "decoded") {
+            rotateRows(values, length, from, sequence.context, this.#rotation(layer));
+          }
           return values;
         }),
       );
@@ -203,12 +225,6 @@ export class Snapshot {
       );
     }
     const bytes = joined(Uint8Array, rows);
-    if (view === "raw" && which === "key" && inGroups([...formats][0] as KvFormat)) {
-      throw new RangeError(
-        `Expected keys whose tokens have scales of their own for the view "raw", but found ` +
-          `${[...formats][0]}; read them with "decoded" or "bytes"`,
-      );
-    }
     return view === "bytes" ? bytes : rawRows([...formats][0] as KvFormat, bytes, length);
   }
 
@@ -230,6 +246,25 @@ export class Snapshot {
   /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** Other keys would have to be turned back, which takes nothing but time, but is no reading any more. */
+  #checkEarly(which: "key" | "value", layer: number, heads: readonly number[]): void {
+    const late = heads.find((head) => !this.#table.stored(which, layer, head).beforeRope);
+    if (late === undefined) return;
+    throw new RangeError(
+      `Expected keys that are stored before their rotary embedding for the view "unrotated", but found ` +
+        `${which}s of layer ${layer}, KV head ${late}, which are not`,
+    );
+  }
+
+  #rotation(layer: number): Rotation {
+    const found = this.#file.header.cache.rope?.find(({ layers }) => layers.includes(layer));
+    if (found !== undefined) return found;
+    throw new EngineError(
+      "invalid-file",
+      `${this.#file.path}: Expected the rotary embedding of layer ${layer}, but found none`,
+    );
   }
 
   #sequence(sequence: number): number {

@@ -71,6 +71,14 @@ for (const format of kvGroupFormats) {
         assert.equal(snapshot.read(part), session.kv.read(part));
         assert.equal(restored.kv.read(part), session.kv.read(part));
       }
+      for (const range of [{}, { from: 32, to: 96 }, { head: 1, from: 64, to: 128 }]) {
+        const part = { which, layer: 1, view: "raw", ...range } as const;
+        assert.equal(snapshot.read(part), session.kv.read(part));
+      }
+    }
+    for (const range of [{ from: 16 }, { to: 150 }, { from: 32, to: 90 }]) {
+      const part = { which: "key", layer: 0, view: "raw", ...range } as const;
+      assert.throws(() => snapshot.read(part), /128 tokens in whole groups of 32.*multiples of 32/);
     }
     for (const one of [session, restored]) {
       await one.generate("", { maxTokens: 40, seed: 1 }).text();

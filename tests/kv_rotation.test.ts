@@ -88,23 +88,6 @@ rotation("are saved as what they are", async () => {
   assert.is(texts[0], texts[1]);
 });
 
-rotation("before the rotary embedding are simulated", async () => {
-  using model = await load();
-  const early = { format: "q4_0", beforeRope: true } as const;
-  const late = { format: "q4_0" } as const;
-  const found = [];
-  for (const key of [early, late, { ...early, rotate: true }]) {
-    using session = model.session({ context: 128, kv: { key: "f32", value: "f32" } });
-    using _simulation = session.simulateKv({ key });
-    await session.prefill(tokens);
-    found.push(session.kv.read({ which: "key", layer: 0 }));
-  }
-  assert.not.equal(found[0], found[1]);
-  assert.not.equal(found[0], found[2]);
-  using session = model.session({ context: 128, kv: { value: "f32" } });
-  assert.throws(() => session.simulateKv({ value: early }), /before their rotation.*found values/);
-});
-
 rotation("are refused where they can't be", async () => {
   using model = await load();
   const wrong: readonly (readonly [unknown, RegExp])[] = [
@@ -115,10 +98,6 @@ rotation("are refused where they can't be", async () => {
       /option of kv\.value \(format, rotate, beforeRope.*"turn"/,
     ],
     [{ value: { rotate: true } }, /kv\.value to be one of f32/],
-    [
-      { key: { format: "q4_0", beforeRope: true } },
-      /found beforeRope, which is simulated only.*simulateKv/,
-    ],
     [{ key: { bits: 3, outliers: 0.01 } }, /found a scheme, which is simulated only.*simulateKv/],
   ];
   for (const [kv, message] of wrong) {

@@ -112,7 +112,7 @@ windows("pass through no quantiser", async () => {
   using plain = model.session({ context: 256, kv: { key: "f32", value: "f32" } });
   assert.throws(() => plain.simulateKv(windowed), /sinks and recent tokens of simulation.*3 \+ 40/);
   const early = { key: { bits: 4, beforeRope: true } } as const;
-  assert.throws(() => session.simulateKv(early), /beforeRope in layer 0/);
+  assert.throws(() => session.simulateKv(early), /stores keys before their rotary.*in layer 0/);
   const { candidates } = await compareKv(model, tokens, {
     candidates: [windowed, { simulate: windowed }, narrow],
   });

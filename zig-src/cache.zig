@@ -139,6 +139,8 @@ pub const Layout = struct {
         /// attention finds of values is multiplied back.
         rotate_key: bool = false,
         rotate_value: bool = false,
+        /// Whether keys are stored before their rotary embedding, and rotated whenever they are read.
+        early_key: bool = false,
     };
 
     /// Tokens of a layer that attention reads at full precision: the first `sinks` of a sequence, and of
@@ -191,9 +193,20 @@ pub const Layout = struct {
         return if (side == .key) pair.rotate_key else pair.rotate_value;
     }
 
+    /// Whether keys of a head are stored before their rotary embedding.
+    pub fn early(layout: Layout, layer: usize, kv_head: usize) bool {
+        return layout.formats.len != 0 and layout.formats[layer * layout.kv_heads + kv_head].early_key;
+    }
+
     /// Whether keys of some head are.
-    pub fn rotatesKeys(layout: Layout) bool {
-        for (layout.formats) |pair| if (pair.rotate_key) return true;
+    pub fn anyEarly(layout: Layout) bool {
+        for (layout.formats) |pair| if (pair.early_key) return true;
+        return false;
+    }
+
+    /// Whether keys of some head are stored behind their rotary embedding and a Hadamard rotation.
+    pub fn rotatesTurned(layout: Layout) bool {
+        for (layout.formats) |pair| if (pair.rotate_key and !pair.early_key) return true;
         return false;
     }
 

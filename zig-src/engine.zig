@@ -41,7 +41,9 @@ pub const limits = @import("engine/limits.zig");
 pub const wake = @import("engine/wake.zig");
 
 test {
+    _ = @import("engine/angles.zig");
     _ = @import("engine/banned.zig");
+    _ = @import("engine/before_rope_test.zig");
     _ = @import("engine/cores.zig");
     _ = @import("engine/deal.zig");
     _ = @import("engine/draft.zig");

@@ -29,6 +29,7 @@ pub const kind_integer = table.kind_integer;
 pub const kind_float = table.kind_float;
 pub const KvSide = table.KvSide;
 pub const AttentionArgs = table.AttentionArgs;
+pub const KeyTurns = table.KeyTurns;
 pub const Later = table.Later;
 pub const MergeArgs = table.MergeArgs;
 pub const PartSums = table.PartSums;

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x4c6db1b5, 0x2408b510];
+export const abiHash: readonly [number, number] = [0xbcaf8464, 0x40199fa4];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -948,6 +948,7 @@ export const CacheFormatId = {
 
 export const CacheFormatFlags = {
   rotate: 65536,
+  before_rope: 131072,
 } as const;
 
 export const KvSideId = {

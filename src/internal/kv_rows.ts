@@ -52,7 +52,10 @@ function unpacked(bytes: Uint8Array, format: KvFormat): Uint8Array {
   );
 }
 
-/** Takes rows of values in such a format apart. */
+/**
+ * Takes rows in such a format apart: of values, or of keys of whole groups, whose terms are then those of the
+ * channels of each group, one after the other.
+ */
 function rawGrouped(format: KvFormat, rows: Uint8Array<ArrayBuffer>, length: number): KvRaw {
   const size = rowBytes(format, length);
   const count = rows.length / size;

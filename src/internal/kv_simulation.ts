@@ -18,7 +18,14 @@ import {
   found,
 } from "./check.ts";
 import { channelGroup, inGroups, kvBits } from "./kv_layout.ts";
-import { checkRuled, checkStored, isStored, type KvTableShape, layOut } from "./kv_table.ts";
+import {
+  checkRuled,
+  checkStored,
+  isStored,
+  type KvTable,
+  type KvTableShape,
+  layOut,
+} from "./kv_table.ts";
 import type { ModelCore } from "./model_core.ts";
 import { KvWindows } from "./kv_windows.ts";
 import { hadamard, quantise, type Scheme, schemeBits } from "./quantise.ts";
@@ -62,19 +69,14 @@ export class SimulationTable {
     }
   }
 
-  /** Whether a session has the tokens at full precision that the simulation is for. */
-  checkWindows(found: KvWindows, what: string): void {
+  /**
+   * Whether a session has the tokens at full precision that the simulation is for, and stores keys where they
+   * are quantised.
+   */
+  checkStore(store: KvTable, what: string): void {
+    const found = store.windows;
     this.#checkGroups(found, what);
-    if (!this.windows.any || this.windows.equals(found)) {
-      const early = this.#quantisers.findIndex((quantiser, i) =>
-        isEarly(quantiser) && found.has(Math.floor(i / 2 / this.#shape.heads))
-      );
-      if (early < 0) return;
-      throw new RangeError(
-        `Expected keys that are quantised behind their rotation in layers with tokens at full ` +
-          `precision, but found beforeRope in layer ${Math.floor(early / 2 / this.#shape.heads)}`,
-      );
-    }
+    if (!this.windows.any || this.windows.equals(found)) return this.#checkEarly(store, what);
     const text = ({ layers, exact }: KvWindows) =>
       layers.map(({ sinks, recent }) => `${sinks} + ${recent}`).join(", ") + ` in ${exact}`;
     throw new RangeError(
@@ -84,6 +86,28 @@ export class SimulationTable {
         }; make it with the same sinks, ` +
         "recent and exact",
     );
+  }
+
+  /** What is quantised before the rotation can't be stored in full behind it, nor the other way round. */
+  #checkEarly(store: KvTable, what: string): void {
+    for (const [i, quantiser] of this.#quantisers.entries()) {
+      if (i % 2 === 1 || quantiser === "as is") continue;
+      const { heads } = this.#shape;
+      const [layer, head] = [Math.floor(i / 2 / heads), Math.floor(i / 2) % heads];
+      const { beforeRope } = store.stored("key", layer, head);
+      if (isEarly(quantiser) && !beforeRope && store.windows.has(layer)) {
+        throw new RangeError(
+          `Expected a session that stores keys before their rotary embedding in layer ${layer}, which ` +
+            `has tokens at full precision, as ${what} quantises them there; make it with ` +
+            `{ format, beforeRope: true }, but found one that stores them behind it`,
+        );
+      }
+      if (!beforeRope || isEarly(quantiser) || typeof quantiser === "function") continue;
+      throw new RangeError(
+        `Expected ${what} to quantise keys of layer ${layer}, KV head ${head}, before their rotary ` +
+          "embedding, because the session stores them so, but found a quantiser without beforeRope",
+      );
+    }
   }
 
   /** Formats that round keys in groups of tokens wait for the last of each. */
@@ -110,16 +134,17 @@ export class SimulationTable {
   }
 
   /** The functions that do it, by names of hook points. */
-  hooks(core: ModelCore, windows: KvWindows): Map<string, Hook[]> {
+  hooks(core: ModelCore, store: KvTable): Map<string, Hook[]> {
     const hooks = new Map<string, Hook[]>();
     const { layers, heads } = this.#shape;
     for (let layer = 0; layer < layers; layer++) {
-      const waits = windows.layers[layer]!.recent >= channelGroup;
+      const waits = store.windows.layers[layer]!.recent >= channelGroup;
       for (const [point, which] of points) {
         const own = Array.from({ length: heads }, (_, head): Checked => {
           const at = 2 * (layer * heads + head) + (which === "key" ? 0 : 1);
           const quantiser = this.#quantisers[at] as Checked;
-          return placeOf(quantiser, which, waits) === point ? quantiser : "as is";
+          const { beforeRope } = store.stored(which, layer, head);
+          return placeOf(quantiser, which, waits, beforeRope) === point ? quantiser : "as is";
         });
         if (own.every((quantiser) => quantiser === "as is")) continue;
         hooks.set(`blocks.${layer}.${point}`, [
@@ -139,14 +164,18 @@ const points = [
   ["v_stored", "value"],
 ] as const;
 
-/** Where a quantiser sees its values; `waits` says whether keys of a whole group of tokens can be seen. */
+/**
+ * Where a quantiser sees its values; `waits` says whether keys of a whole group of tokens can be seen, and
+ * `stored` whether they are stored before their rotation.
+ */
 function placeOf(
   quantiser: Checked,
   which: "key" | "value",
   waits: boolean,
+  stored: boolean,
 ): (typeof points)[number][0] {
   if (which === "value") return "v_stored";
-  if (isEarly(quantiser)) return "k_pre";
+  if (isEarly(quantiser) && !stored) return "k_pre";
   return waits && wantsGroups(quantiser) ? "k_group" : "k_stored";
 }
 

@@ -81,11 +81,16 @@ export class KvTable {
     this.policy = policy;
     this.shape = shape;
     this.#stored = layOut({ ...policy, key, value }, shape, what).map(storedOf);
-    for (const [i, { rotate }] of this.#stored.entries()) {
+    for (const [i, { rotate, beforeRope }] of this.#stored.entries()) {
       const length = i % 2 === 0 ? shape.keyLength : shape.valueLength;
       if (rotate && (length & (length - 1)) !== 0) {
         throw new RangeError(
           `Expected heads of a power of two of values to rotate in ${what}, but found ${length}`,
+        );
+      }
+      if (i % 2 === 1 && beforeRope) {
+        throw new RangeError(
+          `Expected keys to store before their rotary embedding in ${what}, but found values`,
         );
       }
     }
@@ -173,13 +178,14 @@ export class KvTable {
   /** As the engine takes them; nothing where two formats say it all. */
   ids(): Uint32Array<ArrayBuffer> | undefined {
     const windows = this.windows.numbers();
-    const plain = this.#stored.every(({ rotate }) => !rotate) &&
+    const plain = this.#stored.every(({ rotate, beforeRope }) => !rotate && !beforeRope) &&
       sides.every((side) => this.common(side) === this.base(side));
     if (plain && windows.length === 0) return undefined;
     const formats = plain
       ? []
-      : this.#stored.map(({ format, rotate }) =>
-        CacheFormatId[format] + (rotate ? CacheFormatFlags.rotate : 0)
+      : this.#stored.map(({ format, rotate, beforeRope }) =>
+        CacheFormatId[format] + (rotate ? CacheFormatFlags.rotate : 0) +
+        (beforeRope ? CacheFormatFlags.before_rope : 0)
       );
     return Uint32Array.from([...formats, ...windows]);
   }
@@ -205,17 +211,11 @@ export function checkPolicy(given: unknown, what: string): KvPolicy {
 interface Stored {
   readonly format: KvFormat;
   readonly rotate: boolean;
+  readonly beforeRope: boolean;
 }
 
 function checkFormat(value: unknown, what: string): KvFormat | KvStored | undefined {
-  if (isStored(value)) {
-    const stored = checkStored(value, what);
-    if (!stored.beforeRope) return stored;
-    throw new RangeError(
-      `Expected ${what} to round keys behind their rotary embedding, but found beforeRope, which ` +
-        "is simulated only: by session.simulateKv, or by { simulate } in compareKv",
-    );
-  }
+  if (isStored(value)) return checkStored(value, what);
   if (typeof value === "object" && value !== null && "bits" in value) {
     throw new TypeError(
       `Expected ${what} to be a format that caches are stored in (${
@@ -251,8 +251,10 @@ export function checkStored(value: KvStored, what: string): KvStored {
 }
 
 function storedOf(given: KvFormat | KvStored): Stored {
-  const { format, rotate = false } = typeof given === "string" ? { format: given } : given;
-  return { format, rotate };
+  const { format, rotate = false, beforeRope = false } = typeof given === "string"
+    ? { format: given }
+    : given;
+  return { format, rotate, beforeRope };
 }
 
 /** The same for a policy of anything that `check` accepts. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KvPolicy } from "../kv_policy.ts";
+import type { KvPolicy, KvRule } from "../kv_policy.ts";
 import type { KvSimulation } from "../kv_simulation.ts";
 import { checkChoice, checkInteger } from "./check.ts";
 import { kvBits, pageLength } from "./kv_layout.ts";
@@ -20,6 +20,8 @@ export interface Windowed {
   readonly recent?: number | undefined;
   readonly exact?: "f16" | "f32" | undefined;
 }
+
+type KvSimulationRule = NonNullable<KvSimulation["rules"]>[number];
 
 /** As long as a context can be. */
 const windowMax = 1 << 20;
@@ -39,21 +41,41 @@ export function checkWindow(given: Windowed, what: string): Windowed {
   };
 }
 
-/** What simulated values are stored in: everything in full, beside the tokens at full precision. */
+/**
+ * What simulated values are stored in: everything in full, beside the tokens at full precision. With those,
+ * keys that are quantised before their rotation are stored before it too.
+ */
 export function storeOf(simulation: KvSimulation): KvPolicy {
   const { sinks, recent, exact, shape } = simulation;
-  const rules = Array.isArray(simulation.rules) ? simulation.rules : [];
+  const rules: readonly KvSimulationRule[] = Array.isArray(simulation.rules)
+    ? simulation.rules.filter((rule) => typeof rule === "object" && rule !== null)
+    : [];
+  const isWindow = (rule: Windowed) => rule.sinks !== undefined || rule.recent !== undefined;
+  const early = [simulation, ...rules].some(isWindow);
+  const keyOf = (quantiser: unknown) =>
+    early && isEarly(quantiser) ? { format: "f32", beforeRope: true } as const : "f32";
   return {
-    key: "f32",
+    key: keyOf(simulation.key),
     value: "f32",
     sinks,
     recent,
     exact,
     shape,
-    rules: rules
-      .filter((rule) => rule?.sinks !== undefined || rule?.recent !== undefined)
-      .map(({ layers, sinks, recent }) => ({ layers, sinks, recent })),
+    rules: rules.flatMap((rule): KvRule[] => {
+      const { layers, heads, which, format, sinks, recent } = rule;
+      return [
+        ...(isWindow(rule) ? [{ layers, sinks, recent }] : []),
+        ...(early && format !== undefined && which !== "value"
+          ? [{ layers, heads, which: "key", format: keyOf(format) } as const]
+          : []),
+      ];
+    }),
   };
+}
+
+function isEarly(quantiser: unknown): boolean {
+  return typeof quantiser === "object" && quantiser !== null &&
+    (quantiser as { readonly beforeRope?: unknown }).beforeRope === true;
 }
 
 /** The windows of all layers. */

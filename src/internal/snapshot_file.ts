@@ -7,6 +7,7 @@ import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { EngineError, type EngineErrorCode } from "../engine_error.ts";
 import type { KvFormat } from "../kv_format.ts";
 import type { KvPolicy } from "../kv_policy.ts";
+import type { Rotation } from "./rope.ts";
 import { hex32, xxHash32 } from "./xxhash32.ts";
 
 /** The JSON of a file. */
@@ -25,6 +26,8 @@ export interface SnapshotHeader {
     readonly value_length: number;
     readonly page_length: number;
     readonly policy: KvPolicy;
+    /** Where keys are stored before their rotary embedding. */
+    readonly rope?: readonly Rotation[];
   };
   readonly pages: readonly number[];
   /** Of pages that hold tokens at full precision. */

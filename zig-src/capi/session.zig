@@ -281,10 +281,12 @@ pub fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.L
     const pairs = try table.gpa.alloc(cache.Layout.Pair, ids.len / 2);
     errdefer table.gpa.free(pairs);
     const rotate = @backingInt(abi.CacheFormatFlags.rotate);
+    const early = @backingInt(abi.CacheFormatFlags.before_rope);
     for (pairs, 0..) |*pair, i| pair.* = .{
-        .key = try cacheFormat(ids[2 * i] & ~rotate, "the format of keys", diag),
+        .key = try cacheFormat(ids[2 * i] & ~(rotate | early), "the format of keys", diag),
         .value = try cacheFormat(ids[2 * i + 1] & ~rotate, "the format of values", diag),
         .rotate_key = ids[2 * i] & rotate != 0,
+        .early_key = ids[2 * i] & early != 0,
         .rotate_value = ids[2 * i + 1] & rotate != 0,
     };
     return pairs;

@@ -84,6 +84,13 @@ pub const AttentionMass = struct {
             const count = @min(cache.page_len - first, to - at);
             const page = pool.keys(row.sequence.table[at / cache.page_len], index, kv_head);
             run.model.kernels.kv_read(@backingInt(format), @backingInt(kernel.KvSide.key), page, dim, first, first + count, keys.ptr);
+            if (run.keyTurns(row.sequence, index, kv_head)) |turns| {
+                if (turns.hadamard != 0) run.model.kernels.hadamard(keys.ptr, count, dim);
+                for (0..count) |i| {
+                    const angles = turns.angles[at / cache.page_len] + (first + i) * turns.rot_dim;
+                    run.model.kernels.rope(keys[i * dim ..].ptr, 1, dim, turns.rot_dim, turns.style, angles);
+                }
+            }
             for (0..group) |g| for (0..count) |i| {
                 const score = dot(q[g * dim ..][0..dim], keys[i * dim ..][0..dim]) * h.attn_scale;
                 weights[g * mass.context + at + i] = if (h.attn_softcap == 0) score else h.attn_softcap * std.math.tanh(score / h.attn_softcap);

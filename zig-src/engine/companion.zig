@@ -4,6 +4,7 @@
 
 const std = @import("std");
 const cache = @import("../cache.zig");
+const Angles = @import("angles.zig").Angles;
 const session_module = @import("session.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Job = session_module.Job;
@@ -15,6 +16,8 @@ pub const Companion = struct {
     logits: []f32, // [vocab], behind the last evaluated token
     /// A token of before the request that has to be evaluated first.
     lead: ?u32,
+    /// The session's, which has room for the context.
+    angles: ?*Angles,
 
     /// Goes on from where `session`, which is idle, stands; the session stays as it is.
     pub fn init(gpa: std.mem.Allocator, session: *const Session, diag: *Diagnostic) error{OutOfMemory}!Companion {
@@ -23,7 +26,7 @@ pub const Companion = struct {
         const logits = try gpa.dupe(f32, session.logits);
         const lead = session.carry orelse if (session.logits_valid or sequence.len == 0) null else session.tokens[sequence.len - 1];
         if (session.carry == null and lead != null) sequence.truncate(sequence.len - 1);
-        return .{ .sequence = sequence, .context = session.settings.context, .logits = logits, .lead = lead };
+        return .{ .sequence = sequence, .context = session.settings.context, .logits = logits, .lead = lead, .angles = session.angles };
     }
 
     pub fn deinit(companion: *Companion, gpa: std.mem.Allocator) void {

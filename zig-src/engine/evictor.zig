@@ -101,17 +101,21 @@ pub const Evictor = struct {
         gpa.destroy(evictor);
     }
 
-    /// For a fork.
-    pub fn copyFrom(evictor: *Evictor, other: *const Evictor) void {
+    /// For a fork, whose evictor this is.
+    pub fn copyFrom(evictor: *Evictor, other: *const Evictor, fork: *Session) void {
         inline for (.{ "next", "turned", "sinks_known", "prompt_read" }) |field| @field(evictor, field) = @field(other, field);
         @memcpy(evictor.places, other.places);
         @memcpy(evictor.sinks, other.sinks);
         if (evictor.mass) |*mass| @memcpy(mass.mass, other.mass.?.mass);
+        if (fork.angles) |angles| for (0..fork.length) |slot| angles.put(@intCast(slot), evictor.rotationOf(@intCast(slot)));
     }
 
     /// The session holds `len` tokens that were never moved.
-    pub fn reset(evictor: *Evictor, len: u32) void {
-        for (evictor.places[0..len], 0..) |*place, slot| place.* = @intCast(slot);
+    pub fn reset(evictor: *Evictor, session: *Session, len: u32) void {
+        for (evictor.places[0..len], 0..) |*place, slot| {
+            place.* = @intCast(slot);
+            if (session.angles) |angles| angles.put(place.*, place.*);
+        }
         evictor.next = len;
         evictor.turned = 0;
         evictor.sinks_known = false;
@@ -306,6 +310,7 @@ pub const Evictor = struct {
         if (to == from) return;
         session.sequence.move(to, from);
         session.tokens[to] = session.tokens[from];
+        if (session.angles) |angles| angles.copy(to, from);
         evictor.places[to] = evictor.places[from];
         if (evictor.mass) |*mass| mass.mass[to] = mass.mass[from];
     }
@@ -320,7 +325,8 @@ pub const Evictor = struct {
     fn readSinks(evictor: *Evictor, session: *const Session, count: u32) void {
         if (evictor.sinks.len == 0) return;
         const h = &session.model.hyper;
-        for (0..h.layers) |layer| for (0..h.kv_heads) |kv_head| for (0..count) |sink| {
+        const layout = &session.sequence.pool.layout;
+        for (0..h.layers) |layer| for (0..h.kv_heads) |kv_head| if (!layout.early(layer, kv_head)) for (0..count) |sink| {
             const key = evictor.sinkAt(session, layer, kv_head, sink);
             session.sequence.read(.key, @intCast(sink), layer, kv_head, key);
             if (evictor.turned != 0) turnKey(session, layer, key, evictor.turned, true);
@@ -330,10 +336,12 @@ pub const Evictor = struct {
 
     fn turnSinks(evictor: *Evictor, session: *Session, count: u32, turn: u32) void {
         if (evictor.sinks.len == 0) return;
+        // Keys that are rotated when they are read need nothing else.
+        if (session.angles) |angles| for (0..count) |sink| angles.put(@intCast(sink), @intCast(sink + turn));
         const h = &session.model.hyper;
         const pool = session.sequence.pool;
         var storage: [rope.dim_max]f32 align(64) = undefined;
-        for (0..h.layers) |layer| for (0..h.kv_heads) |kv_head| for (0..count) |sink| {
+        for (0..h.layers) |layer| for (0..h.kv_heads) |kv_head| if (!pool.layout.early(layer, kv_head)) for (0..count) |sink| {
             const master = evictor.sinkAt(session, layer, kv_head, sink);
             const key = storage[0..master.len];
             @memcpy(key, master);

@@ -29,7 +29,8 @@ pub fn exchange(session: *Session, other: *Session, diag: *Diagnostic) Error!voi
         std.mem.swap(@FieldType(Session, field), &@field(session, field), &@field(other, field));
     }
     for ([_]*Session{ session, other }) |one| {
-        if (one.evictor) |evictor| evictor.reset(one.length);
+        one.nameAngles();
+        if (one.evictor) |evictor| evictor.reset(one, one.length);
         one.gpa.free(one.all_logits);
         one.all_logits = &.{};
         one.all_logits_rows = 0;

@@ -26,6 +26,6 @@ fn one(session: *const Session, diag: *Diagnostic) Error!*Session {
     var sequence = try session.sequence.fork(diag);
     errdefer sequence.deinit();
     const other = try Session.open(session.model, session.settings, sequence, session.state(), diag);
-    if (other.evictor) |evictor| evictor.copyFrom(session.evictor.?);
+    if (other.evictor) |evictor| evictor.copyFrom(session.evictor.?, other);
     return other;
 }

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const cache = @import("../cache.zig");
+const rope = @import("../arch/block/rope.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Session = @import("session.zig").Session;
 
@@ -115,11 +116,24 @@ fn decode(session: *const Session, layer: u32, kv_head: u32, keys: []f32, exact_
     }
     const rotates = session.sequence.pool.layout.rotates(.key, layer, kv_head);
     if (rotates) session.model.kernels.hadamard(keys.ptr, positions, dim);
+    const early = session.sequence.pool.layout.early(layer, kv_head);
+    if (early) for (0..positions) |p| rotate(session, layer, p, keys[p * dim ..][0..dim]);
     const exact = if (session.sequence.exact) |*of| of else return;
     for (0..positions) |p| if (exact.table[p / cache.page_len] != null and exact.takes(layer, @intCast(p))) {
         exact.read(session.model.kernels, .key, @intCast(p), layer, kv_head, exact_keys[p * dim ..][0..dim]);
         if (rotates) session.model.kernels.hadamard(exact_keys[p * dim ..].ptr, 1, dim);
+        if (early) rotate(session, layer, p, exact_keys[p * dim ..][0..dim]);
     };
+}
+
+/// A key that is stored before its rotary embedding.
+fn rotate(session: *const Session, layer: u32, position: usize, key: []f32) void {
+    const h = &session.model.hyper;
+    const frequencies = &session.model.frequencies[@intFromBool(h.slides(layer) and h.rope_local != null)];
+    var storage: [rope.dim_max / 2][2]f32 = undefined;
+    const angles = storage[0..frequencies.short.len];
+    frequencies.at(@intCast(position), session.settings.context, angles);
+    session.model.kernels.rope(key.ptr, 1, key.len, frequencies.rope.dim, @backingInt(frequencies.rope.style), @ptrCast(angles.ptr));
 }
 
 /// Products become weights.

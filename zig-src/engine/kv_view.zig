@@ -10,7 +10,7 @@ const Session = @import("session.zig").Session;
 pub const View = enum(u32) {
     /// What attention multiplies with, in f32: for the last token, where some are kept at full precision.
     decoded = 0,
-    /// Keys before the rotary embedding, in f32; the rotation is taken back from what is stored.
+    /// Keys before the rotary embedding, in f32: as they are stored, or the rotation is taken back from that.
     unrotated = 1,
     /// What is stored, behind its Hadamard rotation if it has one, and without scales: a float, or an integer, of the format; one of 4 or 5 bits as a byte.
     codes = 2,
@@ -55,7 +55,7 @@ pub fn read(session: *Session, part: Part, out: []u8, diag: *Diagnostic) Error!v
         const of_head = out[i * positions * row_bytes ..][0 .. positions * row_bytes];
         readHead(session, part, part.head orelse @intCast(i), of_head, row_bytes);
     }
-    if (part.view == .unrotated) takeRotationBack(session, part, heads, out);
+    if (part.side == .key and (part.view == .decoded or part.view == .unrotated)) turnKeys(session, part, heads, out);
 }
 
 fn check(session: *const Session, part: Part, diag: *Diagnostic) Error!void {
@@ -174,9 +174,16 @@ fn readAlike(session: *const Session, part: Part, position: u32, count: u32) u32
     return count;
 }
 
-/// Turns keys by the negative angles of their positions.
-fn takeRotationBack(session: *const Session, part: Part, heads: usize, out: []u8) void {
+/// Turns keys by the angles of their positions where they are stored before their rotary embedding and wanted
+/// behind it, and by the negative ones where it is the other way round.
+fn turnKeys(session: *const Session, part: Part, heads: usize, out: []u8) void {
     const h = &session.model.hyper;
+    const layout = &session.sequence.pool.layout;
+    const first = part.head orelse 0;
+    const any = for (first..first + heads) |head| {
+        if (layout.early(part.layer, head) == (part.view == .decoded)) break true;
+    } else false;
+    if (!any) return;
     const local = h.slides(part.layer) and h.rope_local != null;
     const frequencies = &session.model.frequencies[@intFromBool(local)];
     var storage: [rope.dim_max / 2][2]f32 = undefined;
@@ -189,8 +196,11 @@ fn takeRotationBack(session: *const Session, part: Part, heads: usize, out: []u8
         const rotation = if (session.evictor) |evictor| evictor.rotationOf(slotOf(session, position)) else position;
         frequencies.at(rotation, session.settings.context, angles);
         // Cosine and sine carry the magnitude once, so that their squares add up to its square.
-        for (angles) |*pair| pair.* = .{ pair[0] / square, -pair[1] / square };
+        if (part.view == .unrotated) for (angles) |*pair| {
+            pair.* = .{ pair[0] / square, -pair[1] / square };
+        };
         for (0..heads) |head| {
+            if (layout.early(part.layer, first + head) != (part.view == .decoded)) continue;
             const row = keys + (head * positions + i) * h.head_dim_k;
             session.model.kernels.rope(row, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), @ptrCast(angles.ptr));
         }

@@ -26,6 +26,11 @@ pub fn expectSame(expected: cache.Layout, found: cache.Layout, diag: *Diagnostic
                 });
                 return error.Foreign;
             }
+            if (side == .key and expected.early(layer, head) != found.early(layer, head)) {
+                diag.set("expected a cache that is stored as this session's, found keys of layer {d}, KV head {d}, that are stored before " ++
+                    "their rotary embedding in one only", .{ layer, head });
+                return error.Foreign;
+            }
             if (wanted == has) continue;
             diag.set("expected a cache that is stored as this session's, where {t}s of layer {d}, KV head {d}, are {t}, found {t}", .{
                 side, layer, head, wanted, has,

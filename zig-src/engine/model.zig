@@ -16,6 +16,7 @@ const sampling = @import("sampling.zig");
 const Tokenizer = @import("../tokenizer.zig").Tokenizer;
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Frequencies = @import("../arch/block/rope.zig").Frequencies;
+const angles_file = @import("angles.zig");
 const cores = @import("cores.zig");
 const loader = @import("loader.zig");
 const packed_file = @import("packed_file.zig");
@@ -101,6 +102,8 @@ pub const Model = struct {
     buffers: memory.Arena = .{},
     scheduler: Scheduler = undefined,
     sessions: std.atomic.Value(u32) = .init(0),
+    /// Of sessions whose keys are stored before their rotary embedding.
+    angles: angles_file.Shared = .{},
     /// Null until a grammar wants it; `sampling.tree` makes it.
     token_tree: std.atomic.Value(?*grammar.Vocabulary) = .init(null),
 
@@ -161,6 +164,7 @@ pub const Model = struct {
             cache.spare.drop();
         }
         sampling.freeTree(model);
+        model.angles.deinit(model.gpa);
         model.buffers.deinit();
         model.arena.deinit();
         model.tokenizer.deinit();

@@ -140,6 +140,10 @@ pub const Buffers = struct {
     scratch_len: usize,
     /// Per member: keys of a group of tokens.
     group_keys: []f32, // [members, channel_group, head_dim_k]
+    /// Per member: keys that are rotated when they are read, of one page.
+    turned_keys: []f32, // [members, 2, page_len, head_dim_k]
+    /// Keys before their rotary embedding that are stored so, while somebody looks at them behind it.
+    early_keys: []f32, // [T, kv_heads * head_dim_k]
     /// The same of all heads, while somebody looks at them.
     shown_group: []f32, // [channel_group, kv_heads * head_dim_k]
     /// Per member: page addresses of one sequence and head.
@@ -178,6 +182,8 @@ pub const Buffers = struct {
             .scratch = try arena.alloc(f32, members * widest),
             .scratch_len = widest,
             .group_keys = try arena.alloc(f32, members * cache.channel_group * h.head_dim_k),
+            .turned_keys = try arena.alloc(f32, members * 2 * cache.page_len * h.head_dim_k),
+            .early_keys = try arena.alloc(f32, rows * h.kv_heads * h.head_dim_k),
             .shown_group = try arena.alloc(f32, cache.channel_group * h.kv_heads * h.head_dim_k),
             .page_keys = try arena.alloc([*]const u8, members * pages_max),
             .page_values = try arena.alloc([*]const u8, members * pages_max),
@@ -267,6 +273,28 @@ pub const Run = struct {
     pub fn group(run: *const Run, head_dim: usize) []f32 {
         const len = cache.channel_group * head_dim;
         return run.buffers.group_keys[run.member * len ..][0..len];
+    }
+
+    /// Working space of this member for the keys of a page.
+    pub fn turned(run: *const Run) []f32 {
+        const len = 2 * cache.page_len * run.model.hyper.head_dim_k;
+        return run.buffers.turned_keys[run.member * len ..][0..len];
+    }
+
+    /// How attention reads keys of a head that are stored before their rotary embedding; null: they are not.
+    pub fn keyTurns(run: *const Run, sequence: *const cache.Sequence, index: usize, kv_head: usize) ?kernel.KeyTurns {
+        const layout = &sequence.pool.layout;
+        if (!layout.early(index, kv_head)) return null;
+        const h = &run.model.hyper;
+        const kind = @intFromBool(h.slides(index) and h.rope_local != null);
+        const turn = &run.model.frequencies[kind].rope;
+        return .{
+            .angles = sequence.angles.?[kind],
+            .rot_dim = turn.dim,
+            .style = @backingInt(turn.style),
+            .hadamard = @intFromBool(layout.rotates(.key, index, kv_head)),
+            .room = run.turned().ptr,
+        };
     }
 
     pub const Pages = struct { keys: [][*]const u8, values: [][*]const u8 };

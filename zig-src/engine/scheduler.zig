@@ -296,6 +296,7 @@ pub const Scheduler = struct {
             if (job.search != null) companion.sequence.follow(&session.sequence);
             // Its pool has no limit.
             _ = companion.sequence.reserve(companion.sequence.len + 1);
+            if (companion.angles) |angles| angles.fill(companion.sequence.len + 1);
             scheduler.appendRows(session, &companion.sequence, companion.context, @intCast(i + 1), &.{token}, &.{});
             scheduler.want(batch.len);
             batch.len += 1;
@@ -317,6 +318,7 @@ pub const Scheduler = struct {
         len = @min(len, reached);
         guesses = guesses[0 .. reached - len];
         const from = batch.len;
+        session.prepareAngles(@intCast(len + guesses.len));
         scheduler.appendRows(session, &session.sequence, session.settings.context, 0, job.pending[job.next..][0..len], guesses);
         batch.len += @intCast(len + guesses.len);
         if (session.evictor) |evictor| {

@@ -16,6 +16,7 @@ const probe = @import("../probe.zig");
 const sampler = @import("../sampler.zig");
 const token_file = @import("session_tokens.zig");
 const tokenizer = @import("../tokenizer.zig");
+const Angles = @import("angles.zig").Angles;
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Meter = @import("meter.zig").Meter;
 const Model = @import("model.zig").Model;
@@ -128,6 +129,8 @@ pub const Session = struct {
     text: []u8,
     ring: Ring,
     evictor: ?*evictor_file.Evictor = null,
+    /// Where keys are stored before their rotary embedding: the model's, or its own where tokens are evicted.
+    angles: ?*Angles = null,
     observer: ?probe.Observer = null,
     /// What its passes read and compute, while somebody wants to know.
     meter: ?Meter = null,
@@ -184,8 +187,9 @@ pub const Session = struct {
         layout.exact_format = options.exact_format;
         layout.chunk = chunk;
         try layouts.check(layout, diag);
-        if (options.evict) |given| if (given.cache_positions and layout.rotatesKeys()) {
-            diag.set("expected keys without a Hadamard rotation for an eviction with positions of the cache, found some with it", .{});
+        if (options.evict) |given| if (given.cache_positions and layout.rotatesTurned()) {
+            diag.set("expected keys without a Hadamard rotation, or stored before their rotary embedding, for an eviction with " ++
+                "positions of the cache, found some with it", .{});
             return error.BadOption;
         };
         const pages = std.math.divCeil(u32, context, cache.page_len) catch unreachable;
@@ -262,12 +266,15 @@ pub const Session = struct {
         errdefer ring.deinit(gpa);
         const evictor = if (settings.evict) |given| try evictor_file.Evictor.create(model, given, settings.context) else null;
         errdefer if (evictor) |made| made.destroy();
+        const angles = try anglesFor(model, settings, &sequence.pool.layout);
+        errdefer if (evictor != null) if (angles) |own| own.destroy(gpa);
         session.* = .{
             .gpa = gpa,
             .model = model,
             .settings = settings,
             .sequence = sequence,
             .evictor = evictor,
+            .angles = angles,
             .tokens = tokens,
             .logits = logits,
             .top = top,
@@ -275,9 +282,34 @@ pub const Session = struct {
             .ring = ring,
             .gate = .{ .cancelled = &session.cancelled, .signal = wake.signal },
         };
+        session.nameAngles();
         try model.scheduler.enlist(session);
         _ = model.sessions.fetchAdd(1, .acq_rel);
         return session;
+    }
+
+    fn anglesFor(model: *Model, settings: Settings, layout: *const cache.Layout) error{OutOfMemory}!?*Angles {
+        if (!layout.anyEarly()) return null;
+        const long = model.rotatesLong(settings.context);
+        if (settings.evict == null) return try model.angles.take(model.gpa, &model.frequencies, long, settings.context, context_max);
+        const pages = std.math.divCeil(u32, settings.context, cache.page_len) catch unreachable;
+        const own = try Angles.create(model.gpa, &model.frequencies, settings.context, pages);
+        errdefer own.destroy(model.gpa);
+        try own.grow(pages);
+        return own;
+    }
+
+    /// The sequence finds the angles of this session.
+    pub fn nameAngles(session: *Session) void {
+        session.sequence.angles = if (session.angles) |angles| angles.table() else null;
+    }
+
+    /// Before a pass that writes the next `count` positions, on the scheduler's thread.
+    pub fn prepareAngles(session: *Session, count: u32) void {
+        const angles = session.angles orelse return;
+        const from = session.sequence.len;
+        const evictor = session.evictor orelse return angles.fill(from + count);
+        for (from..from + count) |slot| angles.put(@intCast(slot), @intCast(slot + evictor.ahead(session)));
     }
 
     /// Cancels a running request, waits for it, and gives everything back.
@@ -289,7 +321,10 @@ pub const Session = struct {
         gpa.free(session.gate.wanted);
         if (session.meter) |*kept| kept.deinit(gpa);
         if (session.recorder) |kept| kept.destroy();
-        if (session.evictor) |evictor| evictor.destroy();
+        if (session.evictor) |evictor| {
+            evictor.destroy();
+            if (session.angles) |own| own.destroy(gpa);
+        }
         model.scheduler.discharge(session);
         session.sequence.deinit();
         model.scheduler.nudge();

@@ -97,6 +97,46 @@ pub const Cache = struct {
     /// Positions of a page.
     page_length: u32,
     policy: Policy,
+    /// How keys are rotated; null where all are stored behind their rotary embedding.
+    rope: ?[]const Rotation = null,
+};
+
+/// The rotary embedding of some layers.
+pub const Rotation = struct {
+    layers: []const u32,
+    /// `adjacent`: pairs are (0, 1), (2, 3), …; `halves`: (0, n), (1, n + 1), … of 2 n values.
+    style: kernel.RopeStyle,
+    /// Multiplies cosine and sine.
+    magnitude: f64,
+    /// Angle per position of each pair.
+    frequencies: []const f64,
+    /// Those of sessions with a longer context than `original`; null where there are none.
+    long: ?[]const f64 = null,
+    original: ?u32 = null,
+
+    /// Those of a model, of layers that slide and of others.
+    fn all(arena: Allocator, model: *const Model) Allocator.Error![]const Rotation {
+        const h = &model.hyper;
+        var rotations: std.ArrayList(Rotation) = .empty;
+        for (&model.frequencies, 0..) |*frequencies, kind| {
+            var layers: std.ArrayList(u32) = .empty;
+            for (0..h.layers) |layer| {
+                const local = h.slides(layer) and h.rope_local != null;
+                if (@intFromBool(local) == kind) try layers.append(arena, @intCast(layer));
+            }
+            if (layers.items.len == 0) continue;
+            const differs = frequencies.short.ptr != frequencies.long.ptr;
+            try rotations.append(arena, .{
+                .layers = layers.items,
+                .style = @fromBackingInt(@backingInt(frequencies.rope.style)),
+                .magnitude = frequencies.magnitude,
+                .frequencies = frequencies.short,
+                .long = if (differs) frequencies.long else null,
+                .original = if (differs) frequencies.rope.context_original else null,
+            });
+        }
+        return rotations.items;
+    }
 };
 
 /// A cache policy as TypeScript takes it: what is stored how.
@@ -113,20 +153,29 @@ pub const Policy = struct {
 pub const Stored = struct {
     format: []const u8,
     rotate: bool = false,
+    before_rope: bool = false,
 
     pub fn of(layout: cache.Layout, side: kernel.KvSide, layer: usize, head: usize) Stored {
-        return .{ .format = @tagName(layout.format(side, layer, head)), .rotate = layout.rotates(side, layer, head) };
+        return .{
+            .format = @tagName(layout.format(side, layer, head)),
+            .rotate = layout.rotates(side, layer, head),
+            .before_rope = side == .key and layout.early(layer, head),
+        };
     }
 
     fn eql(a: Stored, b: Stored) bool {
-        return a.rotate == b.rotate and std.mem.eql(u8, a.format, b.format);
+        return a.rotate == b.rotate and a.before_rope == b.before_rope and std.mem.eql(u8, a.format, b.format);
     }
 
-    const Whole = struct { format: []const u8, rotate: bool = false };
+    const Whole = struct { format: []const u8, rotate: bool = false, beforeRope: ?bool = null };
 
     pub fn jsonStringify(stored: Stored, writer: anytype) !void {
-        if (!stored.rotate) return writer.write(stored.format);
-        return writer.write(Whole{ .format = stored.format, .rotate = stored.rotate });
+        if (!stored.rotate and !stored.before_rope) return writer.write(stored.format);
+        return writer.write(Whole{
+            .format = stored.format,
+            .rotate = stored.rotate,
+            .beforeRope = if (stored.before_rope) true else null,
+        });
     }
 
     pub fn jsonParse(arena: Allocator, source: anytype, options: std.json.ParseOptions) !Stored {
@@ -134,7 +183,7 @@ pub const Stored = struct {
             return .{ .format = try std.json.innerParse([]const u8, arena, source, options) };
         }
         const whole = try std.json.innerParse(Whole, arena, source, options);
-        return .{ .format = whole.format, .rotate = whole.rotate };
+        return .{ .format = whole.format, .rotate = whole.rotate, .before_rope = whole.beforeRope orelse false };
     }
 };
 
@@ -316,6 +365,7 @@ pub fn headerOf(
             .value_length = layout.head_dim_v,
             .page_length = cache.page_len,
             .policy = try policyOf(arena, layout),
+            .rope = if (layout.anyEarly()) try Rotation.all(arena, model) else null,
         },
         .pages = pages,
         .exact_pages = exact_pages,

@@ -214,6 +214,7 @@ const Reader = struct {
                     .key => {
                         pair.key = format;
                         pair.rotate_key = stored.rotate;
+                        pair.early_key = stored.before_rope;
                     },
                     .value => {
                         pair.value = format;

@@ -131,6 +131,11 @@ fn expectSamePolicy(a: cache.Layout, b: cache.Layout, diag: *Diagnostic) Error!v
             });
             return error.Foreign;
         }
+        if (side == .key and a.early(layer, head) != b.early(layer, head)) {
+            diag.set("expected sessions in one file to have one cache policy, found keys of layer {d}, KV head {d}, that are stored " ++
+                "before their rotary embedding in one only", .{ layer, head });
+            return error.Foreign;
+        }
         if (a.format(side, layer, head) == b.format(side, layer, head)) continue;
         diag.set("expected sessions in one file to have one cache policy, found {t}s of layer {d}, KV head {d}, in {t} and in {t}", .{
             side, layer, head, a.format(side, layer, head), b.format(side, layer, head),

@@ -55,6 +55,8 @@ const Rows = struct {
     args: *const Args,
     key: KvFormat,
     value: KvFormat,
+    /// Of the current block.
+    keys: [*]const u8,
     count: usize,
     from: [rows_max]u32,
     to: [rows_max]u32,
@@ -76,7 +78,7 @@ const Rows = struct {
     fn run(rows: *Rows, args: *const Args, token: u32, tokens: u32, head: u32, heads: u32) void {
         rows.args = args;
         rows.ahead = .{ .later = args.later[0..args.later_len] };
-        rows.key = @fromBackingInt(@intCast(args.key_format));
+        rows.key = if (args.turns == null) @fromBackingInt(@intCast(args.key_format)) else .f32;
         rows.value = @fromBackingInt(@intCast(args.value_format));
         rows.count = 0;
         for (token..token + tokens) |t| {
@@ -137,6 +139,8 @@ const Rows = struct {
     fn pass(rows: *Rows, at: u32) void {
         const Context = struct { rows: *Rows, at: u32 };
         const context: Context = .{ .rows = rows, .at = at };
+        rows.keys = rows.args.key_pages[at / block];
+        if (rows.args.turns) |turns| rows.turnKeys(turns, at);
         rows.ahead.begin(rows.args.value_pages[at / block], page_layout.bytes(rows.value, rows.args.head_dim_v));
         tile.each(rows.count, context, struct {
             fn body(c: Context, comptime n: usize, first: usize) void {
@@ -149,7 +153,7 @@ const Rows = struct {
             }
         }.body);
         if (at + block < rows.to[rows.count - 1]) {
-            rows.ahead.begin(rows.args.key_pages[at / block + 1], page_layout.bytes(rows.key, rows.args.head_dim_k));
+            rows.ahead.begin(rows.args.key_pages[at / block + 1], page_layout.bytes(@fromBackingInt(@intCast(rows.args.key_format)), rows.args.head_dim_k));
         } else rows.ahead.last();
         tile.each(rows.count, context, struct {
             fn body(c: Context, comptime n: usize, first: usize) void {
@@ -161,6 +165,24 @@ const Rows = struct {
             if (at >= rows.to[r] or end <= rows.from[r]) continue;
             if (end >= rows.to[r] or end % rows.args.part_len == 0) rows.endPart(r, end);
         }
+    }
+
+    /// Rotates the keys of a block that rows attend to, and lays them out as a page of f32.
+    fn turnKeys(rows: *Rows, turns: *const table.KeyTurns, at: u32) void {
+        const dim = rows.args.head_dim_k;
+        const from = rows.from[0] -| at;
+        const to = @min(block, rows.to[rows.count - 1] - at);
+        const keys = turns.room + block * dim;
+        page_layout.readRange(@fromBackingInt(@intCast(rows.args.key_format)), .key, rows.keys, dim, from, to, keys);
+        if (turns.hadamard != 0) elementwise.hadamard(keys, to - from, dim);
+        const style: table.RopeStyle = @fromBackingInt(@intCast(turns.style));
+        const page: [*]u8 = @ptrCast(turns.room);
+        for (from..to) |position| {
+            const key = keys + (position - from) * dim;
+            elementwise.rope(key, 1, dim, turns.rot_dim, style, turns.angles[at / block] + position * turns.rot_dim);
+            page_layout.store(.f32, .key, key[0..dim], page, position);
+        }
+        rows.keys = page;
     }
 
     /// The columns of a block that a row attends to.
@@ -182,7 +204,7 @@ const Rows = struct {
         const low = from / group;
         const high = (to + group - 1) / group;
         const dim = rows.args.head_dim_k;
-        const page = rows.args.key_pages[at / block];
+        const page = rows.keys;
         const scores = rows.scores[first..][0..n];
         switch (rows.key) {
             inline else => |key| if (comptime key.grouped()) {

@@ -241,6 +241,22 @@ pub const AttentionArgs = extern struct {
     sums: ?[*]PartSums, // [tokens][group]
     /// Sums between the tokens.
     sums_token_stride: usize,
+    /// Of keys that are stored before their rotary embedding; null where they are stored behind it.
+    turns: ?*const KeyTurns = null,
+};
+
+/// How keys become those that queries are multiplied with: a page is decoded, its Hadamard rotation is taken
+/// back, and each key is rotated by its angles, with the operations and in the order of rotating before
+/// storing. The keys are f32 then, whatever they are stored in.
+pub const KeyTurns = extern struct {
+    /// Cosine and sine, indexed by position / page_len: [page_len][rot_dim / 2][2].
+    angles: [*]const [*]const f32,
+    rot_dim: usize,
+    style: u32,
+    /// 1: the keys lie behind a Hadamard rotation.
+    hadamard: u32,
+    /// Working space of the caller: two pages of keys in f32.
+    room: [*]f32, // [2][page_len][head_dim_k]
 };
 
 /// Memory to be read later.

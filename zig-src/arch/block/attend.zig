@@ -283,7 +283,10 @@ fn call(run: *const Run, index: usize, kv_head: usize, r: usize, store: Spans.St
         const layout = layoutOf(run.batch.rows[r].sequence, store);
         run.count(.ofAttention(args, .{ .key = layout.format(.key, index, kv_head), .value = layout.format(.value, index, kv_head) }));
     }
-    run.model.kernels.attention(args);
+    const turns = run.keyTurns(run.batch.rows[r].sequence, index, kv_head);
+    var turning = args.*;
+    turning.turns = if (turns) |*of| of else null;
+    run.model.kernels.attention(&turning);
 }
 
 fn layoutOf(sequence: *const cache.Sequence, store: Spans.Store) cache.Layout {

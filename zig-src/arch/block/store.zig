@@ -1,10 +1,12 @@
 //! Queries, keys and values of one layer behind their projections: biases, norms, rotation, and the store
 //! into the KV cache. Every function here is executed by all members of the team at once.
 
+const std = @import("std");
 const cache = @import("../../cache.zig");
 const kernel = @import("../../kernel.zig");
 const probe = @import("../../probe.zig");
 const Layer = @import("layer.zig").Layer;
+const rope_file = @import("rope.zig");
 const Run = @import("../../engine/run.zig").Run;
 
 /// Biases, head norms and rotation of q and k; k and v go to the cache. One task is one KV head of
@@ -33,7 +35,7 @@ pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
     run.observe(.k_pre, index, buffers.k, h.kv_heads * h.head_dim_k);
     for (share.from..share.to) |task| Head.of(run, index, task).rotate();
     run.observe(.q, index, buffers.q, h.heads * h.head_dim_k);
-    run.observe(.k, index, buffers.k, h.kv_heads * h.head_dim_k);
+    observeKeys(run, index, share.from, share.to);
     run.observe(.v, index, buffers.v, h.kv_heads * h.head_dim_v);
     for (share.from..share.to) |task| {
         const head: Head = .of(run, index, task);
@@ -69,6 +71,31 @@ fn askForPlace(run: *const Run, index: usize, task: usize) void {
     const value_format = kernelFormat(pool.layout.format(.value, index, kv_head));
     const values = pool.values(page, index, kv_head);
     @prefetch(values + kernel.page.bytesOf(value_format, .value, h.head_dim_v, place), .{ .rw = .write });
+}
+
+/// Keys behind their rotary embedding, also where they are stored before it. What somebody has changed is
+/// turned back; the others are stored as if nobody had looked.
+fn observeKeys(run: *Run, index: usize, from: usize, to: usize) void {
+    const h = &run.model.hyper;
+    const width = h.kv_heads * h.head_dim_k;
+    const early = run.observes(.k, index) and run.batch.rows[0].sequence.pool.layout.anyEarly();
+    if (early) for (from..to) |task| {
+        const head: Head = .of(run, index, task);
+        if (!head.early()) continue;
+        @memcpy(head.earlyKey(), head.key);
+        head.rotateKey(head.key);
+    };
+    run.observe(.k, index, run.buffers.k, width);
+    if (early) for (from..to) |task| {
+        const head: Head = .of(run, index, task);
+        if (!head.early()) continue;
+        const expected = run.group(h.head_dim_k)[0..head.key.len];
+        @memcpy(expected, head.earlyKey());
+        head.rotateKey(expected);
+        if (std.mem.eql(u8, std.mem.sliceAsBytes(expected), std.mem.sliceAsBytes(head.key))) {
+            @memcpy(head.key, head.earlyKey());
+        } else head.rotateBack(head.key);
+    };
 }
 
 /// Keys of whole groups of tokens, for those who want to replace them. An observed batch has one sequence.
@@ -168,23 +195,60 @@ const Head = struct {
         if (layer.attn_k_norm) |weight| k.rms_norm(head.key.ptr, weight.ptr, h.head_dim_k, h.norm_eps, head.key.ptr);
     }
 
+    /// Of keys only those that are stored so; the others are rotated when they are read.
     fn rotate(head: Head) void {
-        const h = &head.run.model.hyper;
-        const k = head.run.model.kernels;
-        const local = h.slides(head.index) and h.rope_local != null;
-        const frequencies = &head.run.model.frequencies[@intFromBool(local)];
-        const angles = head.run.buffers.angles[@intFromBool(local)];
-        const angle: [*]const f32 = @ptrCast(angles[head.row * frequencies.short.len ..].ptr);
-        k.rope(head.q.ptr, h.group(), h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
-        k.rope(head.key.ptr, 1, h.head_dim_k, frequencies.rope.dim, @backingInt(frequencies.rope.style), angle);
+        head.rope(head.q, head.angles().ptr);
+        if (!head.early()) head.rotateKey(head.key);
     }
 
-    /// Hadamard rotations. Products of queries and keys stay as they are.
+    fn early(head: Head) bool {
+        return head.run.batch.rows[head.row].sequence.pool.layout.early(head.index, head.kv_head);
+    }
+
+    /// Where a key is kept while somebody sees it rotated.
+    fn earlyKey(head: Head) []f32 {
+        const h = &head.run.model.hyper;
+        const row = head.run.row(head.run.buffers.early_keys, h.kv_heads * h.head_dim_k, head.row);
+        return row[head.kv_head * h.head_dim_k ..][0..h.head_dim_k];
+    }
+
+    fn rotateKey(head: Head, key: []f32) void {
+        head.rope(key, head.angles().ptr);
+    }
+
+    fn rotateBack(head: Head, key: []f32) void {
+        const square: f32 = @floatCast(head.frequencies().magnitude * head.frequencies().magnitude);
+        var storage: [rope_file.dim_max / 2][2]f32 = undefined;
+        for (storage[0..head.angles().len], head.angles()) |*to, pair| to.* = .{ pair[0] / square, -pair[1] / square };
+        head.rope(key, &storage);
+    }
+
+    fn rope(head: Head, heads: []f32, pairs: [*]const [2]f32) void {
+        const dim = head.run.model.hyper.head_dim_k;
+        const turning = &head.frequencies().rope;
+        head.run.model.kernels.rope(heads.ptr, heads.len / dim, dim, turning.dim, @backingInt(turning.style), @ptrCast(pairs));
+    }
+
+    fn frequencies(head: Head) *const rope_file.Frequencies {
+        const h = &head.run.model.hyper;
+        return &head.run.model.frequencies[@intFromBool(h.slides(head.index) and h.rope_local != null)];
+    }
+
+    /// Of the row's position.
+    fn angles(head: Head) []const [2]f32 {
+        const h = &head.run.model.hyper;
+        const of_rows = head.run.buffers.angles[@intFromBool(h.slides(head.index) and h.rope_local != null)];
+        const pairs = head.frequencies().short.len;
+        return of_rows[head.row * pairs ..][0..pairs];
+    }
+
+    /// Hadamard rotations. Products of queries and keys stay as they are: keys that are rotated when they are
+    /// read are turned back before.
     fn turn(head: Head) void {
         const k = head.run.model.kernels;
         const layout = &head.run.batch.rows[head.row].sequence.pool.layout;
         if (layout.rotates(.key, head.index, head.kv_head)) {
-            k.hadamard(head.q.ptr, head.q.len / head.key.len, head.key.len);
+            if (!head.early()) k.hadamard(head.q.ptr, head.q.len / head.key.len, head.key.len);
             k.hadamard(head.key.ptr, 1, head.key.len);
         }
         if (layout.rotates(.value, head.index, head.kv_head)) k.hadamard(head.value.ptr, 1, head.value.len);

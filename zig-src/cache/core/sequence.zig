@@ -33,6 +33,9 @@ pub const Sequence = struct {
     root: u32 = 0,
     /// Its tokens at full precision, where the layout has some.
     exact: ?Exact = null,
+    /// Of global and of sliding layers, by page: cosine and sine of each position of keys that are stored before
+    /// their rotary embedding, [page_len][pairs][2]. Null where the layout has none; its session has them.
+    angles: ?[2][*]const [*]const f32 = null,
 
     /// A sequence of up to `pages` pages. The allocator is the pool's.
     pub fn init(pool: *Pool, pages: usize, diag: *Diagnostic) Error!Sequence {
@@ -73,6 +76,7 @@ pub const Sequence = struct {
         result.len = sequence.len;
         result.plain = sequence.plain;
         result.root = sequence.root;
+        result.angles = sequence.angles;
         result.pages = pagesOf(sequence.len);
         for (result.table[0..result.pages], sequence.table[0..result.pages], 0..) |*to, page, place| {
             pool.share(page, result.number, @intCast(place));

@@ -79,6 +79,8 @@ pub const ModelFlags = enum(u32) {
 pub const CacheFormatFlags = enum(u32) {
     /// Multiplied with a Hadamard matrix before it is stored.
     rotate = 1 << 16,
+    /// Keys are stored before their rotary embedding.
+    before_rope = 1 << 17,
 };
 
 /// Of `Limits`. Idle: nothing was ever started.

@@ -7,6 +7,7 @@
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import {
+  type EvictPolicy,
   kvFormats,
   type KvPolicy,
   loadModel,
@@ -110,9 +111,10 @@ export async function openSession(
   model: Model,
   given: Arguments,
   signal: AbortSignal,
+  evict?: EvictPolicy,
 ): Promise<Session> {
   const file = given.text("restore");
-  if (file === undefined) return model.session(sessionSettings(given));
+  if (file === undefined) return model.session({ ...sessionSettings(given), evict });
   return await model.restore(file, { context: given.integer("ctx", 1, 1 << 20), signal });
 }
 

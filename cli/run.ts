@@ -8,6 +8,7 @@ import type { Generation, Model, Session, Step } from "../mod.ts";
 import type { Arguments } from "./arguments.ts";
 import { type Command, commonOptions } from "./command.ts";
 import { draftOptions, openDraft } from "./drafting.ts";
+import { evictionOf, evictOptions } from "./evicting.ts";
 import {
   defaultModel,
   interruptSignal,
@@ -53,6 +54,7 @@ export const run: Command = {
     ...samplingOptions,
     ...banOption,
     ...draftOptions,
+    ...evictOptions,
     save: { value: "FILE", help: "keep the session, its KV cache included, behind the answer" },
     restore: { value: "FILE", help: "go on from a session that was kept: PROMPT follows on it" },
     raw: { help: "continue PROMPT as it is, without the chat template" },
@@ -75,9 +77,10 @@ export const run: Command = {
     };
     // What is wrong with them is said before the model is loaded.
     sessionSettings(given);
+    const evict = evictionOf(given);
     using model = await openModel(ref, given, { signal: request.signal });
     const prompt = given.has("raw") ? text : promptOf(model, text);
-    using session = await openSession(model, given, request.signal);
+    using session = await openSession(model, given, request.signal, evict);
     using open = await openDraft(given, request.signal);
     const generation = session.generate(prompt, { ...request, draft: open.draft });
     if (!given.has("json")) {
@@ -158,6 +161,7 @@ function resultOf(
       first_token_ms: stats.firstTokenMs,
     },
     ...(given.has("draft") && { draft: { ...draftOf(session), passes: generation.drafts } }),
+    ...(given.has("evict") && { evict: evictedOf(session, given) }),
     packed: model.info.packed,
     memory: {
       weights_bytes: model.info.weightsBytes,
@@ -167,6 +171,12 @@ function resultOf(
     cpu_variant: model.info.cpuVariant,
     threads: model.info.threads,
   };
+}
+
+/** The policy, how many tokens went, and how many are in the cache. */
+function evictedOf(session: Session, given: Arguments): Record<string, unknown> {
+  const { evictedTokens } = session.stats;
+  return { ...evictionOf(given), evicted_tokens: evictedTokens, kept_tokens: session.position };
 }
 
 /** What came of the guesses. */
@@ -190,6 +200,7 @@ function summaryOf(model: Model, session: Session, generation: Generation, count
     `prefill ${figure(perSecond(stats.prefillTokens, stats.prefillMs))} tok/s`,
     `decode ${figure(perSecond(count - 1, stats.decodeMs))} tok/s`,
     ...(generation.drafts ? [`${stats.accepted} of ${stats.drafted} guesses right`] : []),
+    ...(stats.evictedTokens > 0 ? [`${stats.evictedTokens} tokens evicted`] : []),
     `weights ${bytesText(info.weightsBytes)}`,
     `KV cache ${bytesText(session.kv.bytes)}`,
     `${info.cpuVariant}, ${info.threads} ${info.threads === 1 ? "thread" : "threads"}`,

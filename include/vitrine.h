@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xbcaf8464)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x40199fa4)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0xe8bca11e)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x0b66f28e)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -551,7 +551,9 @@ typedef struct {
     double bytes_wanted; /* at 16 */
     uint32_t key_format; /* at 24 */
     uint32_t value_format; /* at 28 */
-} vitrine_pool_options_t; /* 32 bytes */
+    uint32_t exact_format; /* at 32 */
+    uint32_t window_layers; /* at 36 */
+} vitrine_pool_options_t; /* 40 bytes */
 
 typedef struct {
     uint32_t page_length; /* at 0 */
@@ -1091,7 +1093,7 @@ int32_t vitrine_model_kv_round(uint32_t model, uint32_t format, uint32_t side, f
  *   options: Read during the call only.
  *   options_length: In bytes.
  *   formats: As for vitrine_session_create.
- *   format_count: How many: twice the layers times the KV heads, or 0.
+ *   format_count: How many: twice the layers times the KV heads, or 0, and those of `window_layers`.
  *   out_pool: Gets the handle; 0 when there is none.
  */
 int32_t vitrine_pool_create(uint32_t model, const vitrine_pool_options_t *options, uint32_t options_length, const uint32_t *formats, uint32_t format_count, uint32_t *out_pool);

@@ -10,7 +10,9 @@ import type { KvFormat } from "./kv_format.ts";
  * pages of their own, and all others as they are stored. So min(n, sinks + recent) of n tokens are at full
  * precision after every step. Tokens that have left the window are not kept: a session can become shorter
  * by up to 64 tokens, or as short as its sinks; further back `Session.truncate` throws, and a fork at the
- * place to go back to is the way. Attention sinks are those of Xiao et al. 2024, "Efficient Streaming
+ * place to go back to is the way. Where tokens are evicted, they are those of the tokens that are left; of a
+ * session in a pool with a limit they take memory of its own, and its pages aren't found by their content,
+ * which is not all that its tokens are. Attention sinks are those of Xiao et al. 2024, "Efficient Streaming
  * Language Models with Attention Sinks", residual windows those of Liu et al. 2024, "KIVI".
  *
  * @example

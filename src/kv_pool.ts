@@ -111,16 +111,10 @@ export function createPool(model: ModelCore, options: KvPoolOptions): KvPool {
     throw new TypeError(`Expected either pages or bytes of a pool, but found ${found}`);
   }
   const kv = new KvTable(options.kv ?? {}, cacheShapeOf(model.info), "kv");
-  if (kv.windows.any) {
-    throw new RangeError(
-      "Expected a cache policy without sinks and recent tokens at full precision for a pool, but found " +
-        "one with them",
-    );
-  }
   const whenFull = checkChoice(options.whenFull, ["error", "wait", "evict"], "whenFull");
   if (pages !== undefined) checkInteger(pages, 1, 1 << 24, "pages");
   if (bytes !== undefined) {
-    const least = kv.bytes(1);
+    const least = kv.pageBytes();
     checkNumber(bytes, (value) => value >= least, `at least a page of ${least} bytes`, "bytes");
   }
   return new KvPool(

@@ -112,6 +112,10 @@ cli("what doesn't fit is refused by name, with exit status 2", () => {
       /f32 or f16 or bf16 or q8_0 or int8 or f8_e4m3 or f8_e5m2 or q5_1 or .* or mxfp4 after --key-format, but found "f61"/,
     ],
     [["run", "--restore", "f", "--kv-policy", "p", "x"], /as the file .* but found --kv-policy/],
+    [["run", "--evict", "lru=5", "x"], /window=SINKS:RECENT.* after --evict, but found "lru=5"/],
+    [["run", "--evict", "window=4", "x"], /after --evict, but found "window=4"/],
+    [["run", "--evict", "tova=0", "x"], /budget.* but found 0/],
+    [["run", "--evict", "tova=9", "--restore", "f", "x"], /of its own to evict.*found --restore/],
     [["run", "--logprobs", "65", "x"], /from 0 to 64 after --logprobs/],
     [["run", "--raw=yes", "x"], /no value for --raw/],
     [["tokenize", "smollm2"], /Expected a text or --file, but found neither/],
@@ -146,6 +150,18 @@ cli("run keeps a session, and goes on from it", ({ folder, model }) => {
   const damaged = vitrine(["run", model, "x", "--restore", file]);
   assert.is(damaged.status, 1);
   assert.match(damaged.stderr, /kept\.session: expected a saved session, found another kind/);
+});
+
+cli("run evicts tokens, and says how many", ({ model }) => {
+  const args = [model, "Once upon a time", "--raw", "--greedy", "-n", "40"];
+  const found = json(["run", ...args, "--evict", "window=2:20:4"]);
+  const { evicted_tokens: evicted, kept_tokens: kept, ...policy } = found.evict;
+  assert.equal(policy, { name: "sliding_window", budget: 22, sinks: 2, recent: 20, every: 4 });
+  assert.is(evicted + kept, found.prompt_tokens.length + 40);
+  assert.ok(kept <= 27);
+  assert.is(json(["run", ...args, "-n", "1"]).evict, undefined);
+  const shown = vitrine(["run", ...args, "--evict", "tova=24"]);
+  assert.match(shown.stderr, / · \d+ tokens evicted · /);
 });
 
 cli("run gives the JSON that programs read, the same as the library", async ({ model }) => {

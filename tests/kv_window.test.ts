@@ -1,7 +1,18 @@
 /** Tokens that a cache keeps at full precision: the first and the last ones. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { compareKv, estimate, type KvPolicy, loadModel, readSnapshot } from "../mod.ts";
+import {
+  compareKv,
+  estimate,
+  evictBy,
+  h2o,
+  type KvPolicy,
+  loadModel,
+  readSnapshot,
+  slidingWindow,
+  snapKv,
+  tova,
+} from "../mod.ts";
 import { temporaryPath, tinyModel } from "./support/tiny_model.ts";
 
 /** Two layers, two KV heads of 32 values. */
@@ -123,6 +134,84 @@ windows("pass through no quantiser", async () => {
   // The first layer's keys don't depend on what the others find.
   assert.is(real!.layers[0]!.keyError, same!.layers[0]!.keyError);
   assert.ok(same!.layers[0]!.keyError < none!.layers[0]!.keyError);
+});
+
+windows("of a session that evicts are what simulated ones are, after every step", async () => {
+  using model = await load();
+  const rest = { sinks: 3, recent: 20 } as const;
+  for (
+    const evict of [
+      slidingWindow({ sinks: 4, recent: 40, every: 3 }),
+      h2o({ budget: 40, recent: 12 }),
+      tova({ budget: 40, every: 9 }),
+      snapKv({ budget: 60, window: 8 }),
+      evictBy(({ count }) => [...Array(count).keys()].filter((i) => i < 3 || i > count - 30), {
+        budget: 40,
+        scores: "none",
+        every: 10,
+      }),
+    ]
+  ) {
+    const kv = { ...rest, key: "q4_0", value: "q5_1" } as const;
+    using real = model.session({ context: 256, evict, kv });
+    using simulated = model.session({
+      context: 256,
+      evict,
+      kv: { ...kv, key: "f32", value: "f32" },
+    });
+    using _simulation = simulated.simulateKv(kv);
+    for (const count of [10, 60, 1, 1, 30, 2]) {
+      for (const one of [real, simulated]) await one.prefill(tokens.slice(0, count));
+      // What is kept by scores depends on the rounding of all layers, of windows on nothing.
+      if (evict.name !== "sliding_window" && evict.name !== "script") continue;
+      assert.equal(real.kv.textPositions, simulated.kv.textPositions);
+      const part = { which: "value", layer: 0 } as const;
+      assert.equal(real.kv.read(part), simulated.kv.read(part), evict.name);
+    }
+    const sum = real.kv.ledger();
+    assert.is(sum.bytes, real.kv.bytes);
+  }
+  using wrong = model.session({
+    kv: { recent: 20 },
+    evict: evictBy(({ count }) => [count - 1, 0], { budget: 40 }),
+  });
+  let message = "";
+  await wrong.prefill(tokens).catch((error) => message = `${error.code} ${error.message}`);
+  assert.match(message, /evict-failed evictBy.*the last 20 of 41 tokens.*found 21 not among/);
+  assert.throws(
+    () => model.session({ kv: { recent: 20, sinks: 4 }, evict: tova({ budget: 23 }) }),
+    /budget for the tokens that stay.*found 23 for 4 sinks and 20 recent/,
+  );
+  assert.throws(
+    () => model.session({ kv: { recent: 32, key: "int4" }, evict: tova({ budget: 50 }) }),
+    /rounded token by token.*int4 in layer 0/,
+  );
+});
+
+windows("of sessions in a pool are theirs alone", async () => {
+  using model = await load();
+  using pool = model.kvPool({ pages: 6, kv: windowed, whenFull: "evict" });
+  using own = model.session({ context: 256, kv: windowed });
+  await own.prefill(tokens);
+  const sessions = [0, 1].map(() => pool.session({ context: 256 }));
+  for (const session of sessions) {
+    await session.prefill(tokens);
+    assert.equal(session.logits(), own.logits());
+    assert.is(session.stats.reusedTokens, 0);
+    assert.is(session.kv.ledger().bytes, session.kv.bytes);
+  }
+  assert.throws(() => sessions[0]!.kv.read({ which: "key", layer: 0 }), /pool has taken those/);
+  await own.prefill(tokens.slice(0, 9));
+  for (const session of sessions) {
+    await session.prefill(tokens.slice(0, 9));
+    assert.equal(session.logits(), own.logits());
+    assert.equal(
+      session.kv.read({ which: "key", layer: 0 }),
+      own.kv.read({ which: "key", layer: 0 }),
+    );
+  }
+  for (const session of sessions) session.dispose();
+  assert.is(pool.stats.used, 0);
 });
 
 windows("that are gone don't come back", async () => {

@@ -71,6 +71,7 @@ test {
     _ = @import("engine/scheduler.zig");
     _ = @import("engine/session_test.zig");
     _ = @import("engine/window_test.zig");
+    _ = @import("engine/window_evict_test.zig");
     _ = @import("engine/fork_test.zig");
     _ = identity;
     _ = @import("engine/snapshot.zig");

@@ -93,6 +93,37 @@ pub const Tokens = struct {
     }
 };
 
+/// Tokens that stay whatever a policy says: those at full precision.
+pub const Pins = struct {
+    sinks: u32 = 0,
+    recent: u32 = 0,
+
+    /// With what the options promise.
+    pub fn with(pins: Pins, options: Options) Pins {
+        return .{ .sinks = @max(pins.sinks, options.sinks), .recent = @max(pins.recent, @max(options.recent, options.window)) };
+    }
+
+    pub fn count(pins: Pins) u64 {
+        return @as(u64, pins.sinks) + pins.recent;
+    }
+};
+
+/// Marks tokens that have to stay, and unmarks as many others as are too many then: those with the lowest
+/// scores or, without scores, the oldest.
+pub fn pin(options: Options, pins: Pins, tokens: Tokens, kept: []bool) void {
+    const all = pins.with(options);
+    var pinned: usize = 0;
+    var others: usize = 0;
+    for (kept, tokens.pooled[0..kept.len], 0..) |*is, *rank, i| {
+        const stays = i < all.sinks or i + all.recent >= kept.len;
+        rank.* = if (stays or !is.*) -std.math.inf(f64) else if (options.scores() == .none) @floatFromInt(i) else tokens.scores[i];
+        pinned += @intFromBool(stays);
+        others += @intFromBool(is.* and !stays);
+        is.* = stays;
+    }
+    keepHighest(tokens.pooled[0..kept.len], @min(options.budget -| pinned, others), tokens.indices, kept);
+}
+
 /// Marks what stays.
 pub fn keep(options: Options, tokens: Tokens, kept: []bool) void {
     @memset(kept, false);
@@ -142,6 +173,26 @@ test "each policy keeps what its paper says" {
     try expectKept(.{ .policy = .snap_kv, .budget = 5, .window = 2, .pooling = 1 }, &scores, ".x.xx.xx");
     // Neighbours of what is looked at stay too.
     try expectKept(.{ .policy = .snap_kv, .budget = 5, .window = 2, .pooling = 3 }, &scores, "xxx...xx");
+}
+
+test "windows: pinned tokens stay, and others go for them" {
+    const scores = [_]f64{ 1, 9, 2, 8, 3, 3, 0, 4 };
+    const cases = [_]struct { Options, Pins, []const u8, []const u8 }{
+        .{ .{ .policy = .tova, .budget = 4 }, .{ .sinks = 1, .recent = 2 }, ".x.xx..x", "xx....xx" },
+        .{ .{ .policy = .tova, .budget = 5 }, .{ .sinks = 1, .recent = 2 }, ".x.xx..x", "xx.x..xx" },
+        .{ .{ .policy = .h2o, .budget = 5, .recent = 3 }, .{ .recent = 1 }, ".x.x.xxx", ".x.x.xxx" },
+        .{ .{ .policy = .sliding_window, .budget = 7, .recent = 5 }, .{ .sinks = 2 }, "...xxxxx", "xx.xxxxx" },
+        .{ .{ .policy = .sliding_window, .budget = 5, .sinks = 2, .recent = 2 }, .{ .recent = 3 }, "xx....xx", "xx...xxx" },
+    };
+    for (cases) |case| {
+        var kept: [scores.len]bool = undefined;
+        for (&kept, case[2]) |*is, mark| is.* = mark == 'x';
+        var indices: [scores.len]u32 = undefined;
+        var pooled: [scores.len]f64 = undefined;
+        const positions: [scores.len]u32 = @splat(0);
+        pin(case[0], case[1], .{ .positions = &positions, .scores = &scores, .indices = &indices, .pooled = &pooled }, &kept);
+        for (kept, case[3]) |is, wanted| try std.testing.expectEqual(wanted == 'x', is);
+    }
 }
 
 test {

@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xbcaf8464, 0x40199fa4];
+export const abiHash: readonly [number, number] = [0xe8bca11e, 0x0b66f28e];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -542,7 +542,7 @@ export interface Calls {
    * @param options Read during the call only.
    * @param options_length In bytes.
    * @param formats As for vitrine_session_create.
-   * @param format_count How many: twice the layers times the KV heads, or 0.
+   * @param format_count How many: twice the layers times the KV heads, or 0, and those of `window_layers`.
    * @param out_pool Gets the handle; 0 when there is none.
    */
   vitrine_pool_create(model: number, options: Bytes, options_length: number, formats: Bytes, format_count: number, out_pool: Bytes): number;
@@ -1339,7 +1339,7 @@ export const TokenLogprobLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const PoolOptionsLayout = {
-  bytes: 32,
+  bytes: 40,
   size: 0,
   version: 4,
   pages: 8,
@@ -1347,6 +1347,8 @@ export const PoolOptionsLayout = {
   bytes_wanted: 16,
   key_format: 24,
   value_format: 28,
+  exact_format: 32,
+  window_layers: 36,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

@@ -8,6 +8,7 @@ import type { EvictFunction } from "../evict_by.ts";
 import type { EvictPolicy } from "../evict_policy.ts";
 import { EvictPolicyId, EvictScoringId } from "../ffi/symbols.gen.ts";
 import { checkChoice, checkFields, checkFunction, checkInteger } from "./check.ts";
+import type { KvWindow } from "./kv_windows.ts";
 
 /** A checked policy. */
 export interface EvictSettings {
@@ -77,12 +78,13 @@ export function evictSettings(policy: EvictPolicy): EvictSettings {
   };
 }
 
-/** For each token 1 if a function keeps it, and 0 if it goes. */
+/** For each token 1 if a function keeps it, and 0 if it goes; those that are at full precision have to stay. */
 export function chooseKept(
   settings: EvictSettings | undefined,
   next: number,
   positions: Uint32Array<ArrayBuffer>,
   scores: Float32Array<ArrayBuffer>,
+  pinned: KvWindow,
 ): Float32Array<ArrayBuffer> {
   const { budget, choose } = settings!;
   const count = positions.length;
@@ -108,5 +110,12 @@ export function chooseKept(
     if (answer[index] === 1) throw fail(`${index} twice`);
     answer[index] = 1;
   }
-  return answer;
+  const { sinks, recent } = pinned;
+  const gone = answer.findIndex((is, i) => is === 0 && (i < sinks || i >= count - recent));
+  if (gone < 0) return answer;
+  throw new EngineError(
+    "evict-failed",
+    `evictBy: Expected the first ${sinks} and the last ${recent} of ${count} tokens, which are at full ` +
+      `precision, to stay, but found ${gone} not among those kept`,
+  );
 }

@@ -160,7 +160,13 @@ export class HookTable {
     if (calls.vitrine_hooks_read(core.handle, scores, count) !== 0) return;
     let answer = new Float32Array(count).fill(NaN);
     try {
-      answer = chooseKept(core.settings.evict, next, positions, scores);
+      answer = chooseKept(
+        core.settings.evict,
+        next,
+        positions,
+        scores,
+        core.settings.kv.windows.widest,
+      );
     } finally {
       if (!core.disposed) calls.vitrine_hooks_write(core.handle, answer, count);
     }

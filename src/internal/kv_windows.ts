@@ -110,6 +110,14 @@ export class KvWindows {
     return this.layers.some(({ sinks, recent }) => sinks + recent > 0);
   }
 
+  /** The longest of each over all layers. */
+  get widest(): KvWindow {
+    return {
+      sinks: Math.max(...this.layers.map(({ sinks }) => sinks)),
+      recent: Math.max(...this.layers.map(({ recent }) => recent)),
+    };
+  }
+
   has(layer: number): boolean {
     const { sinks, recent } = this.layers[layer]!;
     return sinks + recent > 0;
@@ -125,8 +133,7 @@ export class KvWindows {
 
   /** Pages that a sequence of so many pages takes at most. */
   pages(pages: number, chunk = chunkDefault): number {
-    const sinks = Math.max(...this.layers.map((window) => window.sinks));
-    const recent = Math.max(...this.layers.map((window) => window.recent));
+    const { sinks, recent } = this.widest;
     const last = recent === 0 ? 0 : Math.ceil((recent + spare + chunk) / pageLength) + 1;
     return Math.min(pages, Math.ceil(sinks / pageLength) + last);
   }

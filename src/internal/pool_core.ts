@@ -122,5 +122,8 @@ function packOptions(settings: PoolSettings): Uint8Array<ArrayBuffer> {
   view.setFloat64(at.bytes_wanted, settings.bytes, true);
   view.setUint32(at.key_format, CacheFormatId[settings.kv.base("key")], true);
   view.setUint32(at.value_format, CacheFormatId[settings.kv.base("value")], true);
+  const { windows } = settings.kv;
+  view.setUint32(at.exact_format, CacheFormatId[windows.exact], true);
+  view.setUint32(at.window_layers, windows.numbers().length / 2, true);
   return new Uint8Array(view.buffer);
 }

@@ -26,7 +26,7 @@ pub const functions = .{
             .{ "options", "Read during the call only.", "PoolOptions" },
             .{ "options_length", "In bytes." },
             .{ "formats", "As for vitrine_session_create." },
-            .{ "format_count", "How many: twice the layers times the KV heads, or 0." },
+            .{ "format_count", "How many: twice the layers times the KV heads, or 0, and those of `window_layers`." },
             .{ "out_pool", "Gets the handle; 0 when there is none." },
         },
     },
@@ -101,15 +101,18 @@ fn open(
         return error.NotReady;
     }
     const given = try buffers.options(abi.PoolOptions, bytes, length, "pool options", diag);
-    const head_formats = try session_file.headFormats(try buffers.slice(u32, formats, format_count, "the cache formats", diag), diag);
-    defer table.gpa.free(head_formats);
+    const numbers = try buffers.slice(u32, formats, format_count, "the cache formats", diag);
+    const stored: session_file.Stored = try .of(numbers, given.window_layers, diag);
+    defer stored.deinit();
     self.pool = try engine.limited_pool.create(model_object.model.?, .{
         .pages = given.pages,
         .bytes = given.bytes_wanted,
         .when_full = try whenFull(given.when_full, diag),
         .key_format = try session_file.cacheFormat(given.key_format, "key_format", diag),
         .value_format = try session_file.cacheFormat(given.value_format, "value_format", diag),
-        .head_formats = head_formats,
+        .head_formats = stored.formats,
+        .windows = stored.windows,
+        .exact_format = try session_file.cacheFormat(given.exact_format, "exact_format", diag),
     }, diag);
     self.model = model_object;
 }

@@ -222,22 +222,14 @@ fn open(
         return error.NotReady;
     }
     const given = try buffers.options(abi.SessionOptions, bytes, length, "session options", diag);
-    const numbers = try buffers.slice(u32, formats, format_count, "the cache formats", diag);
-    if (numbers.len / 2 < given.window_layers) {
-        diag.set("expected sinks and recent tokens of {d} layers, two numbers each, found {d}", .{ given.window_layers, numbers.len });
-        return error.InvalidArgument;
-    }
-    const first = numbers.len - 2 * @as(usize, given.window_layers);
-    const head_formats = try headFormats(numbers[0..first], diag);
-    defer table.gpa.free(head_formats);
-    const windows = try layerWindows(numbers[first..]);
-    defer table.gpa.free(windows);
+    const stored: Stored = try .of(try buffers.slice(u32, formats, format_count, "the cache formats", diag), given.window_layers, diag);
+    defer stored.deinit();
     self.session = try engine.Session.create(model_object.model.?, .{
         .context = given.context,
         .key_format = try cacheFormat(given.key_format, "key_format", diag),
         .value_format = try cacheFormat(given.value_format, "value_format", diag),
-        .head_formats = head_formats,
-        .windows = windows,
+        .head_formats = stored.formats,
+        .windows = stored.windows,
         .exact_format = try cacheFormat(given.exact_format, "exact_format", diag),
         .chunk = given.chunk,
         .shift_keep = @max(-1, given.shift_keep),
@@ -272,8 +264,30 @@ pub fn eviction(given: abi.SessionOptions, diag: *Diagnostic) Error!?evict.Optio
     };
 }
 
+/// How heads are stored, and which tokens are at full precision.
+pub const Stored = struct {
+    formats: []cache.Layout.Pair,
+    windows: []cache.Layout.Window,
+
+    pub fn of(numbers: []align(1) const u32, window_layers: u32, diag: *Diagnostic) Error!Stored {
+        if (numbers.len / 2 < window_layers) {
+            diag.set("expected sinks and recent tokens of {d} layers, two numbers each, found {d}", .{ window_layers, numbers.len });
+            return error.InvalidArgument;
+        }
+        const first = numbers.len - 2 * @as(usize, window_layers);
+        const formats = try headFormats(numbers[0..first], diag);
+        errdefer table.gpa.free(formats);
+        return .{ .formats = formats, .windows = try layerWindows(numbers[first..]) };
+    }
+
+    pub fn deinit(stored: Stored) void {
+        table.gpa.free(stored.formats);
+        table.gpa.free(stored.windows);
+    }
+};
+
 /// The caller frees.
-pub fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.Layout.Pair {
+fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.Layout.Pair {
     if (ids.len % 2 != 0) {
         diag.set("expected formats of keys and values, two a head, found {d}", .{ids.len});
         return error.InvalidArgument;

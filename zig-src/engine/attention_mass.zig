@@ -84,6 +84,11 @@ pub const AttentionMass = struct {
             const count = @min(cache.page_len - first, to - at);
             const page = pool.keys(row.sequence.table[at / cache.page_len], index, kv_head);
             run.model.kernels.kv_read(@backingInt(format), @backingInt(kernel.KvSide.key), page, dim, first, first + count, keys.ptr);
+            if (row.sequence.exact) |*exact| for (0..count) |i| {
+                const position: u32 = @intCast(at + i);
+                if (!exact.reads(index, position, row.position + 1)) continue;
+                exact.read(run.model.kernels, .key, position, index, kv_head, keys[i * dim ..][0..dim]);
+            };
             if (run.keyTurns(row.sequence, index, kv_head)) |turns| {
                 if (turns.hadamard != 0) run.model.kernels.hadamard(keys.ptr, count, dim);
                 for (0..count) |i| {

@@ -175,6 +175,7 @@ pub const Evictor = struct {
         if (evictor.options.policy != .script) {
             evict.keep(evictor.options, tokens, kept);
         } else if (!evictor.ask(session, kept)) return false;
+        if (session.sequence.exact != null) evict.pin(evictor.options, pinsOf(session.sequence.pool.layout), tokens, kept);
         const before = session.sequence.len;
         try evictor.compact(session, kept);
         evictor.prompt_read = false;
@@ -242,6 +243,7 @@ pub const Evictor = struct {
         if (session.stats.evicted_tokens != 0) return;
         const again = job.lead and job.start.carry == null;
         const len = @min(session.length, job.start.length - @intFromBool(again));
+        if (!session.sequence.canTruncate(len)) return;
         evictor.next -= session.length - len;
         session.sequence.truncate(len);
         session.length = len;
@@ -272,7 +274,7 @@ pub const Evictor = struct {
         const turn = next - count;
         try evictor.own(session, stays, count, turn);
         if (turn != evictor.turned and !evictor.sinks_known) evictor.readSinks(session, @min(evictor.options.sinks, len));
-        if (session.model.hyper.window != 0) {
+        if (ordered(session)) {
             var to: u32 = 0;
             for (0..len) |from| if (stays[from]) {
                 evictor.move(session, to, @intCast(from));
@@ -286,6 +288,7 @@ pub const Evictor = struct {
                 evictor.move(session, @intCast(to), from);
             };
         }
+        if (session.sequence.exact) |*exact| exact.compact(stays, count);
         session.sequence.truncate(count);
         session.length = count;
         evictor.next = next;
@@ -304,6 +307,7 @@ pub const Evictor = struct {
             if (page >= sink_pages and (page + 1) * cache.page_len <= first_hole) continue;
             if (!sequence.ownPage(@intCast(page))) return error.PoolFull;
         }
+        if (turns) if (sequence.exact) |*exact| for (0..@min(evictor.options.sinks, count)) |sink| exact.ownAt(@intCast(sink));
     }
 
     fn move(evictor: *Evictor, session: *Session, to: u32, from: u32) void {
@@ -328,7 +332,11 @@ pub const Evictor = struct {
         const layout = &session.sequence.pool.layout;
         for (0..h.layers) |layer| for (0..h.kv_heads) |kv_head| if (!layout.early(layer, kv_head)) for (0..count) |sink| {
             const key = evictor.sinkAt(session, layer, kv_head, sink);
-            session.sequence.read(.key, @intCast(sink), layer, kv_head, key);
+            const position: u32 = @intCast(sink);
+            const k = session.model.kernels;
+            if (exactAt(session, layer, position)) |exact| {
+                exact.read(k, .key, position, layer, kv_head, key);
+            } else session.sequence.read(.key, position, layer, kv_head, key);
             if (evictor.turned != 0) turnKey(session, layer, key, evictor.turned, true);
         };
         evictor.sinks_known = true;
@@ -349,9 +357,28 @@ pub const Evictor = struct {
             const memory = session.sequence.pageMemory(.key, @intCast(sink), layer, kv_head);
             const format = pool.layout.format(.key, layer, kv_head);
             session.model.kernels.kv_store(@backingInt(format), 0, key.ptr, key.len, memory, sink % cache.page_len);
+            const position: u32 = @intCast(sink);
+            if (exactAt(session, layer, position)) |exact| exact.store(session.model.kernels, .key, position, layer, kv_head, key);
         };
     }
 };
+
+/// Whether slots have the order of the text: a layer, or what is at full precision, is a range of them.
+fn ordered(session: *const Session) bool {
+    return session.model.hyper.window != 0 or session.sequence.exact != null;
+}
+
+/// Where a position is at full precision, in a layer that keeps it so.
+fn exactAt(session: *const Session, layer: usize, position: u32) ?*const cache.Exact {
+    const exact = if (session.sequence.exact) |*held| held else return null;
+    return if (exact.takes(layer, position) and exact.has(position)) exact else null;
+}
+
+/// Tokens that stay because they are at full precision.
+pub fn pinsOf(layout: cache.Layout) evict.Pins {
+    const widest = layout.widest();
+    return .{ .sinks = widest.sinks, .recent = widest.recent };
+}
 
 /// Rotates a key on, or back, by so many places, without what the rotation multiplies besides.
 fn turnKey(session: *const Session, layer: usize, key: []f32, places: u32, back: bool) void {
@@ -367,7 +394,7 @@ fn turnKey(session: *const Session, layer: usize, key: []f32, places: u32, back:
 }
 
 /// Whether the options can be for a session of so many positions.
-pub fn check(model: *const Model, options: evict.Options, context: u32, diag: *Diagnostic) Error!void {
+pub fn check(model: *const Model, options: evict.Options, context: u32, layout: cache.Layout, diag: *Diagnostic) Error!void {
     if (options.budget == 0 or options.every == 0 or @as(u64, options.budget) + options.every >= context) {
         diag.set("expected a budget from 1 and, before it is held again, one token or more that fit with one besides into a context of {d}, found {d} and {d}", .{
             context, options.budget, options.every,
@@ -380,6 +407,18 @@ pub fn check(model: *const Model, options: evict.Options, context: u32, diag: *D
         });
         return error.BadOption;
     }
+    const pins = pinsOf(layout).with(options);
+    if (layout.widest().any() and pins.count() > options.budget) {
+        diag.set("expected a budget for the tokens that stay, because they are at full precision or the policy says so, found {d} for " ++
+            "{d} sinks and {d} recent ones", .{ options.budget, pins.sinks, pins.recent });
+        return error.BadOption;
+    }
+    for (0..layout.layers) |layer| for (0..layout.kv_heads) |kv_head| if (layout.groups(layer, kv_head)) {
+        diag.set("expected keys that are rounded token by token for an eviction policy, found {t} in layer {d}, KV head {d}, which rounds {d} at a time", .{
+            layout.format(.key, layer, kv_head), layer, kv_head, cache.channel_group,
+        });
+        return error.BadOption;
+    };
     if (options.pooling == 0 or options.pooling > pooling_max) {
         diag.set("expected scores to be pooled over 1 to {d} neighbours, found {d}", .{ pooling_max, options.pooling });
         return error.BadOption;

@@ -150,7 +150,9 @@ fn fail(scheduler: *Scheduler, session: *Session, comptime message: []const u8) 
     if (session.evictor) |evictor| {
         if (job.generated == 0) evictor.rollBack(session);
     } else if (job.generated == 0 and session.stats.shifts == 0) {
-        session.sequence.truncate(@min(session.sequence.len, job.start.length));
+        const len = @min(session.sequence.len, job.start.length);
+        // Otherwise they are computed again with the next request.
+        session.sequence.truncate(if (session.sequence.canTruncate(len)) len else 0);
         session.length = job.start.length;
         session.carry = job.start.carry;
         session.logits_valid = job.start.logits_valid;

@@ -87,9 +87,9 @@ fn check(session: *const Session, queries: Queries, len: usize, diag: *Diagnosti
     if (session.sequence.exact) |*exact| {
         const window = exact.pool.layout.window(queries.layer);
         const recent = @min(window.recent, queries.position + 1);
-        if (recent != 0 and queries.position + 1 - recent < exact.from and exact.from != 0) {
+        if (recent != 0 and queries.position + 1 - recent < exact.begin and exact.begin != 0) {
             diag.set("expected queries whose last {d} tokens are still there at full precision, at positions from {d} on, found {d}", .{
-                window.recent, exact.from + window.recent - 1, queries.position,
+                window.recent, exact.begin + window.recent - 1, queries.position,
             });
             return error.OutOfRange;
         }

@@ -21,6 +21,8 @@ pub const Options = struct {
     value_format: cache.Format = .f16,
     /// As in a session's options.
     head_formats: []const cache.Layout.Pair = &.{},
+    windows: []const cache.Layout.Window = &.{},
+    exact_format: cache.Format = .f16,
 };
 
 /// Its memory is set aside, and taken when it is used. Pair with `release`; sessions hold it too.
@@ -32,6 +34,9 @@ pub fn create(model: *const Model, options: Options, diag: *Diagnostic) Error!*c
     errdefer if (diag.text().len == 0) diag.set("expected memory for a pool of pages, found that the system has not that much", .{});
     var layout = model.cacheLayout(options.key_format, options.value_format);
     layout.formats = options.head_formats;
+    layout.windows = options.windows;
+    layout.exact_format = options.exact_format;
+    layout.chunk = @max(model.options.batch_rows, cache.Exact.chunk_evicting);
     try layouts.check(layout, diag);
     const page_bytes = layout.pageBytes();
     if (options.pages == 0 and !(options.bytes >= @as(f64, @floatFromInt(page_bytes)))) {

@@ -167,11 +167,6 @@ pub const Session = struct {
             diag.set("expected shift_keep to leave at least two of {d} positions, found {d}", .{ context, options.shift_keep });
             return error.BadOption;
         }
-        if (options.evict) |given| try evictor_file.check(model, given, context, diag);
-        if (options.evict != null and options.windows.len != 0) {
-            diag.set("expected either an eviction policy or tokens at full precision, found both", .{});
-            return error.BadOption;
-        }
         if (options.evict != null and options.shift_keep >= 0) {
             diag.set("expected either an eviction policy or a context shift, found both", .{});
             return error.BadOption;
@@ -185,8 +180,11 @@ pub const Session = struct {
         layout.formats = options.head_formats;
         layout.windows = options.windows;
         layout.exact_format = options.exact_format;
-        layout.chunk = chunk;
+        // What moves to other pages takes these before it leaves its own.
+        layout.chunk = if (options.evict != null) @max(chunk, cache.Exact.chunk_evicting) else chunk;
+        if (options.pool) |pool| layout = pool.layout;
         try layouts.check(layout, diag);
+        if (options.evict) |given| try evictor_file.check(model, given, context, layout, diag);
         if (options.evict) |given| if (given.cache_positions and layout.rotatesTurned()) {
             diag.set("expected keys without a Hadamard rotation, or stored before their rotary embedding, for an eviction with " ++
                 "positions of the cache, found some with it", .{});

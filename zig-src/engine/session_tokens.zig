@@ -31,7 +31,7 @@ pub fn truncate(session: *Session, len: u32, diag: *Diagnostic) Error!void {
     if (len < session.sequence.len and !session.sequence.canTruncate(len)) {
         const exact = &session.sequence.exact.?;
         diag.set("expected a length whose last tokens are still there at full precision, from {d} on or 0, found {d}; " ++
-            "fork the session where it is to go on from", .{ exact.from + exact.recent, len });
+            "fork the session where it is to go on from", .{ exact.begin + exact.recent, len });
         return error.OutOfRange;
     }
     session.carry = null;

@@ -23,11 +23,18 @@ pub const Exact = struct {
     sink_pages: u32,
     /// Tokens that the layer that looks furthest back reads here.
     recent: u32,
-    /// Positions from here on are here, beside those in the pages of the sinks.
+    /// Pages of positions from here on are held, beside those of the sinks.
     from: u32 = 0,
+    /// Positions from here on are here, beside the first `prefix`. More than `from` once positions have moved.
+    begin: u32 = 0,
+    prefix: u32,
 
     /// A sequence can become at least so many tokens shorter without losing any that it would have here.
     pub const spare = page_len;
+
+    /// Least chunk of a layout whose sequences evict: so many pages are promised then that those of moved
+    /// positions can be there beside what they come from.
+    pub const chunk_evicting = 2 * page_len;
 
     /// Pages that a sequence of up to `pages` pages holds at most.
     pub fn pagesFor(layout: cache.Layout, pages: u64) u64 {
@@ -44,7 +51,8 @@ pub const Exact = struct {
         @memset(table, null);
         _ = try pool.enter(@intCast(pagesFor(pool.layout, pages)), diag);
         const widest = pool.layout.widest();
-        return .{ .pool = pool, .table = table, .sink_pages = @intCast(pagesOf(widest.sinks)), .recent = widest.recent };
+        const sink_pages: u32 = @intCast(pagesOf(widest.sinks));
+        return .{ .pool = pool, .table = table, .sink_pages = sink_pages, .recent = widest.recent, .prefix = sink_pages * page_len };
     }
 
     pub fn deinit(exact: *Exact) void {
@@ -61,7 +69,7 @@ pub const Exact = struct {
         std.debug.assert(exact.pool == other.pool);
         lock(exact.pool);
         defer unlock(exact.pool);
-        other.from = exact.from;
+        inline for (.{ "from", "begin", "prefix" }) |field| @field(other, field) = @field(exact, field);
         const pages: usize = @intCast(pagesOf(len));
         for (exact.table[0..pages], other.table[0..pages]) |held, *to| {
             std.debug.assert(to.* == null);
@@ -81,6 +89,7 @@ pub const Exact = struct {
             pages[number].holders += 1;
         }
         exact.from = from;
+        exact.begin = from;
     }
 
     /// Makes sure that positions from `len`, the sequence's length, up to `end` can be written, and gives
@@ -104,6 +113,73 @@ pub const Exact = struct {
         const begin = @min(first, @max(exact.sink_pages, exact.from / page_len));
         for (begin..first) |i| exact.drop(i);
         exact.from = first * page_len;
+        exact.begin = @max(exact.begin, exact.from);
+    }
+
+    /// Positions that stay move up, `left` of `stays.len`; of those at the end that stay without a gap, which
+    /// are more than the layer that looks furthest back reads, up to `spare` more are here afterwards too. The
+    /// first ones, sinks, stay where they are.
+    pub fn compact(exact: *Exact, stays: []const bool, left: u32) void {
+        const len: u32 = @intCast(stays.len);
+        const hole: u32 = @intCast(std.mem.indexOfScalar(bool, stays, false) orelse return);
+        defer exact.truncate(left);
+        if (hole == left) return;
+        exact.prefix = @min(exact.prefix, hole);
+        if (exact.recent == 0) return;
+        const most = @min(left - exact.prefix, exact.recent + spare, len - exact.begin);
+        var run: u32 = 0;
+        while (run < most and stays[len - 1 - run]) run += 1;
+        exact.dropBetween(exact.sink_pages, (len - run) / page_len);
+        for (len - run..len, left - run..) |source, target| {
+            const to: u32 = @intCast(target);
+            const from: u32 = @intCast(source);
+            if (to % page_len == 0 or to == left - run) exact.make(to / page_len);
+            exact.move(to, from);
+            // What was read is not needed where it was, unless others come there.
+            const page = from / page_len;
+            if ((from + 1) % page_len == 0 and page > (left - 1) / page_len) exact.dropBetween(@max(exact.sink_pages, page), page + 1);
+        }
+        exact.begin = left - run;
+        exact.from = exact.begin / page_len * page_len;
+        if (exact.begin > exact.prefix) return;
+        exact.begin = 0;
+        exact.from = 0;
+        exact.prefix = exact.sink_pages * page_len;
+    }
+
+    fn dropBetween(exact: *Exact, first: usize, end: usize) void {
+        lock(exact.pool);
+        defer unlock(exact.pool);
+        for (first..@max(first, end)) |i| exact.drop(i);
+    }
+
+    /// A page that can be written to.
+    fn make(exact: *Exact, index: u32) void {
+        if (exact.table[index] != null) return exact.own(index);
+        lock(exact.pool);
+        defer unlock(exact.pool);
+        exact.table[index] = exact.pool.take(.taken, 0, index).?;
+    }
+
+    /// Copies a position over another one, whose page is the sequence's own.
+    fn move(exact: *const Exact, to: u32, from: u32) void {
+        const layout = &exact.pool.layout;
+        const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.exact_format));
+        for (0..layout.layers) |layer| if (layout.window(layer).any()) for (0..layout.kv_heads) |kv_head| for ([_]kernel.KvSide{ .key, .value }) |side| {
+            const source = exact.memory(side, from, layer, kv_head);
+            cache.rows.moveOne(format, side, layout.headDim(side), exact.memory(side, to, layer, kv_head), to % page_len, source, from % page_len);
+        };
+    }
+
+    /// Makes the page of a position one that can be written to, if the position is here.
+    pub fn ownAt(exact: *Exact, position: u32) void {
+        if (exact.has(position)) exact.own(position / page_len);
+    }
+
+    /// Whether a position is here, in layers that keep it.
+    pub fn has(exact: *const Exact, position: u32) bool {
+        if (exact.table[position / page_len] == null) return false;
+        return position < exact.prefix or (exact.recent != 0 and position >= exact.begin);
     }
 
     /// The mutex is locked.
@@ -135,13 +211,16 @@ pub const Exact = struct {
         lock(exact.pool);
         defer unlock(exact.pool);
         for (@min(exact.table.len, pagesOf(len))..exact.table.len) |i| exact.drop(i);
-        if (len <= exact.sink_pages * page_len) exact.from = 0;
+        if (len > exact.prefix) return;
+        exact.from = 0;
+        exact.begin = 0;
+        exact.prefix = exact.sink_pages * page_len;
     }
 
     /// Whether a sequence of `len` tokens would have here what its next token looks at.
     pub fn holds(exact: *const Exact, len: u32) bool {
-        const whole = exact.from == 0 or exact.recent == 0 or len <= exact.sink_pages * page_len;
-        return whole or exact.from +| exact.recent <= len;
+        const whole = exact.begin == 0 or exact.recent == 0 or len <= exact.prefix;
+        return whole or exact.begin +| exact.recent <= len;
     }
 
     /// Whether a layer keeps this position here when it is stored.
@@ -289,6 +368,64 @@ test "forks hold the same pages until one of them writes, and all go back" {
     try std.testing.expectEqual(2, pool.exact.?.usedCount());
     held.deinit();
     try std.testing.expectEqual(0, pool.exact.?.pageCount());
+}
+
+test "windows: positions that move up are where they are looked for, on promised pages" {
+    var diag: Diagnostic = .{};
+    var prng: std.Random.DefaultPrng = .init(9);
+    const random = prng.random();
+    for ([_]cache.Layout.Window{ .{ .sinks = 4, .recent = 100 }, .{ .sinks = 70, .recent = 20 }, .{ .recent = 1 }, .{ .sinks = 3 } }) |window| {
+        var layout = test_layout;
+        layout.windows = &.{ window, .{} };
+        layout.chunk = Exact.chunk_evicting;
+        const pool = try Pool.create(std.testing.allocator, layout);
+        defer pool.release();
+        var sequence = try cache.Sequence.init(pool, 16, &diag);
+        defer sequence.deinit();
+        var marks: [16 * page_len]f32 = undefined;
+        for (0..3000) |round| {
+            const most = @min(16 * page_len, sequence.len + layout.chunk);
+            const end = random.intRangeAtMost(u32, sequence.len + 1, most);
+            _ = sequence.reserve(end);
+            for (sequence.len..end) |p| {
+                marks[p] = @floatFromInt(1000 * (round % 1000) + p);
+                mark(&sequence.exact.?, @intCast(p), marks[p]);
+            }
+            sequence.len = end;
+            var other: ?cache.Sequence = if (round % 7 == 0) try sequence.fork(&diag) else null;
+            defer if (other) |*held| held.deinit();
+            if (random.boolean() or end + layout.chunk > 16 * page_len) {
+                var stays: [16 * page_len]bool = undefined;
+                var count: u32 = 0;
+                const share = random.float(f32);
+                for (stays[0..end], 0..) |*is, p| {
+                    is.* = p < window.sinks or p + window.recent >= end or random.float(f32) < share;
+                    if (!is.*) continue;
+                    marks[count] = marks[p];
+                    count += 1;
+                }
+                sequence.exact.?.compact(stays[0..end], count);
+                sequence.truncate(count);
+            } else if (random.boolean()) {
+                const len = sequence.len - random.uintAtMost(u32, @min(sequence.len, 90));
+                if (sequence.canTruncate(len)) sequence.truncate(len);
+            }
+            for (0..sequence.len) |p| if (p < window.sinks or p + window.recent >= sequence.len) {
+                try std.testing.expectEqual(marks[p], markOf(&sequence.exact.?, @intCast(p)));
+            };
+        }
+    }
+}
+
+fn mark(exact: *Exact, position: u32, value: f32) void {
+    if (!exact.takes(0, position)) return;
+    exact.store(&kernel.compiled, .value, position, 0, 0, &@as([8]f32, @splat(value)));
+}
+
+fn markOf(exact: *const Exact, position: u32) f32 {
+    var out: [8]f32 = undefined;
+    exact.read(&kernel.compiled, .value, position, 0, 0, &out);
+    return out[7];
 }
 
 test "only sinks: pages behind them are never taken" {

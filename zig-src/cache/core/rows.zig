@@ -203,6 +203,30 @@ test "a page becomes rows, and rows the page" {
     };
 }
 
+test "windows: a position that moves is what it was, and others stay" {
+    var random: std.Random.DefaultPrng = .init(6);
+    const dim = 96;
+    inline for (comptime std.enums.values(KvFormat)) |format| if (comptime !format.grouped()) for ([_]Side{ .key, .value }) |side| {
+        var pages: [2][kernel.page_len * dim * 4]u8 = undefined;
+        random.random().bytes(std.mem.asBytes(&pages));
+        const row_bytes = bytes(format, dim);
+        var rows: [2][kernel.page_len * dim * 4]u8 = undefined;
+        for (&pages, &rows) |*memory, *of| read(format, side, memory, dim, kernel.page_len, of);
+        // Also within a page, where the two share bytes.
+        for ([_][4]usize{ .{ 0, 3, 1, 63 }, .{ 0, 17, 0, 16 }, .{ 1, 40, 1, 41 }, .{ 1, 0, 0, 31 }, .{ 0, 5, 0, 5 } }) |move_of| {
+            const to_page, const to, const from_page, const from = move_of;
+            moveOne(format, side, dim, &pages[to_page], to, &pages[from_page], from);
+            std.mem.copyForwards(u8, rows[to_page][to * row_bytes ..][0..row_bytes], rows[from_page][from * row_bytes ..][0..row_bytes]);
+            for (&pages, &rows) |*memory, *of| {
+                var found: [kernel.page_len * dim * 4]u8 = undefined;
+                read(format, side, memory, dim, kernel.page_len, &found);
+                errdefer std.debug.print("{t} {t} {any}\n", .{ format, side, move_of });
+                try std.testing.expectEqualSlices(u8, of[0 .. kernel.page_len * row_bytes], found[0 .. kernel.page_len * row_bytes]);
+            }
+        }
+    };
+}
+
 /// Codes first, and in the rows of a group its terms.
 fn expectGroupedRow(comptime format: KvFormat, side: Side, memory: []const u8, dim: usize, position: usize, row: []const u8) !void {
     var codes: [96]u8 = undefined;

@@ -206,14 +206,17 @@ pub const Sequence = struct {
             defer pool.mutex.unlock(io);
             pool.note(.evicted, sequence.table[place], sequence.number, place);
         }
-        sequence.truncate(@min(sequence.len, place * page_len));
+        const len = @min(sequence.len, place * page_len);
+        // Without what its next token looks at, what is left is of no use.
+        sequence.truncate(if (sequence.canTruncate(len)) len else 0);
     }
 
     /// Takes the page that holds `tokens`, the next ones of this sequence, from whoever has computed it;
     /// false: nobody has, or it can't be known.
     pub fn adopt(sequence: *Sequence, tokens: []const u32) bool {
         const pool = sequence.pool;
-        if (pool.content == null or sequence.plain != sequence.len or sequence.len % page_len != 0) return false;
+        // Of tokens at full precision a page says nothing.
+        if (pool.content == null or sequence.exact != null or sequence.plain != sequence.len or sequence.len % page_len != 0) return false;
         const place = sequence.len / page_len;
         if (place == sequence.table.len) return false;
         const held = sequence.pages;
@@ -241,7 +244,7 @@ pub const Sequence = struct {
     /// sequence's `tokens` [len]. Where the pool has such a page already it takes the place of this one.
     pub fn announce(sequence: *Sequence, from: u32, tokens: []const u32) void {
         const pool = sequence.pool;
-        if (pool.content == null) return;
+        if (pool.content == null or sequence.exact != null) return;
         std.debug.assert(tokens.len == sequence.len);
         pool.mutex.lockUncancelable(io);
         defer pool.mutex.unlock(io);

@@ -15,6 +15,10 @@ pub const PoolOptions = extern struct {
     /// `CacheFormatId`.
     key_format: u32 = @backingInt(cache.Format.f16),
     value_format: u32 = @backingInt(cache.Format.f16),
+    /// Of tokens at full precision, which take memory of each session besides.
+    exact_format: u32 = @backingInt(cache.Format.f16),
+    /// How many layers' sinks and recent tokens stand behind the formats, 0 or all.
+    window_layers: u32 = 0,
 };
 
 pub const PoolInfo = extern struct {

@@ -70,6 +70,26 @@ forks("share pages until they write", async () => {
   assert.is(parent.kv.pages.shared, 0);
 });
 
+forks(
+  "64 continuations of 512 tokens take the prompt's pages once, and those that they add",
+  async () => {
+    using model = await load();
+    const long = Array.from({ length: 512 }, (_, i) => 3 + (i * 7) % 250);
+    using pool = model.kvPool({ pages: 200 });
+    using parent = pool.session({ context: 1024 });
+    await parent.prefill(long);
+    assert.is(pool.stats.used, 8);
+    using branches = parent.fork(64);
+    assert.is(pool.stats.used, 8);
+    await Promise.all(branches.map(drawn));
+    // Up to 20 tokens of each are a page that nobody else has.
+    const { used, pageLength } = pool.stats;
+    const added = 64 * Math.ceil(20 / pageLength);
+    assert.ok(used <= 1.1 * (512 / pageLength + added), `${used} pages`);
+    assert.is(parent.kv.pages.shared, 8);
+  },
+);
+
 forks("outlive their parent, and their model's handle", async () => {
   const model = await load();
   const parent = model.session();

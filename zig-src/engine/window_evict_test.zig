@@ -107,26 +107,26 @@ test "windows: with eviction the same bits for all pieces and threads, and in fo
     for ([_]tiny_model.Shape{ shape, sliding }) |of| for (policies) |policy| {
         var expected: ?[]f32 = null;
         defer if (expected) |bits| gpa.free(bits);
-        for ([_]u32{ 1, 3 }) |threads| {
+        for ([_]u32{ 1, 2 }) |threads| {
+            // A prompt's end is a place of its own for this one.
+            if (policy.policy == .snap_kv and threads != 1) continue;
             var fixture = try Fixture.init(of, .{ .threads = threads });
             defer fixture.deinit();
-            const piece: usize = if (threads == 1) 200 else 37;
-            // A prompt's end is a place of its own for this one.
-            if (policy.policy == .snap_kv and threads == 3) continue;
-            const found = try fixture.logits(narrow(of, policy), text[0..200], piece);
+            const piece: usize = if (threads == 1) 140 else 37;
+            const found = try fixture.logits(narrow(of, policy), text[0..140], piece);
             if (expected) |bits| {
                 defer gpa.free(found);
                 try session_test.expectSameBits(bits, found);
             } else expected = found;
-            if (threads == 3) continue;
+            if (threads != 1) continue;
             var diag: Diagnostic = .{};
             const session = try Session.create(fixture.model, narrow(of, policy), &diag);
             defer session.destroy();
-            try read(session, text[0..150]);
+            try read(session, text[0..110]);
             var forks: [1]*Session = undefined;
             try session.fork(&forks, &diag);
             defer forks[0].destroy();
-            for ([_]*Session{ session, forks[0] }) |one| try read(one, text[150..200]);
+            for ([_]*Session{ session, forks[0] }) |one| try read(one, text[110..140]);
             var logits: [2][80]f32 = undefined;
             for ([_]*Session{ session, forks[0] }, &logits) |one, *to| try one.copyLogits(to, &diag);
             try session_test.expectSameBits(&logits[0], &logits[1]);

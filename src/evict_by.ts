@@ -31,7 +31,8 @@ export interface EvictByOptions {
 
 /**
  * Lets a function say which tokens stay. The engine waits for it; it is called as a hook is, at once and
- * never twice at a time. Tokens that a cache policy keeps at full precision (`sinks`, `recent`) have to stay. Keys keep the rotation of their place in the text.
+ * never twice at a time. Tokens that a cache policy keeps at full precision (`sinks`, `recent`) have to stay.
+ * Keys keep the rotation of their place in the text.
  *
  * @param choose The function.
  * @param options How many tokens stay, and what the function is told.

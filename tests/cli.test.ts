@@ -152,18 +152,6 @@ cli("run keeps a session, and goes on from it", ({ folder, model }) => {
   assert.match(damaged.stderr, /kept\.session: expected a saved session, found another kind/);
 });
 
-cli("run evicts tokens, and says how many", ({ model }) => {
-  const args = [model, "Once upon a time", "--raw", "--greedy", "-n", "40"];
-  const found = json(["run", ...args, "--evict", "window=2:20:4"]);
-  const { evicted_tokens: evicted, kept_tokens: kept, ...policy } = found.evict;
-  assert.equal(policy, { name: "sliding_window", budget: 22, sinks: 2, recent: 20, every: 4 });
-  assert.is(evicted + kept, found.prompt_tokens.length + 40);
-  assert.ok(kept <= 27);
-  assert.is(json(["run", ...args, "-n", "1"]).evict, undefined);
-  const shown = vitrine(["run", ...args, "--evict", "tova=24"]);
-  assert.match(shown.stderr, / · \d+ tokens evicted · /);
-});
-
 cli("run gives the JSON that programs read, the same as the library", async ({ model }) => {
   const result = json([
     "run",

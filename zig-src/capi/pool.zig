@@ -10,6 +10,7 @@ const table = @import("core/table.zig");
 const ModelObject = @import("core/model_object.zig").ModelObject;
 const PoolObject = @import("core/pool_object.zig").PoolObject;
 const SessionObject = @import("core/session_object.zig").SessionObject;
+const Stored = @import("core/stored.zig").Stored;
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const Error = errors.Error;
 
@@ -102,7 +103,7 @@ fn open(
     }
     const given = try buffers.options(abi.PoolOptions, bytes, length, "pool options", diag);
     const numbers = try buffers.slice(u32, formats, format_count, "the cache formats", diag);
-    const stored: session_file.Stored = try .of(numbers, given.window_layers, diag);
+    const stored: Stored = try .of(numbers, given.window_layers, diag);
     defer stored.deinit();
     self.pool = try engine.limited_pool.create(model_object.model.?, .{
         .pages = given.pages,

@@ -74,7 +74,8 @@ test "windows and keys before their rotary embedding" {
 }
 
 fn policy(of: evict.Policy) evict.Options {
-    return .{ .policy = of, .budget = 60, .every = 5, .recent = if (of == .h2o or of == .sliding_window) 56 else 0, .sinks = if (of == .sliding_window) 4 else 0 };
+    const slides = of == .sliding_window;
+    return .{ .policy = of, .budget = 60, .every = 5, .recent = if (slides or of == .h2o) 56 else 0, .sinks = if (slides) 4 else 0 };
 }
 
 test "evicted caches of keys before their rotary embedding" {

@@ -65,18 +65,27 @@ fn sameBits(table: *const kernel.Table, random: std.Random, case: Case, format: 
         variants.fill(random, row);
         table.kv_store(@backingInt(KvFormat.f32), 1, row.ptr, dim, @ptrCast(&values[p / page_len]), at);
     }
+    try expectSame(table, random, case, format, .{ &key_pages, &value_pages, &angle_pages });
+}
+
+const Pages = struct { *const [2][pages][*]const u8, *const [pages][*]const u8, *const [pages][*]const f32 };
+
+/// Attention over what is stored, turned, and over what was turned before.
+fn expectSame(table: *const kernel.Table, random: std.Random, case: Case, format: KvFormat, of_case: Pages) !void {
+    const key_pages, const value_pages, const angle_pages = of_case;
+    const dim = case.dim;
     var q: [20 * group * dim_max]f32 = undefined;
     variants.fill(random, &q);
     var room: [2 * page_len * dim_max]f32 align(64) = @splat(std.math.nan(f32));
     const turns: kernel.KeyTurns = .{
-        .angles = &angle_pages,
+        .angles = angle_pages,
         .rot_dim = case.rot_dim,
         .style = @backingInt(case.style),
         .hadamard = @intFromBool(case.hadamard),
         .room = &room,
     };
     var out: [2][20 * group * dim_max]f32 = undefined;
-    for (&out, [_]KvFormat{ format, .f32 }, &key_pages, 0..) |*to, key_format, of, i| {
+    for (&out, [_]KvFormat{ format, .f32 }, key_pages, 0..) |*to, key_format, of, i| {
         @memset(to, 777);
         table.attention(&.{
             .q = &q,
@@ -89,7 +98,7 @@ fn sameBits(table: *const kernel.Table, random: std.Random, case: Case, format: 
             .key_format = @backingInt(key_format),
             .value_format = @backingInt(KvFormat.f32),
             .key_pages = of,
-            .value_pages = &value_pages,
+            .value_pages = value_pages,
             .later = &.{},
             .later_len = 0,
             .from = case.from,

@@ -66,6 +66,7 @@ test {
     _ = @import("matmul.zig");
     _ = @import("elementwise.zig");
     _ = @import("attention.zig");
+    _ = @import("key_turns.zig");
     _ = @import("channels.zig");
     _ = @import("sampling.zig");
     _ = @import("pack.zig");

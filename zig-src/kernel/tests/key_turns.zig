@@ -85,7 +85,7 @@ fn expectSame(table: *const kernel.Table, random: std.Random, case: Case, format
         .room = &room,
     };
     var out: [2][20 * group * dim_max]f32 = undefined;
-    for (&out, [_]KvFormat{ format, .f32 }, key_pages, 0..) |*to, key_format, of, i| {
+    for (&out, [_]KvFormat{ format, .f32 }, key_pages, 0..) |*to, key_format, *of, i| {
         @memset(to, 777);
         table.attention(&.{
             .q = &q,

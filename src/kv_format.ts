@@ -5,7 +5,7 @@ export const kvFormats = [
 ] as const;
 
 /** The formats whose keys are rounded in groups of tokens. */
-export const kvGroupFormats = ["int4", "int2"] as const;
+export const kvGroupFormats = ["int8_channel", "int4", "int2"] as const;
 
 /**
  * A number format in which the KV cache can keep keys or values.
@@ -24,9 +24,10 @@ export const kvGroupFormats = ["int4", "int2"] as const;
  *   second scale, of a whole tensor, is 1: a cache can't know its largest value beforehand. Values go up to
  *   2688; 16 values that are all below about 0.1 lose precision.
  *
- * - `int4`, `int2`: 4-bit and 2-bit integers after KIVI (Liu et al. 2024), with a scale and a minimum for 32 of
- *   them, which are 32 tokens of one channel in keys and 32 values of one token in values; 5 and 3 bits a value.
- *   Keys are rounded when 32 tokens are there, so that a policy with such keys needs `recent: 32` or more.
+ * - `int8_channel`, `int4`, `int2`: 8-bit, 4-bit and 2-bit integers after KIVI (Liu et al. 2024), with a scale and a
+ *   minimum for 32 of them, which are 32 tokens of one channel in keys and 32 values of one token in values; 9, 5
+ *   and 3 bits a value. Keys are rounded when 32 tokens are there, so that a policy with such keys needs
+ *   `recent: 32` or more. `KvStored` has longer groups, integers without minimums, and outliers.
  *
  * Integers, levels and 4-bit floats are those of the GGUF tensor types of the same names, where there are such;
  * heads must be multiples of 32 values for all of them.

@@ -22,11 +22,11 @@ export interface KvBytes {
   readonly bytes: number;
   /** Keys of the tokens that are there, without scales and minimums. */
   readonly keyPayload: number;
-  /** Scales and minimums of those keys. */
+  /** Scales, minimums and outliers of those keys. */
   readonly keyScales: number;
   /** Values of the tokens that are there, without scales and minimums. */
   readonly valuePayload: number;
-  /** Scales and minimums of those values. */
+  /** Scales, minimums and outliers of those values. */
   readonly valueScales: number;
   /** Tokens that are kept at full precision too, beside their place; 0 where the policy has none. */
   readonly exact: number;

@@ -25,8 +25,8 @@ export interface KvRaw {
    * `q8_0` and `int8`, the numbers of `f32`. Codes of 4 and 5 bits come one a byte: those of `q4_0` and `q5_0` mean
    * their number less 8 and 16, those of `q4_1` and `q5_1` their number, those of `iq4_nl` the level
    * -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89 or 113, those of `mxfp4` and
-   * `nvfp4` 0, 0.5, 1, 1.5, 2, 3, 4 or 6, from 8 on with a minus. A value is that times its scale, plus its
-   * minimum.
+   * `nvfp4` 0, 0.5, 1, 1.5, 2, 3, 4 or 6, from 8 on with a minus, those of `int8_channel`, `int4` and `int2` their
+   * number, less 128, 8 or 2 where they are symmetric. A value is that times its scale, plus its minimum.
    */
   readonly codes:
     | Float32Array<ArrayBuffer>
@@ -35,11 +35,20 @@ export interface KvRaw {
     | Int8Array<ArrayBuffer>;
   /**
    * The bits of the f16 scales: [heads][positions][values of a head / 32], of `int8` one a position, of keys
-   * of `int4` and `int2` [heads][positions / 32][values of a head]; empty without scales. Positions of such
-   * keys are multiples of 32. Those of `mxfp4` are bytes, exponents of two plus 127; those of `nvfp4` too, the
+   * of `int8_channel`, `int4` and `int2` [heads][positions / 32][values of a head]; empty without scales. Positions
+   * of such keys are multiples of 32. With another `group` it stands for 32. Those of `mxfp4` are bytes, exponents of two plus 127; those of `nvfp4` too, the
    * bits of positive e4m3 floats, for 16 values each.
    */
   readonly scales: Uint16Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
-  /** The bits of the f16 minimums of `q4_1`, `q5_1`, `int4` and `int2`, as many as scales; otherwise empty. */
+  /**
+   * The bits of the f16 minimums of `q4_1`, `q5_1` and, unless they are symmetric, `int8_channel`, `int4` and
+   * `int2`, as many as scales; otherwise empty.
+   */
   readonly minimums: Uint16Array<ArrayBuffer>;
+  /**
+   * Values that are kept beside the codes, which stand for the middle there: a place and the bits of an f16 each,
+   * [heads][positions / group][…][2] of keys, where the place is that in [group][values of a head], and
+   * [heads][positions][…][2] of values; otherwise empty.
+   */
+  readonly outliers: Uint16Array<ArrayBuffer>;
 }

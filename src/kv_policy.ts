@@ -89,6 +89,24 @@ export interface KvStored {
    * the bits of rotating what was stored. Of keys only; false by default.
    */
   readonly beforeRope?: boolean | undefined;
+  /**
+   * Of `int8_channel`, `int4` and `int2`: whether zero is a level and the scale goes by the largest magnitude, so
+   * that there is no minimum beside it; false by default.
+   */
+  readonly symmetric?: boolean | undefined;
+  /**
+   * Of the same: values that share a scale; 32 by default. Of keys they are 32 or 64 tokens of a channel, and the
+   * layer must keep as many `recent` ones; of values 32, 64 or 128 of a token. Heads are multiples of it.
+   */
+  readonly group?: 32 | 64 | 128 | undefined;
+  /**
+   * Of the same: the share of the values that is kept as f16 with its place, up to 0.25 in steps of 0.001; 0 by
+   * default. In each group of tokens of a head of keys, and in each token of a head of values, these are the
+   * values furthest from the mean of those that share their scale, in standard deviations, as many as the share
+   * is, rounded up (of keys to a multiple of a quarter of the group, so that each token has a whole number of
+   * bytes). They don't count for the scales of the others (Hooper et al. 2024, "KVQuant").
+   */
+  readonly outliers?: number | undefined;
 }
 
 /** Layers and KV heads of a model. */

@@ -1,9 +1,9 @@
 import { EngineError } from "./engine_error.ts";
 import { checkChoice, checkFields, checkInteger, checkSide, found } from "./internal/check.ts";
-import { channelGroup, inGroups } from "./internal/kv_layout.ts";
+import { inGroups, keyGroup, type KvHead } from "./internal/kv_layout.ts";
 import { decodeGroups, decodeRows, rawRows, rowBytes } from "./internal/kv_rows.ts";
 import { rotateRows, type Rotation } from "./internal/rope.ts";
-import { KvTable, type KvTableShape } from "./internal/kv_table.ts";
+import { formatCode, KvTable, type KvTableShape } from "./internal/kv_table.ts";
 import { hadamard } from "./internal/quantise.ts";
 import { SnapshotFile, type SnapshotSection } from "./internal/snapshot_file.ts";
 import type { KvFormat } from "./kv_format.ts";
@@ -185,15 +185,16 @@ export class Snapshot {
     const { evaluated } = sequence;
     const heads = head === undefined ? [...Array(this.heads).keys()] : [head];
     // Keys that are not in a whole group yet have no codes.
-    const codesOnly = view === "raw" && which === "key" &&
-      heads.some((head) => inGroups(this.#table.format(which, layer, head)));
-    const whole = codesOnly ? Math.floor(evaluated / channelGroup) * channelGroup : evaluated;
+    const group = view === "raw" && which === "key"
+      ? Math.max(...heads.map((head) => keyGroup(this.#table.stored(which, layer, head))))
+      : 1;
+    const whole = Math.floor(evaluated / group) * group;
     const to = part.to === undefined ? whole : checkInteger(part.to, 0, evaluated, "to");
     const from = part.from === undefined ? 0 : checkInteger(part.from, 0, to, "from");
-    if (codesOnly && (to > whole || from % channelGroup !== 0 || to % channelGroup !== 0)) {
+    if (to > whole || from % group !== 0 || to % group !== 0) {
       throw new RangeError(
-        `Expected keys of the ${whole} tokens in whole groups of ${channelGroup}, from and to ` +
-          `multiples of ${channelGroup}, but found ${from} to ${to}`,
+        `Expected keys of the ${whole} tokens in whole groups of ${group}, from and to ` +
+          `multiples of ${group}, but found ${from} to ${to}`,
       );
     }
     if (view === "unrotated") this.#checkEarly(which, layer, heads);
@@ -203,29 +204,29 @@ export class Snapshot {
       return joined(
         Float32Array,
         heads.map((head, i) => {
-          const format = this.#table.format(which, layer, head);
-          const values = which === "key" && inGroups(format)
-            ? this.#decodeGroups(format, layer, head, sequence, from, to)
-            : decodeRows(format, rows[i]!, length);
+          const stored = this.#table.stored(which, layer, head);
+          const values = which === "key" && inGroups(stored.format)
+            ? this.#decodeGroups(stored, layer, head, sequence, from, to)
+            : decodeRows(stored, rows[i]!, length);
           this.#addExact(values, which, layer, head, part.sequence ?? 0, from, to);
-          const { rotate, beforeRope } = this.#table.stored(which, layer, head);
-          if (rotate) hadamard(values, length);
-          if (beforeRope && view === "decoded") {
+          if (stored.rotate) hadamard(values, length);
+          if (stored.beforeRope && view === "decoded") {
             rotateRows(values, length, from, sequence.context, this.#rotation(layer));
           }
           return values;
         }),
       );
     }
-    const formats = new Set(heads.map((head) => this.#table.format(which, layer, head)));
-    if (formats.size > 1) {
+    const stored = heads.map((head) => this.#table.stored(which, layer, head));
+    const [first] = stored as [KvHead];
+    if (new Set(stored.map(formatCode)).size > 1) {
       throw new RangeError(
         `Expected one head, because heads of layer ${layer} are stored differently, but found ` +
-          `all of them: ${[...formats].join(", ")}`,
+          `all of them: ${[...new Set(stored.map(({ format }) => format))].join(", ")}`,
       );
     }
     const bytes = joined(Uint8Array, rows);
-    return view === "bytes" ? bytes : rawRows([...formats][0] as KvFormat, bytes, length);
+    return view === "bytes" ? bytes : rawRows(first, bytes, length);
   }
 
   /**
@@ -282,20 +283,21 @@ export class Snapshot {
 
   /** Keys whose scales belong to groups of tokens. Of a group that isn't whole yet nothing is read here. */
   #decodeGroups(
-    format: KvFormat,
+    stored: KvHead,
     layer: number,
     head: number,
     sequence: SnapshotSequence,
     from: number,
     to: number,
   ): Float32Array<ArrayBuffer> {
-    const first = Math.floor(from / channelGroup) * channelGroup;
-    const whole = Math.floor(sequence.evaluated / channelGroup) * channelGroup;
-    const end = Math.min(whole, Math.ceil(to / channelGroup) * channelGroup);
+    const { group } = stored;
+    const first = Math.floor(from / group) * group;
+    const whole = Math.floor(sequence.evaluated / group) * group;
+    const end = Math.min(whole, Math.ceil(to / group) * group);
     const values = new Float32Array((to - from) * this.keyLength);
     if (first >= end) return values;
     const rows = this.#rows("key", layer, head, sequence, first, end);
-    const decoded = decodeGroups(format, rows, this.keyLength);
+    const decoded = decodeGroups(stored, rows, this.keyLength);
     const begin = (from - first) * this.keyLength;
     values.set(decoded.subarray(begin, begin + values.length));
     return values;
@@ -353,7 +355,7 @@ export class Snapshot {
       ),
     );
     const length = which === "key" ? this.keyLength : this.valueLength;
-    const size = rowBytes(this.#table.format(which, layer, head), length);
+    const size = rowBytes(this.#table.stored(which, layer, head), length);
     const result = new Uint8Array((to - from) * size);
     for (let position = from; position < to;) {
       const place = Math.floor(position / pageLength);

@@ -9,6 +9,7 @@ import {
   kvFormats,
   type KvPolicy,
   type KvSimulation,
+  type KvStored,
   loadModel,
   readSnapshot,
   slidingWindow,
@@ -53,8 +54,16 @@ early("with tokens at full precision, and rounded in groups, too", async () => {
   using model = await load();
   const rest = { value: "f32", sinks: 3, recent: 40, exact: "f32" } as const;
   const f32 = { format: "f32", beforeRope: true } as const;
-  for (const format of ["q5_0", "int4", "int2"] as const) {
-    const key = { format, beforeRope: true } as const;
+  const stored: readonly KvStored[] = [
+    { format: "q5_0" },
+    { format: "int8_channel" },
+    { format: "int4" },
+    { format: "int2" },
+    { format: "int4", symmetric: true, outliers: 0.01 },
+  ];
+  for (const given of stored) {
+    const { format } = given;
+    const key: KvStored = { ...given, beforeRope: true };
     using real = model.session({ context: 256, kv: { ...rest, key } });
     using simulated = model.session({ context: 256, kv: { ...rest, key: f32 } });
     using _simulation = simulated.simulateKv({ ...rest, key });
@@ -67,6 +76,17 @@ early("with tokens at full precision, and rounded in groups, too", async () => {
       real.kv.read({ which: "key", layer: 1, view: "unrotated" }),
       simulated.kv.read({ which: "key", layer: 1, view: "unrotated" }),
     );
+    const file = temporaryPath("early-groups.session");
+    await real.save(file);
+    using snapshot = readSnapshot(file);
+    using restored = await model.restore(file);
+    for (const part of [{ from: 0 }, { from: 33, to: 100 }, { view: "unrotated" }] as const) {
+      const all = { which: "key", layer: 1, head: 0, ...part } as const;
+      assert.equal(snapshot.read(all), real.kv.read(all));
+      assert.equal(restored.kv.read(all), real.kv.read(all));
+    }
+    const raw = { which: "key", layer: 1, head: 0, to: 96, view: "raw" } as const;
+    assert.equal(snapshot.read(raw), real.kv.read(raw));
     const { candidates: [both] } = await compareKv(model, tokens, {
       reference: { ...rest, key },
       candidates: [{ simulate: { ...rest, key } as KvSimulation }],
@@ -117,7 +137,6 @@ early("are saved, forked, restored, shifted and shared as what they are", async 
   using fork = session.fork();
   assert.equal(restored.kv.policy.rules?.[0]?.format, {
     format: "q4_0",
-    rotate: false,
     beforeRope: true,
   });
   for (const layer of [0, session.kv.layers - 1]) {

@@ -1,7 +1,15 @@
 /** Caches after KIVI: keys in groups of tokens along channels, values in groups along a token. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { estimate, kvGroupFormats, type KvPolicy, loadModel, readSnapshot } from "../mod.ts";
+import {
+  diffKv,
+  estimate,
+  kvGroupFormats,
+  type KvPolicy,
+  type KvStored,
+  loadModel,
+  readSnapshot,
+} from "../mod.ts";
 import { temporaryPath, tinyModel } from "./support/tiny_model.ts";
 
 /** Two layers, two KV heads of 32 values. */
@@ -19,6 +27,8 @@ const half = (bits: number) => {
   return view.getFloat16(0);
 };
 
+const codeBits = { int8_channel: 8, int4: 4, int2: 2 };
+
 for (const format of kvGroupFormats) {
   const kv: KvPolicy = { key: format, value: format, sinks: 2, recent: 40 };
 
@@ -27,7 +37,7 @@ for (const format of kvGroupFormats) {
     using session = model.session({ context: 256, kv });
     using full = model.session({ context: 256 });
     for (const one of [session, full]) await one.prefill(tokens);
-    const most = format === "int4" ? 15 : 3;
+    const most = 2 ** codeBits[format] - 1;
     for (const which of ["key", "value"] as const) {
       const part = { which, layer: 0, head: 1 };
       const [own, exact] = [session.kv.read(part), full.kv.read(part)];
@@ -51,7 +61,7 @@ for (const format of kvGroupFormats) {
         }
       }
     }
-    assert.is(session.kv.ledger().keyBits, format === "int4" ? 5 : 3);
+    assert.is(session.kv.ledger().keyBits, codeBits[format] + 1);
     assert.is((await estimate(path, { context: 256, kv })).kvBytes, session.kv.bytes);
     const { bytes, ...parts } = session.kv.ledger().layers[1]!;
     assert.is(Object.values(parts).reduce((sum, part) => sum + part, 0), bytes);
@@ -90,6 +100,128 @@ for (const format of kvGroupFormats) {
     );
   });
 }
+
+/** The same bits; comparing element by element in words would take long where they differ. */
+function same(a: Float32Array, b: Float32Array): void {
+  const differs = a.findIndex((value, i) => !Object.is(value, b[i]));
+  assert.is(differs, -1, `${a[differs]} and ${b[differs]} at ${differs}`);
+  assert.is(a.length, b.length);
+}
+
+/** Heads of 128 values, so that each group fits. */
+const wide = tinyModel({ embedding: 512 });
+const options: readonly (Omit<KvStored, "format"> & { readonly bits: [number, number] })[] = [
+  { symmetric: true, bits: [0.5, 0.5] },
+  { group: 64, bits: [0.5, 0.5] },
+  // 41 and 82 of 32 and 64 tokens times 128 values, in whole quarters of a group, and 2 of 128 values.
+  { outliers: 0.01, bits: [1 + 48 * 32 / 4096, 1 + 2 * 32 / 128] },
+  { symmetric: true, group: 64, outliers: 0.01, rotate: true, bits: [0.25 + 96 * 32 / 8192, 0.75] },
+];
+
+for (const format of kvGroupFormats) {
+  for (const { bits, ...option } of options) {
+    groups(
+      `${format} with ${JSON.stringify(option)}: real and simulated are the same bits`,
+      async () => {
+        using model = await loadModel(wide, { threads: 1, precision: "float" });
+        const stored: KvStored = { format, ...option };
+        const window = { sinks: 2, recent: 70, exact: "f32" } as const;
+        const kv: KvPolicy = { key: stored, value: stored, ...window };
+        using session = model.session({ context: 256, kv });
+        using simulated = model.session({
+          context: 256,
+          kv: { key: "f32", value: "f32", ...window },
+        });
+        using _simulation = simulated.simulateKv({ key: stored, value: stored });
+        using recording = session.record(["blocks.*.k", "blocks.*.v"]);
+        for (const one of [session, simulated]) {
+          // The first layer has the same values in both, whatever attention makes of them.
+          await one.prefill(tokens.slice(0, 50));
+          await one.prefill([...tokens.slice(50), ...tokens.slice(0, 50)]);
+        }
+        for (const which of ["key", "value"] as const) {
+          // What is at full precision is rotated and back in one of them only.
+          const part = { which, layer: 0, from: 2, to: 128 };
+          same(session.kv.read(part), simulated.kv.read(part));
+        }
+        const ledger = session.kv.ledger();
+        assert.ok(Math.abs(ledger.keyBits - codeBits[format] - bits[0]) < 1e-12);
+        assert.ok(Math.abs(ledger.valueBits - codeBits[format] - bits[1]) < 1e-12);
+        assert.is((await estimate(wide, { context: 256, kv })).kvBytes, session.kv.bytes);
+        const { bytes, ...parts } = ledger.layers[1]!;
+        assert.is(Object.values(parts).reduce((sum, part) => sum + part, 0), bytes);
+        const { relative } = session.kv.errors(recording);
+        // Of int2 a third of the range of a group is a step.
+        for (const error of relative) {
+          assert.ok(error > 0 && error < (format === "int2" ? 0.6 : 0.12));
+        }
+
+        const raw = session.kv.read({ which: "key", layer: 0, head: 0, view: "raw" });
+        assert.is(raw.minimums.length, option.symmetric ? 0 : raw.scales.length);
+        assert.is(raw.outliers.length > 0, option.outliers !== undefined);
+        const file = temporaryPath(`${format}-${JSON.stringify(option).length}.session`);
+        await session.save(file);
+        using snapshot = readSnapshot(file);
+        using restored = await model.restore(file);
+        for (const which of ["key", "value"] as const) {
+          for (const range of [{}, { from: 33, to: 100 }]) {
+            const part = { which, layer: 1, head: 0, ...range };
+            same(snapshot.read(part), session.kv.read(part));
+            same(restored.kv.read(part), session.kv.read(part));
+          }
+        }
+        assert.equal(
+          snapshot.read({ which: "value", layer: 1, head: 0, view: "raw" }),
+          session.kv.read({ which: "value", layer: 1, head: 0, view: "raw" }),
+        );
+        using fork = session.fork();
+        for (const one of [session, restored, fork]) {
+          await one.generate("", { maxTokens: 40, seed: 1 }).text();
+        }
+        same(restored.logits(), session.logits());
+        same(fork.logits(), session.logits());
+        session.truncate(200);
+        fork.truncate(200);
+        await session.prefill(tokens.slice(0, 30));
+        assert.is(diffKv(session, session).equal.every((same) => same === 1), true);
+        assert.is(diffKv(session, restored).equal.every((same) => same === 1), false);
+      },
+    );
+  }
+}
+
+groups(
+  "options are checked: format, group, heads, window, outliers, and files with others",
+  async () => {
+    using model = await load();
+    const of = (kv: KvPolicy) => () => model.session({ context: 128, kv: { recent: 64, ...kv } });
+    const bad = (stored: object) => of({ value: { format: "int4", ...stored } as KvStored });
+    assert.throws(
+      of({ key: { format: "q4_0", symmetric: true } }),
+      /kv.key.format to be one of int8_channel, int4, int2, which have symmetric, but found q4_0/,
+    );
+    assert.throws(bad({ group: 48 }), /kv.value.group to be 32, 64 or 128, but found 48/);
+    assert.throws(
+      bad({ group: 64 }),
+      /heads of a multiple of 64 values for values of kv.*found 32/,
+    );
+    assert.throws(
+      bad({ outliers: 0.3 }),
+      /kv.value.outliers.*from 0 to 0.25 in steps of 0.001.*0.3/,
+    );
+    assert.throws(bad({ outliers: 0.0015 }), /in steps of 0.001.*found 0.0015/);
+    using other = await loadModel(wide, { threads: 1 });
+    const key = (group: 64 | 128, recent: number) => () =>
+      other.session({ context: 128, kv: { key: { format: "int4", group }, recent } });
+    assert.throws(key(128, 128), /keys of kv in groups of up to 64 tokens, but found 128/);
+    assert.throws(key(64, 63), /at least 64 recent tokens of layer 0.*found 63/);
+    using simulated = other.session({ context: 128, kv: { recent: 63 } });
+    assert.throws(
+      () => simulated.simulateKv({ key: { format: "int4", group: 64 } }),
+      /at least 64 recent tokens of layer 0.*found 63/,
+    );
+  },
+);
 
 groups(
   "are refused without the tokens that a group waits for, also in simulations",

@@ -6,6 +6,7 @@ import {
   estimate,
   evictBy,
   h2o,
+  kvGroupFormats,
   type KvPolicy,
   loadModel,
   readSnapshot,
@@ -182,10 +183,12 @@ windows("of a session that evicts are what simulated ones are, after every step"
     () => model.session({ kv: { recent: 20, sinks: 4 }, evict: tova({ budget: 23 }) }),
     /budget for the tokens that stay.*found 23 for 4 sinks and 20 recent/,
   );
-  assert.throws(
-    () => model.session({ kv: { recent: 32, key: "int4" }, evict: tova({ budget: 50 }) }),
-    /rounded token by token.*int4 in layer 0/,
-  );
+  for (const key of kvGroupFormats) {
+    assert.throws(
+      () => model.session({ kv: { recent: 32, key }, evict: tova({ budget: 50 }) }),
+      new RegExp(`rounded token by token.*${key} in layer 0.*rounds 32 at a time`),
+    );
+  }
 });
 
 windows("of sessions in a pool are theirs alone", async () => {

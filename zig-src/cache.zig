@@ -47,6 +47,7 @@ pub const formats = .{
     @import("cache/iq4_nl.zig"),
     @import("cache/nvfp4.zig"),
     @import("cache/mxfp4.zig"),
+    @import("cache/int8_channel.zig"),
     @import("cache/int4.zig"),
     @import("cache/int2.zig"),
 };
@@ -75,7 +76,13 @@ pub fn formatFromName(name: []const u8) ?Format {
     return null;
 }
 
-/// Bytes that a head of `count` values takes at one position, scales included.
+/// Bytes that one side of a head of `count` values takes at one position in the mean, scales included.
+pub fn sideBytes(format: Format, side: kernel.KvSide, options: kernel.KvOptions, count: u64) u64 {
+    if (!inGroups(format)) return formatBytes(format, count);
+    return kernel.page.bytes(@fromBackingInt(@backingInt(format)), side, @intCast(count), options) / page_len;
+}
+
+/// The same where nothing is said beside the format.
 pub fn formatBytes(format: Format, count: u64) u64 {
     return switch (format) {
         inline else => |tag| blk: {
@@ -104,7 +111,8 @@ pub fn inGroups(format: Format) bool {
     return @as(kernel.KvFormat, @fromBackingInt(@backingInt(format))).grouped();
 }
 
-pub const channel_group = kernel.channel_group;
+/// Most tokens whose keys are rounded together.
+pub const channel_group_max = page_len;
 
 /// Positions in a page, and in a block of the attention kernel.
 pub const page_len = kernel.page_len;
@@ -141,6 +149,9 @@ pub const Layout = struct {
         rotate_value: bool = false,
         /// Whether keys are stored before their rotary embedding, and rotated whenever they are read.
         early_key: bool = false,
+        /// Of grouped formats.
+        key_options: kernel.KvOptions = .{},
+        value_options: kernel.KvOptions = .{},
     };
 
     /// Tokens of a layer that attention reads at full precision: the first `sinks` of a sequence, and of
@@ -210,6 +221,23 @@ pub const Layout = struct {
         return false;
     }
 
+    /// Options of the format of one head.
+    pub fn options(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize) kernel.KvOptions {
+        if (layout.formats.len == 0) return .{};
+        const pair = layout.formats[layer * layout.kv_heads + kv_head];
+        return if (side == .key) pair.key_options else pair.value_options;
+    }
+
+    /// Format and options as the functions of `kernel.Table` take them.
+    pub fn code(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize) u32 {
+        return layout.options(side, layer, kv_head).code(@fromBackingInt(@backingInt(layout.format(side, layer, kv_head))));
+    }
+
+    /// How many tokens' keys of a head are rounded together, where that is when the last is there; else 1.
+    pub fn keyGroup(layout: Layout, layer: usize, kv_head: usize) u32 {
+        return if (layout.groups(layer, kv_head)) @intCast(layout.options(.key, layer, kv_head).groupLen()) else 1;
+    }
+
     /// Whether keys of a head are rounded when a group of tokens is whole.
     pub fn groups(layout: Layout, layer: usize, kv_head: usize) bool {
         return inGroups(layout.format(.key, layer, kv_head));
@@ -223,7 +251,13 @@ pub const Layout = struct {
     /// One side of one head in a page.
     pub fn headBytes(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize) u64 {
         if (layout.only_windows and !layout.window(layer).any()) return 0;
-        return page_len * formatBytes(layout.format(side, layer, kv_head), layout.headDim(side));
+        return page_len * sideBytes(layout.format(side, layer, kv_head), side, layout.options(side, layer, kv_head), layout.headDim(side));
+    }
+
+    /// Bytes at the begin of such a side that hold its first positions; all of it where these lie apart.
+    pub fn firstBytes(layout: Layout, side: kernel.KvSide, layer: usize, kv_head: usize, positions: usize) usize {
+        const known: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(side, layer, kv_head)));
+        return kernel.page.bytesOf(known, side, layout.headDim(side), positions, layout.options(side, layer, kv_head));
     }
 
     pub fn pageBytes(layout: Layout) u64 {
@@ -281,7 +315,7 @@ test "every format file is registered" {
         // The kernels know the same formats, and as many bytes.
         const known: kernel.KvFormat = @field(kernel.KvFormat, format.name);
         try std.testing.expectEqual(format.id, @backingInt(known));
-        try std.testing.expectEqual(page_len * format.bytes(96), kernel.page.bytes(known, 96));
+        for ([_]kernel.KvSide{ .key, .value }) |side| try std.testing.expectEqual(page_len * format.bytes(96), kernel.page.bytes(known, side, 96, .{}));
     }
     try std.testing.expectEqual(null, formatFromId(999));
     try std.testing.expectEqual(null, formatFromName("q8"));

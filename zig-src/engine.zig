@@ -18,6 +18,7 @@ pub const record = @import("engine/record.zig");
 
 pub const limited_pool = @import("engine/limited_pool.zig");
 pub const kv_view = @import("engine/kv_view.zig");
+pub const layouts = @import("engine/layouts.zig");
 pub const kv_attention = @import("engine/kv_attention.zig");
 pub const meter = @import("engine/meter.zig");
 

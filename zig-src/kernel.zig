@@ -23,6 +23,7 @@ pub const Table = table.Table;
 pub const Precision = table.Precision;
 pub const RopeStyle = table.RopeStyle;
 pub const KvFormat = table.KvFormat;
+pub const KvOptions = table.KvOptions;
 pub const MatmulArgs = table.MatmulArgs;
 pub const PrepareArgs = table.PrepareArgs;
 pub const kind_integer = table.kind_integer;
@@ -34,7 +35,8 @@ pub const Later = table.Later;
 pub const MergeArgs = table.MergeArgs;
 pub const PartSums = table.PartSums;
 pub const page_len = table.page_len;
-pub const channel_group = table.channel_group;
+pub const group_max = table.group_max;
+pub const formatOf = table.formatOf;
 pub const parts_max = table.parts_max;
 pub const attention_rows = table.attention_rows;
 pub const attention_tile = table.attention_tile;
@@ -43,6 +45,7 @@ pub const partLen = table.partLen;
 pub const page = @import("kernel/attention/page.zig");
 /// How they do where scales belong to channels of keys.
 pub const channels = @import("kernel/attention/channels.zig");
+pub const outliers = @import("kernel/attention/outliers.zig");
 pub const LimitKind = limits.Kind;
 pub const panel_rows = table.panel_rows;
 
@@ -153,11 +156,11 @@ fn hadamard(x: [*]f32, n_heads: usize, head_dim: usize) callconv(.c) void {
 }
 
 fn kvStore(format: u32, side: u32, x: [*]const f32, n: usize, to: [*]u8, position: usize) callconv(.c) void {
-    page.store(@fromBackingInt(@intCast(format)), @fromBackingInt(@intCast(side)), x[0..n], to, position);
+    page.store(table.formatOf(format), @fromBackingInt(@intCast(side)), x[0..n], to, position, .of(format));
 }
 
 fn kvRead(format: u32, side: u32, from_page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) callconv(.c) void {
-    page.readRange(@fromBackingInt(@intCast(format)), @fromBackingInt(@intCast(side)), from_page, dim, from, to, out);
+    page.readRange(table.formatOf(format), @fromBackingInt(@intCast(side)), from_page, dim, from, to, out, .of(format));
 }
 
 fn attend(args: *const AttentionArgs) callconv(.c) void {

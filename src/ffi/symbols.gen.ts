@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xe8bca11e, 0x0b66f28e];
+export const abiHash: readonly [number, number] = [0xe6f14753, 0x9fbf4525];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -942,6 +942,7 @@ export const CacheFormatId = {
   iq4_nl: 20,
   nvfp4: 40,
   mxfp4: 39,
+  int8_channel: 1005,
   int4: 1003,
   int2: 1004,
 } as const;
@@ -949,6 +950,9 @@ export const CacheFormatId = {
 export const CacheFormatFlags = {
   rotate: 65536,
   before_rope: 131072,
+  symmetric: 1048576,
+  group: 2097152,
+  outliers: 16777216,
 } as const;
 
 export const KvSideId = {
@@ -962,6 +966,7 @@ export const KvViewId = {
   codes: 2,
   scales: 3,
   minimums: 4,
+  outliers: 5,
 } as const;
 
 export const WhenFullId = {

@@ -53,12 +53,58 @@ export const kvLayouts: Readonly<Record<KvFormat, KvFormatLayout>> = {
   iq4_nl: scaled(4),
   nvfp4: { ...scaled(4), scaleLength: 16, scaleBytes: 1 },
   mxfp4: { ...scaled(4), scaleBytes: 1 },
+  int8_channel: lifted(8),
   int4: lifted(4),
   int2: lifted(2),
 };
 
-/** Tokens of a channel of keys that are rounded together, where a format does so. */
-export const channelGroup = 32;
+/** How one side of a head is stored. */
+export interface KvHead {
+  readonly which: "key" | "value";
+  readonly format: KvFormat;
+  readonly rotate: boolean;
+  /** Of keys. */
+  readonly beforeRope: boolean;
+  /** Of formats in groups. */
+  readonly symmetric: boolean;
+  readonly group: number;
+  readonly outliers: number;
+}
+
+/** Values that share a scale in formats in groups, where nothing else is said. */
+export const groupUsual = 32;
+/** Most tokens of a channel of keys that do: a page. */
+export const keyGroupMax = pageLength;
+/** Bytes of an outlier: a place and a value. */
+export const outlierBytes = 4;
+
+/** A head of which only the format is known. */
+export function headOf(given: KvFormat | KvHead): KvHead {
+  if (typeof given !== "string") return given;
+  const usual = {
+    rotate: false,
+    beforeRope: false,
+    symmetric: false,
+    group: groupUsual,
+    outliers: 0,
+  };
+  return { which: "value", format: given, ...usual };
+}
+
+/** How many tokens' keys are rounded together; 1 where each token is by itself. */
+export function keyGroup(given: KvFormat | KvHead): number {
+  const { format, group } = headOf(given);
+  return inGroups(format) ? group : 1;
+}
+
+/** Outliers of a group of tokens of keys of a head of so many values, or of a token's values. */
+export function outlierCount({ which, group, outliers }: KvHead, length: number): number {
+  const tokens = which === "key" ? group : 1;
+  const wanted = Math.ceil(Math.round(outliers * 1000) * tokens * length / 1000);
+  // Each token has as many bytes of them.
+  const whole = Math.max(1, tokens / outlierBytes);
+  return Math.ceil(wanted / whole) * whole;
+}
 
 /** Whether keys in the format are rounded in groups of tokens. */
 export function inGroups(format: KvFormat): boolean {
@@ -66,18 +112,29 @@ export function inGroups(format: KvFormat): boolean {
 }
 
 /** Scales of a head of so many values. */
-export function kvScales(format: KvFormat, length: number): number {
+export function kvScales(given: KvFormat | KvHead, length: number): number {
+  const { format, group } = headOf(given);
   const { scaleLength, perHead } = kvLayouts[format];
+  if (inGroups(format)) return length / group;
   return perHead ? 1 : length / scaleLength;
 }
 
-/** Bytes of scales and minimums of a head of so many values. */
-export function kvTermBytes(format: KvFormat, length: number): number {
-  const { scaleBytes, minimumBytes } = kvLayouts[format];
-  return kvScales(format, length) * (scaleBytes + minimumBytes);
+/** Bytes of the minimum beside each scale. */
+export function kvMinimumBytes(given: KvFormat | KvHead): number {
+  const { format, symmetric } = headOf(given);
+  return symmetric ? 0 : kvLayouts[format].minimumBytes;
 }
 
-/** Bits of one value of such a head, its part of the scale and the minimum included. */
-export function kvBits(format: KvFormat, length: number): number {
-  return kvLayouts[format].codeBits + 8 * kvTermBytes(format, length) / length;
+/** Bytes of scales, minimums and outliers of a head of so many values. */
+export function kvTermBytes(given: KvFormat | KvHead, length: number): number {
+  const head = headOf(given);
+  const { scaleBytes } = kvLayouts[head.format];
+  const tokens = head.which === "key" ? head.group : 1;
+  return kvScales(head, length) * (scaleBytes + kvMinimumBytes(head)) +
+    outlierCount(head, length) / tokens * outlierBytes;
+}
+
+/** Bits of one value of such a head, its part of scale, minimum and outliers included. */
+export function kvBits(given: KvFormat | KvHead, length: number): number {
+  return kvLayouts[headOf(given).format].codeBits + 8 * kvTermBytes(given, length) / length;
 }

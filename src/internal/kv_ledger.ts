@@ -4,9 +4,8 @@
  * @module
  */
 import { KvInfoLayout } from "../ffi/symbols.gen.ts";
-import type { KvFormat } from "../kv_format.ts";
 import type { KvBytes, KvLedger } from "../kv_ledger.ts";
-import { kvLayouts, kvTermBytes } from "./kv_layout.ts";
+import { type KvHead, kvLayouts, kvTermBytes } from "./kv_layout.ts";
 import type { SessionCore } from "./session_core.ts";
 
 /** The ledger of the cache as it is now. */
@@ -21,8 +20,8 @@ export function kvLedger(core: SessionCore): KvLedger {
   const exactPages = number(KvInfoLayout.exact_page_count);
   const exactUsed = number(KvInfoLayout.exact_pages_used);
   const layers = Array.from({ length: table.shape.layers }, (_, layer): KvBytes => {
-    const keys = sizes(table.formats("key", layer), keyLength);
-    const values = sizes(table.formats("value", layer), valueLength);
+    const keys = sizes(table.heads("key", layer), keyLength);
+    const values = sizes(table.heads("value", layer), valueLength);
     const token = keys.payload + keys.scales + values.payload + values.scales;
     const exactToken = table.exactBytes(layer);
     const { recent, sinks } = table.windows.layers[layer]!;
@@ -64,13 +63,13 @@ export function kvLedger(core: SessionCore): KvLedger {
 
 /** Bytes that the heads of one token take in a layer. */
 function sizes(
-  formats: readonly KvFormat[],
+  heads: readonly KvHead[],
   length: number,
 ): { readonly payload: number; readonly scales: number } {
   let [payload, scales] = [0, 0];
-  for (const format of formats) {
-    payload += length * kvLayouts[format].codeBits / 8;
-    scales += kvTermBytes(format, length);
+  for (const head of heads) {
+    payload += length * kvLayouts[head.format].codeBits / 8;
+    scales += kvTermBytes(head, length);
   }
   return { payload, scales };
 }

@@ -5,40 +5,81 @@
  */
 import type { KvFormat } from "../kv_format.ts";
 import type { KvRaw } from "../kv_part.ts";
-import { channelGroup, inGroups, kvBits, kvLayouts, kvScales } from "./kv_layout.ts";
+import {
+  headOf,
+  inGroups,
+  kvBits,
+  type KvHead,
+  kvLayouts,
+  kvMinimumBytes,
+  kvScales,
+  outlierBytes,
+  outlierCount,
+} from "./kv_layout.ts";
 
 /** Bytes of one position of a head of so many values. */
-export function rowBytes(format: KvFormat, length: number): number {
-  return length * kvBits(format, length) / 8;
+export function rowBytes(given: KvFormat | KvHead, length: number): number {
+  return length * kvBits(given, length) / 8;
 }
 
 /**
- * Decodes rows of keys whose scales belong to groups of tokens: [32 n][length], the first of a group first.
- * A row has a 32nd of the scales and minimums of its group.
+ * Decodes rows of keys whose scales belong to groups of tokens: [group n][length], the first of a group first.
+ * A row has an equal part of the scales, minimums and outliers of its group.
  */
 export function decodeGroups(
-  format: KvFormat,
+  head: KvHead,
   rows: Uint8Array<ArrayBuffer>,
   length: number,
 ): Float32Array<ArrayBuffer> {
-  const size = rowBytes(format, length);
+  const { format, group } = head;
+  const size = rowBytes(head, length);
   const count = rows.length / size;
   const out = new Float32Array(count * length);
   const halves = tableOf("f16");
   const view = new DataView(rows.buffer, rows.byteOffset);
-  const codeBytes = size - length / 8;
+  const codeBytes = length * kvLayouts[format].codeBits / 8;
+  const termBytes = 2 + kvMinimumBytes(head);
+  const zero = zeroOf(head);
+  const share = length / group;
   for (let row = 0; row < count; row++) {
-    const first = row - row % channelGroup;
+    const first = row - row % group;
     const codes = unpacked(rows.subarray(row * size, row * size + codeBytes), format);
     for (let i = 0; i < length; i++) {
-      const share = length / channelGroup;
-      const term = (first + Math.floor(i / share)) * size + codeBytes + 4 * (i % share);
-      const [scale, minimum] = [view.getUint16(term, true), view.getUint16(term + 2, true)];
+      const term = (first + Math.floor(i / share)) * size + codeBytes + termBytes * (i % share);
+      const minimum = termBytes > 2 ? halves[view.getUint16(term + 2, true)]! : 0;
       // The product is exact.
-      out[row * length + i] = codes[i]! * halves[scale]! + halves[minimum]!;
+      out[row * length + i] = (codes[i]! - zero) * halves[view.getUint16(term, true)]! + minimum;
     }
   }
+  const entries = outliersIn(head, rows, length);
+  const inGroup = outlierCount(head, length);
+  for (let i = 0; i < entries.length / 2; i++) {
+    const first = Math.floor(i / inGroup) * group * length;
+    out[first + entries[2 * i]!] = halves[entries[2 * i + 1]!]!;
+  }
   return out;
+}
+
+/** What a code of a symmetric format is less by. */
+function zeroOf({ format, symmetric }: KvHead): number {
+  return symmetric ? 2 ** (kvLayouts[format].codeBits - 1) : 0;
+}
+
+/** Places and values at the ends of rows, in their order. */
+function outliersIn(
+  head: KvHead,
+  rows: Uint8Array<ArrayBuffer>,
+  length: number,
+): Uint16Array<ArrayBuffer> {
+  const size = rowBytes(head, length);
+  const tokens = head.which === "key" ? head.group : 1;
+  const own = outlierCount(head, length) / tokens * outlierBytes;
+  const bytes = new Uint8Array(rows.length / size * own);
+  for (let row = 0; own > 0 && row < rows.length / size; row++) {
+    bytes.set(rows.subarray((row + 1) * size - own, (row + 1) * size), row * own);
+  }
+  const view = new DataView(bytes.buffer);
+  return Uint16Array.from({ length: bytes.length / 2 }, (_, i) => view.getUint16(2 * i, true));
 }
 
 /** Codes that fill bytes from their lowest bits on. */
@@ -56,37 +97,42 @@ function unpacked(bytes: Uint8Array, format: KvFormat): Uint8Array {
  * Takes rows in such a format apart: of values, or of keys of whole groups, whose terms are then those of the
  * channels of each group, one after the other.
  */
-function rawGrouped(format: KvFormat, rows: Uint8Array<ArrayBuffer>, length: number): KvRaw {
-  const size = rowBytes(format, length);
+function rawGrouped(head: KvHead, rows: Uint8Array<ArrayBuffer>, length: number): KvRaw {
+  const size = rowBytes(head, length);
   const count = rows.length / size;
   const codes = new Uint8Array(count * length);
-  const terms = count * length / channelGroup;
-  const [scales, minimums] = [new Uint16Array(terms), new Uint16Array(terms)];
+  const inRow = kvScales(head, length);
+  const minimumBytes = kvMinimumBytes(head);
+  const scales = new Uint16Array(count * inRow);
+  const minimums = new Uint16Array(minimumBytes === 0 ? 0 : count * inRow);
   const view = new DataView(rows.buffer, rows.byteOffset);
+  const codeBytes = length * kvLayouts[head.format].codeBits / 8;
   for (let row = 0; row < count; row++) {
-    const codeBytes = size - length / 8;
-    codes.set(unpacked(rows.subarray(row * size, row * size + codeBytes), format), row * length);
-    for (let u = 0; u < length / channelGroup; u++) {
-      const at = row * size + codeBytes + 4 * u;
-      scales[row * length / channelGroup + u] = view.getUint16(at, true);
-      minimums[row * length / channelGroup + u] = view.getUint16(at + 2, true);
+    const own = rows.subarray(row * size, row * size + codeBytes);
+    codes.set(unpacked(own, head.format), row * length);
+    for (let u = 0; u < inRow; u++) {
+      const at = row * size + codeBytes + (2 + minimumBytes) * u;
+      scales[row * inRow + u] = view.getUint16(at, true);
+      if (minimumBytes > 0) minimums[row * inRow + u] = view.getUint16(at + 2, true);
     }
   }
-  return { codes, scales, minimums };
+  return { codes, scales, minimums, outliers: outliersIn(head, rows, length) };
 }
 
 /** Takes rows of so many values apart as `KvCache.read` does with `view: "raw"`. */
 export function rawRows(
-  format: KvFormat,
+  given: KvFormat | KvHead,
   rows: Uint8Array<ArrayBuffer>,
   length: number,
 ): KvRaw {
+  const head = headOf(given);
+  const { format } = head;
   const none = new Uint16Array(0);
-  const floats = { scales: none, minimums: none };
+  const floats = { scales: none, minimums: none, outliers: none };
   const all = () => rows.slice().buffer;
   if (format === "f32") return { codes: new Float32Array(all()), ...floats };
   if (format === "f16" || format === "bf16") return { codes: new Uint16Array(all()), ...floats };
-  if (inGroups(format)) return rawGrouped(format, rows, length);
+  if (inGroups(format)) return rawGrouped(head, rows, length);
   const { scaleBytes, minimumBytes, codeBits } = kvLayouts[format];
   if (scaleBytes === 0) return { codes: rows.slice(), ...floats };
   const positions = rows.length / rowBytes(format, length);
@@ -108,7 +154,7 @@ export function rawRows(
     }
     at += block.values * codeBits / 8;
   }
-  return { codes, scales, minimums };
+  return { codes, scales, minimums, outliers: none };
 }
 
 /** The blocks of rows: GGUF's, of which the last of a row may end early, or a head of `int8`. */
@@ -142,11 +188,13 @@ function codeOf(block: DataView, from: number, i: number, shared: number, bits: 
 
 /** The numbers that rows stand for. */
 export function decodeRows(
-  format: KvFormat,
+  given: KvFormat | KvHead,
   rows: Uint8Array<ArrayBuffer>,
   length: number,
 ): Float32Array<ArrayBuffer> {
-  const { codes, scales, minimums } = rawRows(format, rows, length);
+  const { codes, scales, minimums, outliers } = rawRows(given, rows, length);
+  const head = headOf(given);
+  const { format } = head;
   if (codes instanceof Float32Array) return codes;
   const out = new Float32Array(codes.length);
   if (kvLayouts[format].scaleBytes === 0) {
@@ -155,7 +203,8 @@ export function decodeRows(
     return out;
   }
   const unit = codes.length / scales.length;
-  const number = numbers[format] ?? ((code: number) => code);
+  const zero = zeroOf(head);
+  const number = numbers[format] ?? ((code: number) => code - zero);
   const halves = tableOf("f16");
   const scaleOf = scaleDecoder(format);
   for (let i = 0; i < out.length; i++) {
@@ -163,6 +212,10 @@ export function decodeRows(
     // Rounded after the product and again after the sum, as the engine does it.
     const product = Math.fround(number(codes[i]!) * scaleOf(scales[of]!));
     out[i] = minimums.length === 0 ? product : product + halves[minimums[of]!]!;
+  }
+  const inRow = outlierCount(head, length);
+  for (let i = 0; i < outliers.length / 2; i++) {
+    out[Math.floor(i / inRow) * length + outliers[2 * i]!] = halves[outliers[2 * i + 1]!]!;
   }
   return out;
 }

@@ -5,7 +5,7 @@
  */
 import type { Activation, Hook } from "../activation.ts";
 import { check } from "../ffi/library.ts";
-import { CacheFormatId, KvSideId } from "../ffi/symbols.gen.ts";
+import { KvSideId } from "../ffi/symbols.gen.ts";
 import { type KvFormat, kvFormats, kvGroupFormats } from "../kv_format.ts";
 import type { KvStored } from "../kv_policy.ts";
 import type { KvBlock, KvFunction, KvScheme, KvSimulation } from "../kv_simulation.ts";
@@ -17,14 +17,17 @@ import {
   checkNumber,
   found,
 } from "./check.ts";
-import { channelGroup, inGroups, kvBits } from "./kv_layout.ts";
+import { groupUsual, inGroups, keyGroup, keyGroupMax, kvBits } from "./kv_layout.ts";
 import {
+  checkGroup,
   checkRuled,
   checkStored,
+  formatCode,
   isStored,
   type KvTable,
   type KvTableShape,
   layOut,
+  storedOf,
 } from "./kv_table.ts";
 import type { ModelCore } from "./model_core.ts";
 import { KvWindows } from "./kv_windows.ts";
@@ -55,7 +58,10 @@ export class SimulationTable {
     this.windows = new KvWindows(checked, shape.layers);
     for (const [i, quantiser] of this.#quantisers.entries()) {
       if (typeof quantiser !== "object") continue;
-      const length = i % 2 === 0 ? shape.keyLength : shape.valueLength;
+      const [which, length] = i % 2 === 0
+        ? ["key", shape.keyLength] as const
+        : ["value", shape.valueLength] as const;
+      if (isStored(quantiser)) checkGroup(storedOf(quantiser, which), length, what);
       if (quantiser.rotate && (length & (length - 1)) !== 0) {
         throw new RangeError(
           `Expected heads of a power of two of values to rotate in ${what}, but found ${length}`,
@@ -113,13 +119,15 @@ export class SimulationTable {
   /** Formats that round keys in groups of tokens wait for the last of each. */
   #checkGroups(found: KvWindows, what: string): void {
     for (const [i, quantiser] of this.#quantisers.entries()) {
-      const format = isStored(quantiser) ? quantiser.format : quantiser;
-      if (i % 2 === 1 || typeof format !== "string" || format === "as is") continue;
+      if (i % 2 === 1 || quantiser === "as is") continue;
+      if (typeof quantiser !== "string" && !isStored(quantiser)) continue;
+      const head = storedOf(quantiser, "key");
+      const { format } = head;
       const layer = Math.floor(i / 2 / this.#shape.heads);
       const { recent } = found.layers[layer]!;
-      if (!inGroups(format) || recent >= channelGroup) continue;
+      if (keyGroup(head) <= Math.max(1, recent)) continue;
       throw new RangeError(
-        `Expected a session that keeps at least ${channelGroup} recent tokens of layer ${layer} at ` +
+        `Expected a session that keeps at least ${head.group} recent tokens of layer ${layer} at ` +
           `full precision, because keys of ${what} in ${format} are rounded so many at a time, but ` +
           `found ${recent}`,
       );
@@ -130,7 +138,7 @@ export class SimulationTable {
   bits(which: "key" | "value"): number {
     const own = this.#quantisers.filter((_, i) => i % 2 === (which === "key" ? 0 : 1));
     const length = which === "key" ? this.#shape.keyLength : this.#shape.valueLength;
-    return own.reduce((sum, quantiser) => sum + bitsOf(quantiser, length), 0) / own.length;
+    return own.reduce((sum, quantiser) => sum + bitsOf(quantiser, which, length), 0) / own.length;
   }
 
   /** The functions that do it, by names of hook points. */
@@ -138,13 +146,13 @@ export class SimulationTable {
     const hooks = new Map<string, Hook[]>();
     const { layers, heads } = this.#shape;
     for (let layer = 0; layer < layers; layer++) {
-      const waits = store.windows.layers[layer]!.recent >= channelGroup;
+      const shown = shownGroup(store.windows.layers[layer]!.recent);
       for (const [point, which] of points) {
         const own = Array.from({ length: heads }, (_, head): Checked => {
           const at = 2 * (layer * heads + head) + (which === "key" ? 0 : 1);
           const quantiser = this.#quantisers[at] as Checked;
           const { beforeRope } = store.stored(which, layer, head);
-          return placeOf(quantiser, which, waits, beforeRope) === point ? quantiser : "as is";
+          return placeOf(quantiser, which, shown, beforeRope) === point ? quantiser : "as is";
         });
         if (own.every((quantiser) => quantiser === "as is")) continue;
         hooks.set(`blocks.${layer}.${point}`, [
@@ -164,26 +172,31 @@ const points = [
   ["v_stored", "value"],
 ] as const;
 
+/** How many tokens' keys the engine shows together, when the last of them is there; 0 where it shows none. */
+function shownGroup(recent: number): number {
+  return recent >= keyGroupMax ? keyGroupMax : recent >= groupUsual ? groupUsual : 0;
+}
+
 /**
- * Where a quantiser sees its values; `waits` says whether keys of a whole group of tokens can be seen, and
- * `stored` whether they are stored before their rotation.
+ * Where a quantiser sees its values; `shown` says how many tokens' keys can be seen together, and `stored`
+ * whether they are stored before their rotation.
  */
 function placeOf(
   quantiser: Checked,
   which: "key" | "value",
-  waits: boolean,
+  shown: number,
   stored: boolean,
 ): (typeof points)[number][0] {
   if (which === "value") return "v_stored";
   if (isEarly(quantiser) && !stored) return "k_pre";
-  return waits && wantsGroups(quantiser) ? "k_group" : "k_stored";
+  return shown > 0 && wantsGroups(quantiser, shown) ? "k_group" : "k_stored";
 }
 
-/** Whether keys are rounded in groups of tokens that begin at multiples of 32. */
-function wantsGroups(quantiser: Checked): boolean {
+/** Whether keys are rounded in groups of tokens of which so many tokens are some. */
+function wantsGroups(quantiser: Checked, shown: number): boolean {
   if (isStored(quantiser)) return inGroups(quantiser.format);
   if (typeof quantiser === "object") {
-    return quantiser.axis === "channel" && channelGroup % quantiser.group === 0;
+    return quantiser.axis === "channel" && shown % quantiser.group === 0;
   }
   return typeof quantiser === "string" && quantiser !== "as is" && inGroups(quantiser);
 }
@@ -193,10 +206,10 @@ function isEarly(quantiser: Checked): boolean {
 }
 
 /** Of a value, in heads of so many. */
-function bitsOf(quantiser: Checked, length: number): number {
+function bitsOf(quantiser: Checked, which: "key" | "value", length: number): number {
   if (quantiser === "as is") return 32;
   if (typeof quantiser === "string") return kvBits(quantiser, length);
-  if (isStored(quantiser)) return kvBits(quantiser.format, length);
+  if (isStored(quantiser)) return kvBits(storedOf(quantiser, which), length);
   return typeof quantiser === "function" ? NaN : schemeBits(quantiser);
 }
 
@@ -277,19 +290,12 @@ function leave(
 ): Float32Array {
   if (isStored(quantiser)) {
     if (quantiser.rotate) hadamard(values, block.length);
-    leave(core, values, quantiser.format, block);
+    roundStored(core, values, quantiser, block);
     if (quantiser.rotate) hadamard(values, block.length);
     return values;
   }
   if (typeof quantiser === "string") {
-    const { vitrine_model_kv_round } = core.library.calls;
-    const [format, side] = [CacheFormatId[quantiser], KvSideId[block.which]];
-    const count = values.length;
-    check(
-      core.library,
-      vitrine_model_kv_round(core.handle, format, side, values, count, block.length),
-      core.handle,
-    );
+    roundStored(core, values, quantiser, block);
     return values;
   }
   if (typeof quantiser === "object") {
@@ -302,5 +308,22 @@ function leave(
   const size = returned instanceof Float32Array ? `${returned.length} values` : found(returned);
   throw new TypeError(
     `Expected the quantiser of layer ${block.layer} to return ${values.length} values, but found ${size}`,
+  );
+}
+
+/** Leaves what a cache would keep, as the engine rounds it. */
+function roundStored(
+  core: ModelCore,
+  values: Float32Array<ArrayBuffer>,
+  stored: KvFormat | KvStored,
+  { which, length }: KvBlock,
+): void {
+  const { vitrine_model_kv_round } = core.library.calls;
+  // Rotations are the caller's, as is where keys are seen.
+  const code = formatCode({ ...storedOf(stored, which), rotate: false, beforeRope: false });
+  check(
+    core.library,
+    vitrine_model_kv_round(core.handle, code, KvSideId[which], values, values.length, length),
+    core.handle,
   );
 }

@@ -7,8 +7,23 @@ import { CacheFormatFlags, CacheFormatId } from "../ffi/symbols.gen.ts";
 import { type KvFormat, kvFormats, kvGroupFormats } from "../kv_format.ts";
 import type { KvPolicy, KvShape, KvStored } from "../kv_policy.ts";
 import type { ModelInfo } from "../model_info.ts";
-import { checkBoolean, checkChoice, checkFields, checkInteger, found } from "./check.ts";
-import { channelGroup, inGroups, kvBits, pageLength } from "./kv_layout.ts";
+import {
+  checkBoolean,
+  checkChoice,
+  checkFields,
+  checkInteger,
+  checkNumber,
+  found,
+} from "./check.ts";
+import {
+  groupUsual,
+  inGroups,
+  keyGroup,
+  keyGroupMax,
+  kvBits,
+  type KvHead,
+  pageLength,
+} from "./kv_layout.ts";
 import { checkWindow, KvWindows, type Windowed } from "./kv_windows.ts";
 
 /** Layers, KV heads and layout of one of their rows. */
@@ -70,7 +85,7 @@ export class KvTable {
   readonly policy: KvPolicy;
   readonly shape: KvTableShape;
   /** [layers][heads][key, value]. */
-  readonly #stored: readonly Stored[];
+  readonly #stored: readonly KvHead[];
   /** Tokens at full precision. */
   readonly windows: KvWindows;
 
@@ -80,15 +95,19 @@ export class KvTable {
     const { key = "f16", value = "f16" } = policy;
     this.policy = policy;
     this.shape = shape;
-    this.#stored = layOut({ ...policy, key, value }, shape, what).map(storedOf);
-    for (const [i, { rotate, beforeRope }] of this.#stored.entries()) {
-      const length = i % 2 === 0 ? shape.keyLength : shape.valueLength;
+    this.#stored = layOut({ ...policy, key, value }, shape, what).map((given, i) =>
+      storedOf(given, sides[i % 2] as Which)
+    );
+    for (const head of this.#stored) {
+      const { rotate, beforeRope } = head;
+      const length = head.which === "key" ? shape.keyLength : shape.valueLength;
+      checkGroup(head, length, what);
       if (rotate && (length & (length - 1)) !== 0) {
         throw new RangeError(
           `Expected heads of a power of two of values to rotate in ${what}, but found ${length}`,
         );
       }
-      if (i % 2 === 1 && beforeRope) {
+      if (head.which === "value" && beforeRope) {
         throw new RangeError(
           `Expected keys to store before their rotary embedding in ${what}, but found values`,
         );
@@ -96,11 +115,11 @@ export class KvTable {
     }
     this.windows = new KvWindows(policy, shape.layers);
     for (const [layer, { recent }] of this.windows.layers.entries()) {
-      const format = this.formats("key", layer).find(inGroups);
-      if (format === undefined || recent >= channelGroup) continue;
+      const head = this.heads("key", layer).find((head) => keyGroup(head) > Math.max(1, recent));
+      if (head === undefined) continue;
       throw new RangeError(
-        `Expected ${what} to keep at least ${channelGroup} recent tokens of layer ${layer} at full ` +
-          `precision, because keys in ${format} are rounded so many at a time, but found ${recent}`,
+        `Expected ${what} to keep at least ${head.group} recent tokens of layer ${layer} at full ` +
+          `precision, because keys in ${head.format} are rounded so many at a time, but found ${recent}`,
       );
     }
   }
@@ -109,7 +128,7 @@ export class KvTable {
     return this.stored(which, layer, head).format;
   }
 
-  stored(which: Which, layer: number, head: number): Stored {
+  stored(which: Which, layer: number, head: number): KvHead {
     return this.#stored[this.#at(which, layer, head)]!;
   }
 
@@ -121,31 +140,33 @@ export class KvTable {
 
   /** The formats of all heads, layer by layer, or of one layer. */
   formats(which: Which, layer?: number): KvFormat[] {
+    return this.heads(which, layer).map(({ format }) => format);
+  }
+
+  /** All heads, layer by layer, or those of one layer. */
+  heads(which: Which, layer?: number): KvHead[] {
     const { layers, heads } = this.shape;
     const [from, to] = layer === undefined
       ? [0, layers * heads]
       : [layer * heads, (layer + 1) * heads];
     return Array.from(
       { length: to - from },
-      (_, i) => this.#stored[2 * (from + i) + sides.indexOf(which)]!.format,
+      (_, i) => this.#stored[2 * (from + i) + sides.indexOf(which)]!,
     );
   }
 
   /** Bits of a stored number, scales included: the mean over all heads. */
   bits(which: Which): number {
-    const all = this.formats(which);
+    const all = this.heads(which);
     const length = which === "key" ? this.shape.keyLength : this.shape.valueLength;
-    return all.reduce((sum, format) => sum + kvBits(format, length), 0) / all.length;
+    return all.reduce((sum, head) => sum + kvBits(head, length), 0) / all.length;
   }
 
   /** Bytes that one token takes in one layer. */
   tokenBytes(layer: number): number {
     const { keyLength, valueLength } = this.shape;
     const bytes = (which: Which, length: number) =>
-      this.formats(which, layer).reduce(
-        (sum, format) => sum + length * kvBits(format, length) / 8,
-        0,
-      );
+      this.heads(which, layer).reduce((sum, head) => sum + length * kvBits(head, length) / 8, 0);
     return bytes("key", keyLength) + bytes("value", valueLength);
   }
 
@@ -172,21 +193,16 @@ export class KvTable {
 
   /** The format where no rule says otherwise. */
   base(which: Which): KvFormat {
-    return storedOf(this.policy[which] ?? "f16").format;
+    return storedOf(this.policy[which] ?? "f16", which).format;
   }
 
   /** As the engine takes them; nothing where two formats say it all. */
   ids(): Uint32Array<ArrayBuffer> | undefined {
     const windows = this.windows.numbers();
-    const plain = this.#stored.every(({ rotate, beforeRope }) => !rotate && !beforeRope) &&
+    const plain = this.#stored.every((head) => formatCode(head) === CacheFormatId[head.format]) &&
       sides.every((side) => this.common(side) === this.base(side));
     if (plain && windows.length === 0) return undefined;
-    const formats = plain
-      ? []
-      : this.#stored.map(({ format, rotate, beforeRope }) =>
-        CacheFormatId[format] + (rotate ? CacheFormatFlags.rotate : 0) +
-        (beforeRope ? CacheFormatFlags.before_rope : 0)
-      );
+    const formats = plain ? [] : this.#stored.map(formatCode);
     return Uint32Array.from([...formats, ...windows]);
   }
 
@@ -207,12 +223,44 @@ export function checkPolicy(given: unknown, what: string): KvPolicy {
   return { key, value, ...rest };
 }
 
-/** How a head is stored. */
-interface Stored {
-  readonly format: KvFormat;
-  readonly rotate: boolean;
-  readonly beforeRope: boolean;
+/** A format and what belongs to it, as the engine takes them. */
+export function formatCode(head: Omit<KvHead, "which">): number {
+  const { format, rotate, beforeRope, symmetric, group, outliers } = head;
+  return CacheFormatId[format] + (rotate ? CacheFormatFlags.rotate : 0) +
+    (beforeRope ? CacheFormatFlags.before_rope : 0) +
+    (symmetric ? CacheFormatFlags.symmetric : 0) +
+    Math.log2(group / groupUsual) * CacheFormatFlags.group +
+    Math.round(outliers * 1000) * CacheFormatFlags.outliers;
 }
+
+/** Whether heads of this length can be in such groups. */
+export function checkGroup(
+  { which, format, group, outliers }: KvHead,
+  length: number,
+  what: string,
+): void {
+  if (which === "key" && group > keyGroupMax) {
+    throw new RangeError(
+      `Expected keys of ${what} in groups of up to ${keyGroupMax} tokens, but found ${group}`,
+    );
+  }
+  if (group !== groupUsual && length % group !== 0) {
+    throw new RangeError(
+      `Expected heads of a multiple of ${group} values for ${which}s of ${what} in groups of so many, ` +
+        `but found ${length}`,
+    );
+  }
+  if (outliers > 0 && length > outlierHeadMax) {
+    throw new RangeError(
+      `Expected heads of at most ${outlierHeadMax} values for ${which}s of ${what} in ${format} with ` +
+        `outliers, but found ${length}`,
+    );
+  }
+}
+
+/** Places of outliers are 16 bits. */
+const outlierHeadMax = 512;
+const outlierShareMax = 0.25;
 
 function checkFormat(value: unknown, what: string): KvFormat | KvStored | undefined {
   if (isStored(value)) return checkStored(value, what);
@@ -234,7 +282,7 @@ export function isStored(value: unknown): value is KvStored {
 
 /** Checks and copies it. */
 export function checkStored(value: KvStored, what: string): KvStored {
-  checkFields(value, ["format", "rotate", "beforeRope"], what);
+  checkFields(value, ["format", "rotate", "beforeRope", ...groupFields], what);
   const format = checkChoice(value.format, allFormats, `${what}.format`);
   if (format === undefined) {
     throw new TypeError(
@@ -247,14 +295,60 @@ export function checkStored(value: KvStored, what: string): KvStored {
     format,
     ...(rotate !== undefined && { rotate }),
     ...(beforeRope !== undefined && { beforeRope }),
+    ...checkGroupOptions(value, format, what),
   };
 }
 
-function storedOf(given: KvFormat | KvStored): Stored {
-  const { format, rotate = false, beforeRope = false } = typeof given === "string"
-    ? { format: given }
-    : given;
-  return { format, rotate, beforeRope };
+const groupFields = ["symmetric", "group", "outliers"] as const;
+
+/** Options of formats in groups. */
+function checkGroupOptions(
+  given: KvStored,
+  format: KvFormat,
+  what: string,
+): Pick<KvStored, (typeof groupFields)[number]> {
+  const named = groupFields.find((name) => given[name] !== undefined);
+  if (named !== undefined && !inGroups(format)) {
+    throw new RangeError(
+      `Expected ${what}.format to be one of ${
+        kvGroupFormats.join(", ")
+      }, which have ${named}, but found ` +
+        format,
+    );
+  }
+  const symmetric = checkBoolean(given.symmetric, `${what}.symmetric`);
+  const { group, outliers } = given;
+  if (group !== undefined && ![32, 64, 128].includes(group)) {
+    throw new RangeError(`Expected ${what}.group to be 32, 64 or 128, but found ${found(group)}`);
+  }
+  if (outliers !== undefined) {
+    const steps = (x: number) => Math.abs(x * 1000 - Math.round(x * 1000)) < 1e-9;
+    checkNumber(
+      outliers,
+      (x) => x >= 0 && x <= outlierShareMax && steps(x),
+      `from 0 to ${outlierShareMax} in steps of 0.001`,
+      `${what}.outliers`,
+    );
+  }
+  return {
+    ...(symmetric !== undefined && { symmetric }),
+    ...(group !== undefined && { group }),
+    ...(outliers !== undefined && { outliers }),
+  };
+}
+
+/** With what is usual filled in. */
+export function storedOf(given: KvFormat | KvStored, which: Which): KvHead {
+  const stored: KvStored = typeof given === "string" ? { format: given } : given;
+  const {
+    format,
+    rotate = false,
+    beforeRope = false,
+    symmetric = false,
+    group = groupUsual,
+    outliers = 0,
+  } = stored;
+  return { which, format, rotate, beforeRope, symmetric, group, outliers };
 }
 
 /** The same for a policy of anything that `check` accepts. */

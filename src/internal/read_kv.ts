@@ -7,7 +7,7 @@ import { KvInfoLayout, KvPartLayout, KvSideId, KvViewId } from "../ffi/symbols.g
 import type { KvFormat } from "../kv_format.ts";
 import type { KvPart, KvRaw, KvView } from "../kv_part.ts";
 import { checkChoice, checkFields, checkInteger, checkSide } from "./check.ts";
-import { channelGroup, inGroups, kvLayouts, kvScales } from "./kv_layout.ts";
+import { keyGroup, kvLayouts, kvMinimumBytes, kvScales, outlierCount } from "./kv_layout.ts";
 import type { SessionCore } from "./session_core.ts";
 
 const allHeads = 0xffff_ffff;
@@ -30,6 +30,7 @@ const codeArrays: Readonly<
   iq4_nl: (values) => new Uint8Array(values),
   nvfp4: (values) => new Uint8Array(values),
   mxfp4: (values) => new Uint8Array(values),
+  int8_channel: (values) => new Uint8Array(values),
   int4: (values) => new Uint8Array(values),
   int2: (values) => new Uint8Array(values),
 };
@@ -51,9 +52,10 @@ export function readKv(
   const head = part.head === undefined ? allHeads : checkInteger(part.head, 0, heads - 1, "head");
   const positions = number(KvInfoLayout.positions);
   // Keys that are not in a whole group yet have no codes.
-  const format = core.settings.kv.format(which, layer, head === allHeads ? 0 : head);
-  const codesOnly = view === "raw" && which === "key" && inGroups(format);
-  const whole = codesOnly ? Math.floor(positions / channelGroup) * channelGroup : positions;
+  const stored = core.settings.kv.stored(which, layer, head === allHeads ? 0 : head);
+  const { format } = stored;
+  const tokens = which === "key" ? keyGroup(stored) : 1;
+  const whole = view === "raw" ? Math.floor(positions / tokens) * tokens : positions;
   const to = part.to === undefined ? whole : checkInteger(part.to, 0, positions, "to");
   const from = part.from === undefined ? 0 : checkInteger(part.from, 0, to, "from");
   const length = number(which === "key" ? KvInfoLayout.key_length : KvInfoLayout.value_length);
@@ -80,8 +82,9 @@ export function readKv(
   if (view !== "raw") return copy(KvViewId[view], new Float32Array(rows * length));
   // Where heads differ, the engine refuses to copy them all.
   const codes = copy(KvViewId.codes, codeArrays[format](rows * length));
-  const { scaleBytes, minimumBytes } = kvLayouts[format];
-  const count = rows * kvScales(format, length);
+  const { scaleBytes } = kvLayouts[format];
+  const count = rows * kvScales(stored, length);
+  const kept = rows / tokens * outlierCount(stored, length);
   const filled = <T extends ArrayBufferView<ArrayBuffer>>(id: number, into: T) =>
     into.byteLength === 0 ? into : copy(id, into);
   return {
@@ -89,6 +92,10 @@ export function readKv(
     scales: scaleBytes === 1
       ? filled(KvViewId.scales, new Uint8Array(count))
       : filled(KvViewId.scales, new Uint16Array(scaleBytes === 0 ? 0 : count)),
-    minimums: filled(KvViewId.minimums, new Uint16Array(minimumBytes === 0 ? 0 : count)),
+    minimums: filled(
+      KvViewId.minimums,
+      new Uint16Array(kvMinimumBytes(stored) === 0 ? 0 : count),
+    ),
+    outliers: filled(KvViewId.outliers, new Uint16Array(2 * kept)),
   };
 }

@@ -9,6 +9,7 @@ const errors = @import("core/errors.zig");
 const table = @import("core/table.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const withModel = @import("model.zig").withModel;
+const storedHead = @import("session.zig").storedHead;
 const withSession = @import("session.zig").withSession;
 const SessionObject = @import("core/session_object.zig").SessionObject;
 
@@ -202,11 +203,10 @@ fn roundValues(
     count: u32,
     length: u32,
 ) errors.Error!void {
-    const format = cache.formatFromId(format_id) orelse {
-        diag.set("expected a format of the KV cache, found number {d}", .{format_id});
-        return error.InvalidArgument;
-    };
+    const stored = try storedHead(format_id, "the format", diag);
+    const format = stored.format;
     const side = try member(abi.KvSideId, side_id, "a side", diag);
+    try engine.layouts.checkOptions(side, format, stored.options, length, diag);
     if (length == 0 or length > head_values_max or length % cache.formatUnit(format) != 0 or count % length != 0) {
         diag.set("expected rows of a multiple of {d} values up to {d} for {t}, found {d} values in rows of {d}", .{
             cache.formatUnit(format), head_values_max, format, count, length,
@@ -215,22 +215,23 @@ fn roundValues(
     }
     const given = (try buffers.required(values, "the values", diag))[0..count];
     // Keys of some formats are rounded so many tokens at a time.
-    const together: u32 = if (side == .key and cache.inGroups(format)) cache.channel_group else 1;
+    const together: u32 = if (side == .key and cache.inGroups(format)) @intCast(stored.options.groupLen()) else 1;
     if (count / length % together != 0) {
         diag.set("expected keys of a multiple of {d} tokens for {t}, found {d}", .{ together, format, count / length });
         return error.InvalidArgument;
     }
-    const page = try table.gpa.alignedAlloc(u8, .@"64", cache.page_len * cache.formatBytes(format, length));
+    const page = try table.gpa.alignedAlloc(u8, .@"64", cache.page_len * cache.sideBytes(format, side, stored.options, length));
     defer table.gpa.free(page);
     const row = try table.gpa.alignedAlloc(f32, .@"64", together * length);
     defer table.gpa.free(row);
     const k = model.kernels;
+    const code = stored.options.code(@fromBackingInt(@backingInt(format)));
     var from: usize = 0;
     while (from < count) : (from += row.len) {
         const bytes = std.mem.sliceAsBytes(given[from..][0..row.len]);
         @memcpy(std.mem.sliceAsBytes(row), bytes);
-        k.kv_store(@backingInt(format), @backingInt(side), row.ptr, row.len, page.ptr, 0);
-        k.kv_read(@backingInt(format), @backingInt(side), page.ptr, length, 0, together, row.ptr);
+        k.kv_store(code, @backingInt(side), row.ptr, row.len, page.ptr, 0);
+        k.kv_read(code, @backingInt(side), page.ptr, length, 0, together, row.ptr);
         @memcpy(bytes, std.mem.sliceAsBytes(row));
     }
 }

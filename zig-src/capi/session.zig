@@ -10,6 +10,7 @@ const chains = @import("core/chain.zig");
 const engine = @import("../engine.zig");
 const errors = @import("core/errors.zig");
 const evict = @import("../evict.zig");
+const kernel = @import("../kernel.zig");
 const recorder = @import("recorder.zig");
 const request_file = @import("core/request.zig");
 const sampler = @import("../sampler.zig");
@@ -263,6 +264,12 @@ pub fn eviction(given: abi.SessionOptions, diag: *Diagnostic) Error!?evict.Optio
         .scoring = scoring,
         .cache_positions = given.evict_cache_positions != 0,
     };
+}
+
+/// A format with its options, as `CacheFormatFlags` add them to its id.
+pub fn storedHead(code: u32, what: []const u8, diag: *Diagnostic) Error!struct { format: cache.Format, options: kernel.KvOptions } {
+    const options: kernel.KvOptions = .of(code);
+    return .{ .format = try cacheFormat(code & ~@as(u32, @bitCast(options)), what, diag), .options = options };
 }
 
 pub fn cacheFormat(id: u32, what: []const u8, diag: *Diagnostic) Error!cache.Format {

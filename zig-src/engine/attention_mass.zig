@@ -74,7 +74,6 @@ pub const AttentionMass = struct {
         const to: usize = row.position + 1;
         const from = if (h.slides(index)) to -| h.window else 0;
         const pool = row.sequence.pool;
-        const format = pool.layout.format(.key, index, kv_head);
         const keys = mass.keys[kv_head * cache.page_len * dim ..][0 .. cache.page_len * dim];
         const weights = mass.weights[kv_head * group * mass.context ..][0 .. group * mass.context];
         const q = run.buffers.q[(r * h.heads + kv_head * group) * dim ..][0 .. group * dim];
@@ -83,7 +82,7 @@ pub const AttentionMass = struct {
             const first = at % cache.page_len;
             const count = @min(cache.page_len - first, to - at);
             const page = pool.keys(row.sequence.table[at / cache.page_len], index, kv_head);
-            run.model.kernels.kv_read(@backingInt(format), @backingInt(kernel.KvSide.key), page, dim, first, first + count, keys.ptr);
+            run.model.kernels.kv_read(pool.layout.code(.key, index, kv_head), @backingInt(kernel.KvSide.key), page, dim, first, first + count, keys.ptr);
             if (row.sequence.exact) |*exact| for (0..count) |i| {
                 const position: u32 = @intCast(at + i);
                 if (!exact.reads(index, position, row.position + 1)) continue;
@@ -105,7 +104,7 @@ pub const AttentionMass = struct {
         const added = mass.added[kv_head * mass.context ..][0..mass.context];
         for (0..group) |g| soften(weights[g * mass.context ..][from..to], added[from..to]);
         run.count(.{
-            .key_bytes = (to - from) * cache.formatBytes(format, dim),
+            .key_bytes = (to - from) * (pool.layout.headBytes(.key, index, kv_head) / cache.page_len),
             .flops = 2 * (to - from) * group * dim,
         });
     }

@@ -355,8 +355,7 @@ pub const Evictor = struct {
             @memcpy(key, master);
             turnKey(session, layer, key, turn, false);
             const memory = session.sequence.pageMemory(.key, @intCast(sink), layer, kv_head);
-            const format = pool.layout.format(.key, layer, kv_head);
-            session.model.kernels.kv_store(@backingInt(format), 0, key.ptr, key.len, memory, sink % cache.page_len);
+            session.model.kernels.kv_store(pool.layout.code(.key, layer, kv_head), 0, key.ptr, key.len, memory, sink % cache.page_len);
             const position: u32 = @intCast(sink);
             if (exactAt(session, layer, position)) |exact| exact.store(session.model.kernels, .key, position, layer, kv_head, key);
         };
@@ -415,7 +414,7 @@ pub fn check(model: *const Model, options: evict.Options, context: u32, layout: 
     }
     for (0..layout.layers) |layer| for (0..layout.kv_heads) |kv_head| if (layout.groups(layer, kv_head)) {
         diag.set("expected keys that are rounded token by token for an eviction policy, found {t} in layer {d}, KV head {d}, which rounds {d} at a time", .{
-            layout.format(.key, layer, kv_head), layer, kv_head, cache.channel_group,
+            layout.format(.key, layer, kv_head), layer, kv_head, layout.keyGroup(layer, kv_head),
         });
         return error.BadOption;
     };

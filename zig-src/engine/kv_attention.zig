@@ -106,13 +106,13 @@ fn check(session: *const Session, queries: Queries, len: usize, diag: *Diagnosti
 
 fn decode(session: *const Session, layer: u32, kv_head: u32, keys: []f32, exact_keys: []f32) void {
     const dim: usize = session.model.hyper.head_dim_k;
-    const format = session.sequence.pool.layout.format(.key, layer, kv_head);
+    const code = session.sequence.pool.layout.code(.key, layer, kv_head);
     const positions = keys.len / dim;
     var position: usize = 0;
     while (position < positions) : (position += cache.page_len) {
         const count = @min(cache.page_len, positions - position);
         const page = session.sequence.pageMemory(.key, @intCast(position), layer, kv_head);
-        session.model.kernels.kv_read(@backingInt(format), 0, page, dim, 0, count, keys[position * dim ..].ptr);
+        session.model.kernels.kv_read(code, 0, page, dim, 0, count, keys[position * dim ..].ptr);
     }
     const rotates = session.sequence.pool.layout.rotates(.key, layer, kv_head);
     if (rotates) session.model.kernels.hadamard(keys.ptr, positions, dim);

@@ -18,6 +18,8 @@ pub const View = enum(u32) {
     scales = 3,
     /// The minimums that belong to the codes, in f16.
     minimums = 4,
+    /// Places and f16 values of outliers, two bytes each.
+    outliers = 5,
 };
 
 /// One head, or all heads one after the other, at positions [from, to).
@@ -80,7 +82,8 @@ fn check(session: *const Session, part: Part, diag: *Diagnostic) Error!void {
     const format = layout.format(part.side, part.layer, part.head orelse 0);
     if (part.head == null) for (1..layout.kv_heads) |head| {
         const other = layout.format(part.side, part.layer, head);
-        if (other == format) continue;
+        const options = layout.options(part.side, part.layer, 0);
+        if (other == format and options == layout.options(part.side, part.layer, head)) continue;
         diag.set("expected one head, because heads of layer {d} are stored differently, found all of them: {t} and {t}", .{
             part.layer, format, other,
         });
@@ -88,11 +91,12 @@ fn check(session: *const Session, part: Part, diag: *Diagnostic) Error!void {
     };
     if (part.side == .key and cache.inGroups(format)) {
         // Terms belong to whole groups, and what is not in a whole one yet has no codes.
-        const unit: u32 = if (part.view == .codes) 1 else cache.channel_group;
-        const whole = session.sequence.len / cache.channel_group * cache.channel_group;
+        const group = layout.keyGroup(part.layer, part.head orelse 0);
+        const unit: u32 = if (part.view == .codes) 1 else group;
+        const whole = session.sequence.len / group * group;
         if (part.to > whole or part.from % unit != 0 or part.to % unit != 0) {
             diag.set("expected keys of the {d} tokens in whole groups of {d}, from and to multiples of {d}, found {d} to {d}", .{
-                whole, cache.channel_group, unit, part.from, part.to,
+                whole, group, unit, part.from, part.to,
             });
             return error.OutOfRange;
         }
@@ -102,7 +106,12 @@ fn check(session: *const Session, part: Part, diag: *Diagnostic) Error!void {
         return error.BadOption;
     }
     const stored: kernel.KvFormat = @fromBackingInt(@backingInt(format));
-    if (part.view == .minimums and !stored.hasMinimum() and !stored.grouped()) {
+    if (part.view == .outliers and layout.options(part.side, part.layer, part.head orelse 0).outliers == 0) {
+        diag.set("expected a format with outliers, found {t} without", .{format});
+        return error.BadOption;
+    }
+    const symmetric = layout.options(part.side, part.layer, part.head orelse 0).symmetric;
+    if (part.view == .minimums and !stored.hasMinimum() and (!stored.grouped() or symmetric)) {
         diag.set("expected a format with minimums, found {t}", .{format});
         return error.BadOption;
     }
@@ -113,10 +122,17 @@ fn rowBytes(layout: cache.Layout, part: Part) usize {
     const dim: usize = layout.headDim(part.side);
     const format = layout.format(part.side, part.layer, part.head orelse 0);
     const stored: kernel.KvFormat = @fromBackingInt(@backingInt(format));
+    const kind: kernel.channels.Kind = .{
+        .format = stored,
+        .side = part.side,
+        .dim = dim,
+        .options = layout.options(part.side, part.layer, part.head orelse 0),
+    };
     return switch (part.view) {
         .decoded, .unrotated => dim * @sizeOf(f32),
         .codes => dim * kernel.page.codeBytes(stored),
-        .scales, .minimums => kernel.page.scaleCount(stored, dim) * stored.scaleBytes(),
+        .outliers => kind.capacity() * kernel.outliers.entry_bytes / if (part.side == .key) kind.group() else 1,
+        .scales, .minimums => kernel.page.termCount(stored, dim, layout.options(part.side, part.layer, part.head orelse 0)) * stored.scaleBytes(),
     };
 }
 
@@ -124,6 +140,7 @@ fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes
     const layout = session.sequence.pool.layout;
     const dim: usize = layout.headDim(part.side);
     const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(part.side, part.layer, head)));
+    const options = layout.options(part.side, part.layer, head);
     const is_number = part.view == .decoded or part.view == .unrotated;
     var position = part.from;
     while (position < part.to) {
@@ -141,7 +158,7 @@ fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes
         };
         switch (part.view) {
             .decoded, .unrotated => session.model.kernels.kv_read(
-                @backingInt(format),
+                options.code(format),
                 @backingInt(part.side),
                 page,
                 dim,
@@ -149,9 +166,13 @@ fn readHead(session: *const Session, part: Part, head: u32, out: []u8, row_bytes
                 first + count,
                 @ptrCast(@alignCast(to)),
             ),
-            .codes => kernel.page.readCodes(format, part.side, page, dim, first, first + count, to),
-            .scales => kernel.page.readTerms(.scale, format, part.side, page, dim, first, first + count, to),
-            .minimums => kernel.page.readTerms(.minimum, format, part.side, page, dim, first, first + count, to),
+            .codes => kernel.page.readCodes(format, part.side, page, dim, first, first + count, to, options),
+            .scales => kernel.page.readTerms(.scale, format, part.side, page, dim, first, first + count, to, options),
+            .outliers => {
+                const kind: kernel.channels.Kind = .{ .format = format, .side = part.side, .dim = dim, .options = options };
+                @memcpy(to[0 .. count * row_bytes], page[kind.outliersOf(first)..][0 .. count * row_bytes]);
+            },
+            .minimums => kernel.page.readTerms(.minimum, format, part.side, page, dim, first, first + count, to, options),
         }
         position += count;
     }

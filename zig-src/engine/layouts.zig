@@ -31,7 +31,13 @@ pub fn expectSame(expected: cache.Layout, found: cache.Layout, diag: *Diagnostic
                     "their rotary embedding in one only", .{ layer, head });
                 return error.Foreign;
             }
-            if (wanted == has) continue;
+            if (wanted == has and expected.options(side, layer, head) == found.options(side, layer, head)) continue;
+            if (wanted == has) {
+                diag.set("expected a cache that is stored as this session's, found {t}s of layer {d}, KV head {d}, in {t} with other options", .{
+                    side, layer, head, has,
+                });
+                return error.Foreign;
+            }
             diag.set("expected a cache that is stored as this session's, where {t}s of layer {d}, KV head {d}, are {t}, found {t}", .{
                 side, layer, head, wanted, has,
             });
@@ -62,9 +68,10 @@ fn checkWindows(layout: cache.Layout, diag: *Diagnostic) Error!void {
     };
     for (0..layout.layers) |layer| for (0..layout.kv_heads) |kv_head| {
         const recent = layout.window(layer).recent;
-        if (!layout.groups(layer, kv_head) or recent >= cache.channel_group) continue;
+        const count = layout.keyGroup(layer, kv_head);
+        if (!layout.groups(layer, kv_head) or recent >= count) continue;
         diag.set("expected at least {d} recent tokens at full precision in layer {d}, because keys in {t} are rounded so many at a time, found {d}", .{
-            cache.channel_group, layer, layout.format(.key, layer, kv_head), recent,
+            count, layer, layout.format(.key, layer, kv_head), recent,
         });
         return error.BadOption;
     };
@@ -96,10 +103,47 @@ fn checkFormats(layout: cache.Layout, diag: *Diagnostic) Error!void {
     for (layout.formats) |pair| {
         try expectWholeUnits("keys", pair.key, layout.head_dim_k, diag);
         try expectWholeUnits("values", pair.value, layout.head_dim_v, diag);
+        try checkOptions(.key, pair.key, pair.key_options, layout.head_dim_k, diag);
+        try checkOptions(.value, pair.value, pair.value_options, layout.head_dim_v, diag);
         if (pair.rotate_key) try expectRotatable("keys", layout.head_dim_k, diag);
         if (pair.rotate_value) try expectRotatable("values", layout.head_dim_v, diag);
     }
 }
+
+/// Whether one side of a head can be stored with these options.
+pub fn checkOptions(side: kernel.KvSide, format: cache.Format, options: kernel.KvOptions, head_dim: u32, diag: *Diagnostic) error{BadOption}!void {
+    if (options == kernel.KvOptions{}) return;
+    if (options.unused != 0) {
+        diag.set("expected options of cache formats that there are, found others", .{});
+        return error.BadOption;
+    }
+    if (!cache.inGroups(format)) {
+        diag.set("expected int8_channel, int4 or int2 for {t}s with groups, symmetry or outliers, found {t}", .{ side, format });
+        return error.BadOption;
+    }
+    const len = options.groupLen();
+    const most: usize = if (side == .key) cache.channel_group_max else kernel.group_max;
+    if (len > most) {
+        diag.set("expected groups of at most {d} for {t}s, found {d}", .{ most, side, len });
+        return error.BadOption;
+    }
+    if (head_dim % len != 0) {
+        diag.set("expected heads of a multiple of {d} values for {t}s in {t} with groups of so many, found {d}", .{ len, side, format, head_dim });
+        return error.BadOption;
+    }
+    if (options.outliers == 0) return;
+    if (options.outliers > outliers_max) {
+        diag.set("expected at most {d} outliers of a thousand {t}s, found {d}", .{ outliers_max, side, options.outliers });
+        return error.BadOption;
+    }
+    if (head_dim > kernel.outliers.head_max) {
+        diag.set("expected heads of at most {d} values for {t}s with outliers, found {d}", .{ kernel.outliers.head_max, side, head_dim });
+        return error.BadOption;
+    }
+}
+
+/// Outliers of a thousand values: beyond it another format takes less.
+const outliers_max = 250;
 
 fn expectRotatable(what: []const u8, head_dim: u32, diag: *Diagnostic) Error!void {
     if (std.math.isPowerOfTwo(head_dim)) return;

@@ -43,8 +43,8 @@ pub const Counts = struct {
         };
     }
 
-    /// Of one call of the attention kernel for a KV head that is stored so.
-    pub fn ofAttention(args: *const kernel.AttentionArgs, formats: cache.Layout.Pair) Counts {
+    /// Of one call of the attention kernel for a KV head of a layout.
+    pub fn ofAttention(args: *const kernel.AttentionArgs, layout: cache.Layout, layer: usize, kv_head: usize) Counts {
         const positions: u64 = args.to + (args.tokens - 1) * args.step - args.from;
         var attended: u64 = 0;
         for (0..args.tokens) |t| {
@@ -52,8 +52,8 @@ pub const Counts = struct {
             attended += to - if (args.window == 0) args.from else @max(args.from, to -| args.window);
         }
         return .{
-            .key_bytes = positions * cache.formatBytes(formats.key, args.head_dim_k),
-            .value_bytes = positions * cache.formatBytes(formats.value, args.head_dim_v),
+            .key_bytes = positions * (layout.headBytes(.key, layer, kv_head) / cache.page_len),
+            .value_bytes = positions * (layout.headBytes(.value, layer, kv_head) / cache.page_len),
             .flops = 2 * attended * args.group * (args.head_dim_k + args.head_dim_v),
         };
     }

@@ -139,13 +139,13 @@ pub const Buffers = struct {
     scratch: []f32, // [members, scratch_len]
     scratch_len: usize,
     /// Per member: keys of a group of tokens.
-    group_keys: []f32, // [members, channel_group, head_dim_k]
+    group_keys: []f32, // [members, channel_group_max, head_dim_k]
     /// Per member: keys that are rotated when they are read, of one page.
     turned_keys: []f32, // [members, 2, page_len, head_dim_k]
     /// Keys before their rotary embedding that are stored so, while somebody looks at them behind it.
     early_keys: []f32, // [T, kv_heads * head_dim_k]
     /// The same of all heads, while somebody looks at them.
-    shown_group: []f32, // [channel_group, kv_heads * head_dim_k]
+    shown_group: []f32, // [channel_group_max, kv_heads * head_dim_k]
     /// Per member: page addresses of one sequence and head.
     page_keys: [][*]const u8, // [members, pages_max]
     page_values: [][*]const u8, // [members, pages_max]
@@ -181,10 +181,10 @@ pub const Buffers = struct {
             },
             .scratch = try arena.alloc(f32, members * widest),
             .scratch_len = widest,
-            .group_keys = try arena.alloc(f32, members * cache.channel_group * h.head_dim_k),
+            .group_keys = try arena.alloc(f32, members * cache.channel_group_max * h.head_dim_k),
             .turned_keys = try arena.alloc(f32, members * 2 * cache.page_len * h.head_dim_k),
             .early_keys = try arena.alloc(f32, rows * h.kv_heads * h.head_dim_k),
-            .shown_group = try arena.alloc(f32, cache.channel_group * h.kv_heads * h.head_dim_k),
+            .shown_group = try arena.alloc(f32, cache.channel_group_max * h.kv_heads * h.head_dim_k),
             .page_keys = try arena.alloc([*]const u8, members * pages_max),
             .page_values = try arena.alloc([*]const u8, members * pages_max),
             .pages_max = pages_max,
@@ -270,9 +270,9 @@ pub const Run = struct {
     }
 
     /// Working space of this member for the keys of a group of tokens.
-    pub fn group(run: *const Run, head_dim: usize) []f32 {
-        const len = cache.channel_group * head_dim;
-        return run.buffers.group_keys[run.member * len ..][0..len];
+    pub fn group(run: *const Run, values: usize) []f32 {
+        const len = cache.channel_group_max * run.model.hyper.head_dim_k;
+        return run.buffers.group_keys[run.member * len ..][0..values];
     }
 
     /// Working space of this member for the keys of a page.

@@ -154,36 +154,92 @@ pub const Stored = struct {
     format: []const u8,
     rotate: bool = false,
     before_rope: bool = false,
+    symmetric: bool = false,
+    group: u32 = 32,
+    /// A share of the values.
+    outliers: f64 = 0,
 
     pub fn of(layout: cache.Layout, side: kernel.KvSide, layer: usize, head: usize) Stored {
+        const options_of = layout.options(side, layer, head);
         return .{
             .format = @tagName(layout.format(side, layer, head)),
             .rotate = layout.rotates(side, layer, head),
             .before_rope = side == .key and layout.early(layer, head),
+            .symmetric = options_of.symmetric,
+            .group = @intCast(options_of.groupLen()),
+            .outliers = @as(f64, @floatFromInt(options_of.outliers)) / 1000,
         };
     }
 
+    /// Null where there are no such options.
+    pub fn options(stored: Stored) ?kernel.KvOptions {
+        const thousandths = @round(stored.outliers * 1000);
+        if (!(thousandths >= 0 and thousandths <= 255)) return null;
+        const group: u2 = switch (stored.group) {
+            32 => 0,
+            64 => 1,
+            128 => 2,
+            else => return null,
+        };
+        return .{ .symmetric = stored.symmetric, .group = group, .outliers = @intFromFloat(thousandths) };
+    }
+
     fn eql(a: Stored, b: Stored) bool {
-        return a.rotate == b.rotate and a.before_rope == b.before_rope and std.mem.eql(u8, a.format, b.format);
+        return a.rotate == b.rotate and a.before_rope == b.before_rope and std.mem.eql(u8, a.format, b.format) and
+            a.symmetric == b.symmetric and a.group == b.group and a.outliers == b.outliers;
     }
 
-    const Whole = struct { format: []const u8, rotate: bool = false, beforeRope: ?bool = null };
+    const Whole = struct {
+        format: []const u8,
+        rotate: bool = false,
+        beforeRope: bool = false,
+        symmetric: bool = false,
+        group: u32 = 32,
+        outliers: f64 = 0,
+    };
 
+    /// What is as usual isn't written.
     pub fn jsonStringify(stored: Stored, writer: anytype) !void {
-        if (!stored.rotate and !stored.before_rope) return writer.write(stored.format);
-        return writer.write(Whole{
-            .format = stored.format,
-            .rotate = stored.rotate,
-            .beforeRope = if (stored.before_rope) true else null,
-        });
+        if (stored.eql(.{ .format = stored.format })) return writer.write(stored.format);
+        try writer.beginObject();
+        try writer.objectField("format");
+        try writer.write(stored.format);
+        if (stored.rotate) {
+            try writer.objectField("rotate");
+            try writer.write(true);
+        }
+        if (stored.before_rope) {
+            try writer.objectField("beforeRope");
+            try writer.write(true);
+        }
+        if (stored.symmetric) {
+            try writer.objectField("symmetric");
+            try writer.write(true);
+        }
+        if (stored.group != 32) {
+            try writer.objectField("group");
+            try writer.write(stored.group);
+        }
+        if (stored.outliers != 0) {
+            try writer.objectField("outliers");
+            try writer.write(stored.outliers);
+        }
+        try writer.endObject();
     }
 
-    pub fn jsonParse(arena: Allocator, source: anytype, options: std.json.ParseOptions) !Stored {
+    pub fn jsonParse(arena: Allocator, source: anytype, parse: std.json.ParseOptions) !Stored {
         if (try source.peekNextTokenType() == .string) {
-            return .{ .format = try std.json.innerParse([]const u8, arena, source, options) };
+            return .{ .format = try std.json.innerParse([]const u8, arena, source, parse) };
         }
-        const whole = try std.json.innerParse(Whole, arena, source, options);
-        return .{ .format = whole.format, .rotate = whole.rotate, .before_rope = whole.beforeRope orelse false };
+        const whole = try std.json.innerParse(Whole, arena, source, parse);
+        return .{
+            .format = whole.format,
+            .rotate = whole.rotate,
+            .before_rope = whole.beforeRope,
+            .symmetric = whole.symmetric,
+            .group = whole.group,
+            .outliers = whole.outliers,
+        };
     }
 };
 
@@ -431,7 +487,7 @@ fn appendRows(
 
 /// Of one position of a head.
 pub fn rowBytes(layout: cache.Layout, side: kernel.KvSide, layer: usize, head: usize) usize {
-    return cache.rows.bytes(kernelFormat(layout.format(side, layer, head)), layout.headDim(side));
+    return cache.rows.bytes(kernelFormat(layout.format(side, layer, head)), side, layout.headDim(side), layout.options(side, layer, head));
 }
 
 /// Bytes of the buffer between pages and file.

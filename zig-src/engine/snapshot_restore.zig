@@ -203,6 +203,9 @@ const Reader = struct {
             for (policy.rules) |rule| {
                 const stored = rule.format orelse continue;
                 const format = try reader.formatOf(stored.format);
+                const options = stored.options() orelse return reader.refuse(error.UnsupportedVersion, "options of cache formats of this version, found groups of {d} and outliers of {d}", .{
+                    stored.group, stored.outliers,
+                });
                 const which = rule.which orelse return reader.refuse(error.Damaged, "formats of keys or of values, found one of neither", .{});
                 const from, const to = if (rule.heads) |head| .{ head, head +| 1 } else .{ 0, layout.kv_heads };
                 if (rule.layers >= layout.layers or to > layout.kv_heads) {
@@ -215,10 +218,12 @@ const Reader = struct {
                         pair.key = format;
                         pair.rotate_key = stored.rotate;
                         pair.early_key = stored.before_rope;
+                        pair.key_options = options;
                     },
                     .value => {
                         pair.value = format;
                         pair.rotate_value = stored.rotate;
+                        pair.value_options = options;
                     },
                 };
             }
@@ -528,7 +533,7 @@ const In = struct {
         for (pages, counts) |page, count| {
             const memory = if (side == .key) pool.keys(page, layer, head) else pool.values(page, layer, head);
             const rows = try in.next(count * row_bytes);
-            cache.rows.write(format, side, memory, layout.headDim(side), count, rows.ptr);
+            cache.rows.write(format, side, memory, layout.headDim(side), layout.options(side, layer, head), count, rows.ptr);
         }
     }
 

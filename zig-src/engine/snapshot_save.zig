@@ -136,7 +136,13 @@ fn expectSamePolicy(a: cache.Layout, b: cache.Layout, diag: *Diagnostic) Error!v
                 "before their rotary embedding in one only", .{ layer, head });
             return error.Foreign;
         }
-        if (a.format(side, layer, head) == b.format(side, layer, head)) continue;
+        if (a.code(side, layer, head) == b.code(side, layer, head)) continue;
+        if (a.format(side, layer, head) == b.format(side, layer, head)) {
+            diag.set("expected sessions in one file to have one cache policy, found {t}s of layer {d}, KV head {d}, with different options", .{
+                side, layer, head,
+            });
+            return error.Foreign;
+        }
         diag.set("expected sessions in one file to have one cache policy, found {t}s of layer {d}, KV head {d}, in {t} and in {t}", .{
             side, layer, head, a.format(side, layer, head), b.format(side, layer, head),
         });
@@ -289,7 +295,7 @@ const Plan = struct {
         for (if (is_exact) plan.exact_pages else plan.pages, counts) |page, count| {
             const memory = if (side == .key) pool.keys(page, layer, head) else pool.values(page, layer, head);
             const rows = try out.room(count * row_bytes);
-            cache.rows.read(format, side, memory, dim, count, rows.ptr);
+            cache.rows.read(format, side, memory, dim, layout.options(side, layer, head), count, rows.ptr);
         }
     }
 };

@@ -201,7 +201,7 @@ test "forks of a window go on with the same bits, and sessions that shift are th
 test "keys in groups of tokens: stored when a group is whole, the same bits for all pieces and threads" {
     const tokens = session_test.someTokens(200);
     const windows: [7]Window = @splat(.{ .sinks = 2, .recent = 40 });
-    for ([_]cache.Format{ .int4, .int2 }) |format| for ([_]tiny_model.Shape{ shape, sliding }) |of| {
+    for ([_]cache.Format{ .int8_channel, .int4, .int2 }) |format| for ([_]tiny_model.Shape{ shape, sliding }) |of| {
         var options: session_module.Options = .{ .context = 512, .key_format = format, .value_format = format, .windows = windows[0..of.layers] };
         var expected: ?[]f32 = null;
         defer gpa.free(expected.?);
@@ -235,11 +235,11 @@ test "keys in groups of tokens: stored when a group is whole, the same bits for 
             var exact: [32 * dim]f32 = undefined;
             for (0..32) |i| full.sequence.read(.key, first + @as(u32, @intCast(i)), 0, 1, exact[i * dim ..][0..dim]);
             const kernel_format: kernel.KvFormat = @fromBackingInt(@backingInt(format));
-            kernel.page.store(kernel_format, .key, &exact, page.ptr, first % 64);
+            kernel.page.store(kernel_format, .key, &exact, page.ptr, first % 64, .{});
             for (0..32) |i| {
                 var want: [dim]f32 = undefined;
                 var got: [dim]f32 = undefined;
-                kernel.page.read(kernel_format, .key, page.ptr, first % 64 + i, &want);
+                kernel.page.read(kernel_format, .key, page.ptr, first % 64 + i, &want, .{});
                 session.sequence.read(.key, first + @as(u32, @intCast(i)), 0, 1, &got);
                 try session_test.expectSameBits(&want, &got);
             }

@@ -13,6 +13,7 @@ const activations = @import("activations.zig");
 const channels = @import("attention/channels.zig");
 const elementwise = @import("elementwise.zig");
 const layout = @import("layout.zig");
+const outliers = @import("attention/outliers.zig");
 const page_layout = @import("attention/page.zig");
 const scores_file = @import("attention/scores.zig");
 const softmax = @import("attention/softmax.zig");
@@ -57,6 +58,8 @@ const Rows = struct {
     value: KvFormat,
     /// Of the current block.
     keys: [*]const u8,
+    key_options: table.KvOptions,
+    value_options: table.KvOptions,
     count: usize,
     from: [rows_max]u32,
     to: [rows_max]u32,
@@ -66,7 +69,7 @@ const Rows = struct {
     running: [rows_max]softmax.Running,
     /// Of the parts before the current one.
     sums: [rows_max]PartSums,
-    /// Tile by tile, [head_dim_k][rows of the tile].
+    /// Tile by tile, [head_dim_k][rows of the tile]; or row by row for keys in groups of positions.
     floats: [floats_max]f32 align(64),
     /// [rows][head_dim_k / 32]
     integers: [floats_max / page_layout.unit]layout.Act align(64),
@@ -78,8 +81,10 @@ const Rows = struct {
     fn run(rows: *Rows, args: *const Args, token: u32, tokens: u32, head: u32, heads: u32) void {
         rows.args = args;
         rows.ahead = .{ .later = args.later[0..args.later_len] };
-        rows.key = if (args.turns == null) @fromBackingInt(@intCast(args.key_format)) else .f32;
-        rows.value = @fromBackingInt(@intCast(args.value_format));
+        rows.key = if (args.turns == null) table.formatOf(args.key_format) else .f32;
+        rows.value = table.formatOf(args.value_format);
+        rows.key_options = .of(args.key_format);
+        rows.value_options = .of(args.value_format);
         rows.count = 0;
         for (token..token + tokens) |t| {
             const to = args.to + args.step * @as(u32, @intCast(t));
@@ -122,6 +127,13 @@ const Rows = struct {
             }
             return;
         }
+        if (rows.key.grouped()) {
+            for (0..rows.count) |r| {
+                const row = q + r / heads * args.q_token_stride + r % heads * args.q_stride;
+                @memcpy(rows.floats[r * dim ..][0..dim], row[0..dim]);
+            }
+            return;
+        }
         const Context = struct { rows: *Rows, q: [*]const f32, heads: usize };
         tile.each(rows.count, Context{ .rows = rows, .q = q, .heads = heads }, struct {
             fn body(context: Context, comptime n: usize, first: usize) void {
@@ -141,7 +153,7 @@ const Rows = struct {
         const context: Context = .{ .rows = rows, .at = at };
         rows.keys = rows.args.key_pages[at / block];
         if (rows.args.turns) |turns| rows.turnKeys(turns, at);
-        rows.ahead.begin(rows.args.value_pages[at / block], page_layout.bytes(rows.value, rows.args.head_dim_v));
+        rows.ahead.begin(rows.args.value_pages[at / block], page_layout.bytes(rows.value, .value, rows.args.head_dim_v, rows.value_options));
         tile.each(rows.count, context, struct {
             fn body(c: Context, comptime n: usize, first: usize) void {
                 c.rows.score(n, first, c.at);
@@ -153,7 +165,8 @@ const Rows = struct {
             }
         }.body);
         if (at + block < rows.to[rows.count - 1]) {
-            rows.ahead.begin(rows.args.key_pages[at / block + 1], page_layout.bytes(@fromBackingInt(@intCast(rows.args.key_format)), rows.args.head_dim_k));
+            const bytes = page_layout.bytes(table.formatOf(rows.args.key_format), .key, rows.args.head_dim_k, rows.key_options);
+            rows.ahead.begin(rows.args.key_pages[at / block + 1], bytes);
         } else rows.ahead.last();
         tile.each(rows.count, context, struct {
             fn body(c: Context, comptime n: usize, first: usize) void {
@@ -173,14 +186,14 @@ const Rows = struct {
         const from = rows.from[0] -| at;
         const to = @min(block, rows.to[rows.count - 1] - at);
         const keys = turns.room + block * dim;
-        page_layout.readRange(@fromBackingInt(@intCast(rows.args.key_format)), .key, rows.keys, dim, from, to, keys);
+        page_layout.readRange(table.formatOf(rows.args.key_format), .key, rows.keys, dim, from, to, keys, rows.key_options);
         if (turns.hadamard != 0) elementwise.hadamard(keys, to - from, dim);
         const style: table.RopeStyle = @fromBackingInt(@intCast(turns.style));
         const page: [*]u8 = @ptrCast(turns.room);
         for (from..to) |position| {
             const key = keys + (position - from) * dim;
             elementwise.rope(key, 1, dim, turns.rot_dim, style, turns.angles[at / block] + position * turns.rot_dim);
-            page_layout.store(.f32, .key, key[0..dim], page, position);
+            page_layout.store(.f32, .key, key[0..dim], page, position, .{});
         }
         rows.keys = page;
     }
@@ -208,7 +221,8 @@ const Rows = struct {
         const scores = rows.scores[first..][0..n];
         switch (rows.key) {
             inline else => |key| if (comptime key.grouped()) {
-                channels.scores(key, n, rows.floats[first * dim ..].ptr, page, dim, low, high, scores, &rows.ahead);
+                const kind: channels.Kind = .{ .format = key, .side = .key, .dim = dim, .options = rows.key_options };
+                channels.scores(key, n, kind, rows.floats[first * dim ..].ptr, &rows.integers, page, low, high, scores, &rows.ahead);
             } else if (comptime key.scaled()) {
                 const q = rows.integers[first * (dim / page_layout.unit) ..].ptr;
                 scores_file.integers(key, n, q, page, dim, low, high, scores, &rows.ahead);
@@ -254,11 +268,18 @@ const Rows = struct {
                 const low, const high = rows.range(r, at);
                 rows.accumulateRange(1, r, at, low, high);
             }
-            return;
+        } else {
+            for (first..first + n) |r| rows.accumulateRange(1, r, at, rows.range(r, at)[0], from);
+            rows.accumulateRange(n, first, at, from, to);
+            for (first..first + n) |r| rows.accumulateRange(1, r, at, to, rows.range(r, at)[1]);
         }
-        for (first..first + n) |r| rows.accumulateRange(1, r, at, rows.range(r, at)[0], from);
-        rows.accumulateRange(n, first, at, from, to);
-        for (first..first + n) |r| rows.accumulateRange(1, r, at, to, rows.range(r, at)[1]);
+        if (rows.value_options.outliers == 0) return;
+        // Behind all others of the block, whatever rows are beside.
+        const kind: channels.Kind = .{ .format = rows.value, .side = .value, .dim = rows.args.head_dim_v, .options = rows.value_options };
+        for (first..first + n) |r| {
+            const low, const high = rows.range(r, at);
+            outliers.accumulate(kind, rows.args.value_pages[at / block], &rows.scores[r], low, @max(low, high), rows.sum[r]);
+        }
     }
 
     fn accumulateRange(rows: *Rows, comptime n: usize, first: usize, at: u32, from: usize, to: usize) void {
@@ -266,11 +287,15 @@ const Rows = struct {
         const page = rows.args.value_pages[at / block];
         switch (rows.value) {
             inline else => |value| {
-                const accumulateOf = comptime if (value.grouped())
-                    channels.accumulate
-                else if (value.narrow()) values_file.accumulateNarrow else values_file.accumulate;
+                const dim = rows.args.head_dim_v;
                 const weights = rows.scores[first..][0..n];
-                accumulateOf(value, n, page, rows.args.head_dim_v, weights, from, to, rows.sum[first..][0..n], &rows.ahead);
+                const sums = rows.sum[first..][0..n];
+                if (comptime value.grouped()) {
+                    const kind: channels.Kind = .{ .format = value, .side = .value, .dim = dim, .options = rows.value_options };
+                    return channels.accumulate(value, n, kind, page, weights, from, to, sums, &rows.ahead);
+                }
+                const accumulateOf = comptime if (value.narrow()) values_file.accumulateNarrow else values_file.accumulate;
+                accumulateOf(value, n, page, dim, weights, from, to, sums, &rows.ahead);
             },
         }
     }

@@ -47,6 +47,7 @@ pub const KvFormat = enum(u32) {
     int8 = 1002,
     int4 = 1003,
     int2 = 1004,
+    int8_channel = 1005,
 
     /// The tensor type whose blocks the values of a head make up; null for floats.
     pub fn Blocks(comptime format: KvFormat) ?type {
@@ -60,7 +61,7 @@ pub const KvFormat = enum(u32) {
         return switch (format) {
             .f32 => 32,
             .f16, .bf16 => 16,
-            .f8_e4m3, .f8_e5m2, .int8 => 8,
+            .f8_e4m3, .f8_e5m2, .int8, .int8_channel => 8,
             .int4 => 4,
             .int2 => 2,
             inline else => |tag| bits: {
@@ -82,10 +83,10 @@ pub const KvFormat = enum(u32) {
         return format.bits() < 8 and !format.grouped();
     }
 
-    /// Whether scales and minimums belong to 32 positions of a channel of keys, and to 32 values of a
-    /// position of values (`attention/channels.zig`).
+    /// Whether scales and minimums belong to positions of a channel of keys, and to values of a position
+    /// (`attention/channels.zig`).
     pub fn grouped(format: KvFormat) bool {
-        return format == .int4 or format == .int2;
+        return format == .int8_channel or format == .int4 or format == .int2;
     }
 
     /// Whether values are integers or levels, some of which, or all of a head, share a scale.
@@ -104,7 +105,7 @@ pub const KvFormat = enum(u32) {
     /// Bytes of a scale: an f16, or an 8-bit float.
     pub fn scaleBytes(format: KvFormat) usize {
         return switch (format) {
-            .int8, .int4, .int2 => @sizeOf(f16),
+            .int8, .int8_channel, .int4, .int2 => @sizeOf(f16),
             inline else => |tag| comptime if (tag.Blocks()) |Member| @as(usize, if (@hasField(Member.Block, "d")) @sizeOf(f16) else 1) else 0,
         };
     }
@@ -122,11 +123,47 @@ pub const KvFormat = enum(u32) {
     }
 };
 
+/// How grouped formats store one side of a head; nothing to others. Added to the number of a format it makes
+/// what functions of the table take as one.
+pub const KvOptions = packed struct(u32) {
+    format: u16 = 0,
+    /// What the engine does before values are stored.
+    turned: u4 = 0,
+    /// Zero is a level, the scale goes by the largest magnitude, and there is no minimum.
+    symmetric: bool = false,
+    /// Values that share a scale: 32, and two or four times as many.
+    group: u2 = 0,
+    unused: u1 = 0,
+    /// Values of a thousand that are kept as f16.
+    outliers: u8 = 0,
+
+    pub fn groupLen(options: KvOptions) usize {
+        return @as(usize, 32) << options.group;
+    }
+
+    /// Of what functions of the table take.
+    pub fn of(number: u32) KvOptions {
+        var options: KvOptions = @bitCast(number);
+        options.format = 0;
+        options.turned = 0;
+        return options;
+    }
+
+    pub fn code(options: KvOptions, format: KvFormat) u32 {
+        return @as(u32, @bitCast(options)) | @backingInt(format);
+    }
+};
+
+/// What functions of the table take as a format.
+pub fn formatOf(number: u32) KvFormat {
+    return @fromBackingInt(number & 0xffff);
+}
+
+/// Most values that share a scale in `KvOptions`.
+pub const group_max = 128;
+
 /// What is stored; both lie differently in a page (`attention/page.zig`).
 pub const KvSide = enum(u32) { key = 0, value = 1 };
-
-/// Positions of a channel of keys that are rounded together, where a format does so.
-pub const channel_group = 32;
 
 /// Positions in a page of the cache, and in a block of the attention kernel.
 pub const page_len = 64;
@@ -312,7 +349,8 @@ pub const Table = extern struct {
     /// Multiplies each head in place with the Hadamard matrix over the root of its size, a power of two.
     hadamard: *const fn (x: [*]f32, n_heads: usize, head_dim: usize) callconv(.c) void,
     /// Rounds the key or value of one position of one KV head to the format of the cache; or, where keys are
-    /// rounded in groups, those of 32 positions from `position` on: [32][dim].
+    /// rounded in groups, those of a group of positions from `position` on: [group][dim]. A format here, in
+    /// `kv_read` and in `attention` is that of `KvOptions.code`.
     kv_store: *const fn (format: u32, side: u32, x: [*]const f32, n: usize, page: [*]u8, position: usize) callconv(.c) void,
     /// What is stored at positions [from, to) of one KV head of a page: out is [to - from][dim].
     kv_read: *const fn (format: u32, side: u32, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) callconv(.c) void,

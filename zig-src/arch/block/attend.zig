@@ -4,7 +4,6 @@
 const std = @import("std");
 const cache = @import("../../cache.zig");
 const kernel = @import("../../kernel.zig");
-const kernelFormat = @import("store.zig").kernelFormat;
 const Layer = @import("layer.zig").Layer;
 const Spans = @import("spans.zig").Spans;
 const run_module = @import("../../engine/run.zig");
@@ -151,7 +150,6 @@ const Tile = struct {
     /// The pages that rows have for themselves, in the order in which they are read; as many of the first ones
     /// as a cache of the processor keeps meanwhile.
     fn ownPages(tile: Tile, run: *const Run, index: usize, kv_head: usize, i: usize, found: *[own_max]kernel.Later) []const kernel.Later {
-        const h = &run.model.hyper;
         var count: usize = 0;
         var left: usize = own_bytes_max;
         for (tile.from..tile.from + tile.len) |r| {
@@ -165,11 +163,11 @@ const Tile = struct {
                 const pair = [_]kernel.Later{
                     .{
                         .at = sequence.pool.keys(page, index, kv_head),
-                        .len = kernel.page.bytesOf(kernelFormat(layout.format(.key, index, kv_head)), .key, h.head_dim_k, positions),
+                        .len = layout.firstBytes(.key, index, kv_head, positions),
                     },
                     .{
                         .at = sequence.pool.values(page, index, kv_head),
-                        .len = kernel.page.bytesOf(kernelFormat(layout.format(.value, index, kv_head)), .value, h.head_dim_v, positions),
+                        .len = layout.firstBytes(.value, index, kv_head, positions),
                     },
                 };
                 const bytes = pair[0].len + pair[1].len;
@@ -204,7 +202,7 @@ fn keysAt(run: *const Run, index: usize, kv_head: usize, r: usize, position: u32
     const pool = row.sequence.pool;
     return .{
         .at = pool.keys(row.sequence.table[position / cache.page_len], index, kv_head),
-        .len = kernel.page.bytes(kernelFormat(pool.layout.format(.key, index, kv_head)), run.model.hyper.head_dim_k),
+        .len = @intCast(pool.layout.headBytes(.key, index, kv_head)),
     };
 }
 
@@ -281,7 +279,7 @@ fn joinParts(run: *Run, layer: *const Layer, index: usize) void {
 fn call(run: *const Run, index: usize, kv_head: usize, r: usize, store: Spans.Store, args: *const kernel.AttentionArgs) void {
     if (run.counters != null) {
         const layout = layoutOf(run.batch.rows[r].sequence, store);
-        run.count(.ofAttention(args, .{ .key = layout.format(.key, index, kv_head), .value = layout.format(.value, index, kv_head) }));
+        run.count(.ofAttention(args, layout, index, kv_head));
     }
     const turns = run.keyTurns(run.batch.rows[r].sequence, index, kv_head);
     var turning = args.*;
@@ -325,8 +323,8 @@ fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, spa
         .group = group,
         .head_dim_k = h.head_dim_k,
         .head_dim_v = h.head_dim_v,
-        .key_format = @backingInt(layout.format(.key, index, kv_head)),
-        .value_format = @backingInt(layout.format(.value, index, kv_head)),
+        .key_format = layout.code(.key, index, kv_head),
+        .value_format = layout.code(.value, index, kv_head),
         .key_pages = pages.keys.ptr,
         .value_pages = pages.values.ptr,
         .later = later.ptr,

@@ -58,19 +58,19 @@ fn askForPlace(run: *const Run, index: usize, task: usize) void {
     const row = run.batch.rows[r];
     if (r != 0 and run.batch.rows[r - 1].sequence == row.sequence) return;
     const pool = row.sequence.pool;
-    const format = kernelFormat(pool.layout.format(.key, index, kv_head));
+    const layout = &pool.layout;
+    const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(.key, index, kv_head)));
     if (format.scaled() or format.grouped()) return;
     const page = row.sequence.table[row.position / cache.page_len];
     const place = row.position % cache.page_len;
     const line = 64;
     const keys = pool.keys(page, index, kv_head);
-    const from = kernel.page.bytesOf(format, .key, h.head_dim_k, place / kernel.page.group * kernel.page.group);
-    const to = kernel.page.bytesOf(format, .key, h.head_dim_k, place + 1);
+    const from = layout.firstBytes(.key, index, kv_head, place / kernel.page.group * kernel.page.group);
+    const to = layout.firstBytes(.key, index, kv_head, place + 1);
     var at = from;
     while (at < to) : (at += line) @prefetch(keys + at, .{ .rw = .write });
-    const value_format = kernelFormat(pool.layout.format(.value, index, kv_head));
     const values = pool.values(page, index, kv_head);
-    @prefetch(values + kernel.page.bytesOf(value_format, .value, h.head_dim_v, place), .{ .rw = .write });
+    @prefetch(values + layout.firstBytes(.value, index, kv_head, place), .{ .rw = .write });
 }
 
 /// Keys behind their rotary embedding, also where they are stored before it. What somebody has changed is
@@ -89,7 +89,7 @@ fn observeKeys(run: *Run, index: usize, from: usize, to: usize) void {
     if (early) for (from..to) |task| {
         const head: Head = .of(run, index, task);
         if (!head.early()) continue;
-        const expected = run.group(h.head_dim_k)[0..head.key.len];
+        const expected = run.group(head.key.len);
         @memcpy(expected, head.earlyKey());
         head.rotateKey(expected);
         if (std.mem.eql(u8, std.mem.sliceAsBytes(expected), std.mem.sliceAsBytes(head.key))) {
@@ -103,11 +103,13 @@ fn showGroups(run: *Run, index: usize) void {
     const h = &run.model.hyper;
     const sequence = run.batch.rows[0].sequence;
     const exact = if (sequence.exact) |*held| held else return;
-    const count = cache.channel_group;
-    if (exact.pool.layout.window(index).recent < count) return;
+    // Longer groups are shown where keys could be rounded so: the window reaches over them.
+    const recent = exact.pool.layout.window(index).recent;
+    const count: u32 = if (recent >= cache.channel_group_max) cache.channel_group_max else 32;
+    if (recent < count) return;
     const width = h.kv_heads * h.head_dim_k;
     const k = run.model.kernels;
-    const values = run.buffers.shown_group;
+    const values = run.buffers.shown_group[0 .. count * width];
     for (run.batch.rows[0..run.batch.len]) |row| {
         if ((row.position + 1) % count != 0) continue;
         const first = row.position + 1 - count;
@@ -121,11 +123,11 @@ fn showGroups(run: *Run, index: usize) void {
         for (share.from..share.to) |task| {
             const position = first + @as(u32, @intCast(task / h.kv_heads));
             const kv_head = task % h.kv_heads;
-            const format = sequence.pool.layout.format(.key, index, kv_head);
-            if (cache.inGroups(format)) continue;
+            if (sequence.pool.layout.groups(index, kv_head)) continue;
+            const format = sequence.pool.layout.code(.key, index, kv_head);
             const from = values[task / h.kv_heads * width + kv_head * h.head_dim_k ..][0..h.head_dim_k];
             const keys = sequence.pageMemory(.key, position, index, kv_head);
-            k.kv_store(@backingInt(format), @backingInt(kernel.KvSide.key), from.ptr, from.len, keys, position % cache.page_len);
+            k.kv_store(format, @backingInt(kernel.KvSide.key), from.ptr, from.len, keys, position % cache.page_len);
         }
     }
 }
@@ -140,18 +142,19 @@ fn storeGroups(run: *Run, index: usize) void {
     } else false;
     if (!any) return;
     run.sync();
-    const count = cache.channel_group;
     const share = run.split(run.batch.len * h.kv_heads);
     for (share.from..share.to) |task| {
         const row = rows[task / h.kv_heads];
         const kv_head = task % h.kv_heads;
         const pool = row.sequence.pool;
-        if ((row.position + 1) % count != 0 or !pool.layout.groups(index, kv_head)) continue;
+        if (!pool.layout.groups(index, kv_head)) continue;
+        const count = pool.layout.keyGroup(index, kv_head);
+        if ((row.position + 1) % count != 0) continue;
         const first = row.position + 1 - count;
-        const keys = run.group(h.head_dim_k);
+        const keys = run.group(count * h.head_dim_k);
         row.sequence.exact.?.readRange(run.model.kernels, .key, first, row.position + 1, index, kv_head, h.head_dim_k, keys);
         const to = pool.keys(row.sequence.table[first / cache.page_len], index, kv_head);
-        const format = @backingInt(pool.layout.format(.key, index, kv_head));
+        const format = pool.layout.code(.key, index, kv_head);
         run.model.kernels.kv_store(format, @backingInt(kernel.KvSide.key), keys.ptr, keys.len, to, first % cache.page_len);
     }
 }
@@ -272,13 +275,11 @@ const Head = struct {
         const place = token.position % cache.page_len;
         const keys = pool.keys(page, head.index, head.kv_head);
         const values = pool.values(page, head.index, head.kv_head);
-        const key_format = pool.layout.format(.key, head.index, head.kv_head);
-        const value_format = pool.layout.format(.value, head.index, head.kv_head);
-        if (!cache.inGroups(key_format)) k.kv_store(@backingInt(key_format), @backingInt(kernel.KvSide.key), head.key.ptr, head.key.len, keys, place);
-        k.kv_store(@backingInt(value_format), @backingInt(kernel.KvSide.value), head.value.ptr, head.value.len, values, place);
+        const key_format = pool.layout.code(.key, head.index, head.kv_head);
+        const value_format = pool.layout.code(.value, head.index, head.kv_head);
+        if (!pool.layout.groups(head.index, head.kv_head)) {
+            k.kv_store(key_format, @backingInt(kernel.KvSide.key), head.key.ptr, head.key.len, keys, place);
+        }
+        k.kv_store(value_format, @backingInt(kernel.KvSide.value), head.value.ptr, head.value.len, values, place);
     }
 };
-
-pub fn kernelFormat(format: cache.Format) kernel.KvFormat {
-    return @fromBackingInt(@backingInt(format));
-}

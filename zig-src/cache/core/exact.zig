@@ -167,7 +167,7 @@ pub const Exact = struct {
         const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.exact_format));
         for (0..layout.layers) |layer| if (layout.window(layer).any()) for (0..layout.kv_heads) |kv_head| for ([_]kernel.KvSide{ .key, .value }) |side| {
             const source = exact.memory(side, from, layer, kv_head);
-            cache.rows.moveOne(format, side, layout.headDim(side), exact.memory(side, to, layer, kv_head), to % page_len, source, from % page_len);
+            cache.rows.moveOne(format, side, layout.headDim(side), .{}, exact.memory(side, to, layer, kv_head), to % page_len, source, from % page_len);
         };
     }
 

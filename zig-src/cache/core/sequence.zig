@@ -151,7 +151,8 @@ pub const Sequence = struct {
             const format: kernel.KvFormat = @fromBackingInt(@backingInt(layout.format(side, layer, kv_head)));
             const source = sequence.pageMemory(side, from, layer, kv_head);
             const target = sequence.pageMemory(side, to, layer, kv_head);
-            cache.rows.moveOne(format, side, layout.headDim(side), target, to % page_len, source, from % page_len);
+            // Keys that are rounded in groups have no place of their own; caches that move tokens have none.
+            cache.rows.moveOne(format, side, layout.headDim(side), layout.options(side, layer, kv_head), target, to % page_len, source, from % page_len);
         };
     }
 
@@ -340,7 +341,8 @@ pub const Sequence = struct {
     pub fn read(sequence: *const Sequence, side: kernel.KvSide, position: u32, layer: usize, kv_head: usize, out: []f32) void {
         const format = sequence.pool.layout.format(side, layer, kv_head);
         const memory = sequence.pageMemory(side, position, layer, kv_head);
-        kernel.page.read(@fromBackingInt(@backingInt(format)), side, memory, position % page_len, out);
+        const options = sequence.pool.layout.options(side, layer, kv_head);
+        kernel.page.read(@fromBackingInt(@backingInt(format)), side, memory, position % page_len, out, options);
     }
 
     /// The memory of one side of a head in the page that holds `position`.

@@ -75,12 +75,18 @@ pub const ModelFlags = enum(u32) {
     vocabulary_only = 1,
 };
 
-/// Added to a `CacheFormatId` of a head.
+/// Added to a `CacheFormatId` of a head. The last three are for formats in groups.
 pub const CacheFormatFlags = enum(u32) {
     /// Multiplied with a Hadamard matrix before it is stored.
     rotate = 1 << 16,
     /// Keys are stored before their rotary embedding.
     before_rope = 1 << 17,
+    /// Without minimums: zero is a level, and the scale goes by the largest magnitude.
+    symmetric = 1 << 20,
+    /// Times 0, 1 or 2: scales belong to 32, 64 or 128 values, of a channel of keys to 32 or 64 tokens.
+    group = 1 << 21,
+    /// Times values of a thousand that are kept as f16.
+    outliers = 1 << 24,
 };
 
 /// Of `Limits`. Idle: nothing was ever started.

@@ -41,13 +41,19 @@ fn headFormats(ids: []align(1) const u32, diag: *Diagnostic) Error![]cache.Layou
     errdefer table.gpa.free(pairs);
     const rotate = @backingInt(abi.CacheFormatFlags.rotate);
     const early = @backingInt(abi.CacheFormatFlags.before_rope);
-    for (pairs, 0..) |*pair, i| pair.* = .{
-        .key = try session_file.cacheFormat(ids[2 * i] & ~(rotate | early), "the format of keys", diag),
-        .value = try session_file.cacheFormat(ids[2 * i + 1] & ~rotate, "the format of values", diag),
-        .rotate_key = ids[2 * i] & rotate != 0,
-        .early_key = ids[2 * i] & early != 0,
-        .rotate_value = ids[2 * i + 1] & rotate != 0,
-    };
+    for (pairs, 0..) |*pair, i| {
+        const key = try session_file.storedHead(ids[2 * i] & ~(rotate | early), "the format of keys", diag);
+        const value = try session_file.storedHead(ids[2 * i + 1] & ~rotate, "the format of values", diag);
+        pair.* = .{
+            .key = key.format,
+            .value = value.format,
+            .rotate_key = ids[2 * i] & rotate != 0,
+            .early_key = ids[2 * i] & early != 0,
+            .rotate_value = ids[2 * i + 1] & rotate != 0,
+            .key_options = key.options,
+            .value_options = value.options,
+        };
+    }
     return pairs;
 }
 

@@ -1,230 +1,500 @@
-//! Integers of 2 and 4 bits after KIVI (Liu et al. 2024, "KIVI: A Tuning-Free Asymmetric 2bit Quantization
-//! for KV Cache"): keys in groups of one channel of 32 positions, because channels of keys have scales of
-//! their own, and values in groups of 32 values of one position. Each group has an f16 scale and an f16
-//! minimum; a value is code * scale + minimum. So keys are stored 32 positions at a time, when all are there.
+//! Integers of 2, 4 and 8 bits after KIVI (Liu et al. 2024, "KIVI: A Tuning-Free Asymmetric 2bit Quantization
+//! for KV Cache"): keys in groups of one channel of 32 or 64 positions, because channels of keys have scales of
+//! their own, and values in groups of 32, 64 or 128 values of one position. So keys are stored a whole group of
+//! positions at a time, when all are there. Each group has an f16 scale and, unless it is symmetric, an f16
+//! minimum: a value is code * scale + minimum, or (code - zero) * scale with the middle of the codes as zero.
+//! Some values may be outliers, which are kept as f16 with their place (`outliers.zig`).
 //!
-//!     keys    codes            [position / 16][value][position % 16]
-//!             scales, minimums [position / 32][value], all scales first
-//!     values  codes            [position][value]
-//!             scales, minimums [value / 32][position], all scales first
+//!     keys    codes            [position / 16][value / 32] blocks: a lane is a position, a byte value % 4; quad
+//!                              value / 4 is in vector quad % bits, its lowest bit (quad / bits) * bits
+//!             scales, minimums [position / group][value], all scales first
+//!             outliers         [position / group]
+//!     values  codes            [value / 32][position / 4] words of 4 bytes: word value % (4 * bits), byte
+//!                              position % 4, lowest bit value / (4 * bits) * bits
+//!             scales, minimums [value / group][position], all scales first
+//!             outliers         [position]
 //!
-//! Codes fill bytes from their lowest bits on. A query is multiplied with the scales of a group once, and its
-//! products with the minimums are summed up once; then keys cost a conversion and a product each.
+//! A query is multiplied with the scales of a group once and rounded to 8 bits, as it is for keys of other
+//! integers, and its products with the values of the zero are summed up once; then keys cost an integer product.
 
 const std = @import("std");
+const activations = @import("../activations.zig");
+const dot = @import("../dot.zig");
+const layout = @import("../layout.zig");
+const narrow = @import("narrow.zig");
+const outliers = @import("outliers.zig");
 const table = @import("../table.zig");
 const tile = @import("tile.zig");
 const vector = @import("../vector.zig");
 
 const KvFormat = table.KvFormat;
+const Options = table.KvOptions;
 const Side = table.KvSide;
 const Vf = vector.Vf;
 const lanes = vector.lanes;
 const page_len = table.page_len;
 const Row = [page_len]f32;
 
-/// Values that share a scale and a minimum: positions of a channel of keys, or values of a position.
-pub const group = table.channel_group;
+/// Values whose codes lie together.
+pub const unit = layout.unit;
 /// Positions of keys side by side.
 const beside = 16;
+/// Positions of values whose codes share words.
+const quad = 4;
+const Unit = @Vector(unit, f32);
 
-/// Of one KV head in one page.
-pub fn bytes(format: KvFormat, dim: usize) usize {
-    return page_len * (dim * format.bits() / 8 + dim / group * 4);
+/// How one side of a head is stored.
+pub const Kind = struct {
+    format: KvFormat,
+    side: Side,
+    dim: usize,
+    options: Options,
+
+    /// Values that share a scale: positions of a channel of keys, or values of a position.
+    pub fn group(kind: Kind) usize {
+        return kind.options.groupLen();
+    }
+
+    fn codeBytes(kind: Kind) usize {
+        return page_len * kind.dim * kind.format.bits() / 8;
+    }
+
+    /// Of the scales of a page, and as many of the minimums.
+    fn scalesBytes(kind: Kind) usize {
+        return page_len * kind.dim / kind.group() * 2;
+    }
+
+    pub fn hasMinimum(kind: Kind) bool {
+        return !kind.options.symmetric;
+    }
+
+    fn outliersAt(kind: Kind) usize {
+        return kind.codeBytes() + kind.scalesBytes() * if (kind.hasMinimum()) @as(usize, 2) else 1;
+    }
+
+    /// Sets of outliers in a page: of groups of positions of keys, and of positions of values.
+    fn sets(kind: Kind) usize {
+        return if (kind.side == .key) page_len / kind.group() else page_len;
+    }
+
+    /// Outliers of a set. Those of keys are a whole number of bytes a position.
+    pub fn capacity(kind: Kind) usize {
+        const positions: usize = if (kind.side == .key) kind.group() else 1;
+        const wanted = (positions * kind.dim * kind.options.outliers + 999) / 1000;
+        return std.mem.alignForward(usize, wanted, @max(1, positions / outliers.entry_bytes));
+    }
+
+    /// The outliers that a position belongs to.
+    pub fn outliersOf(kind: Kind, position: usize) usize {
+        const set = if (kind.side == .key) position / kind.group() else position;
+        return kind.outliersAt() + set * kind.capacity() * outliers.entry_bytes;
+    }
+
+    /// Of one KV head in one page.
+    pub fn bytes(kind: Kind) usize {
+        return kind.outliersAt() + kind.sets() * kind.capacity() * outliers.entry_bytes;
+    }
+
+    /// Where a code is: a byte, and its lowest bit.
+    pub fn codeAt(kind: Kind, position: usize, index: usize) struct { usize, u3 } {
+        const bits = kind.format.bits();
+        const i = index % unit;
+        switch (kind.side) {
+            .key => {
+                const of = i / 4;
+                const block = (position / beside * (kind.dim / unit) + index / unit) * bits * 4 * beside;
+                return .{ block + of % bits * 4 * beside + position % beside * 4 + i % 4, @intCast(of / bits * bits) };
+            },
+            .value => {
+                const words = 4 * bits;
+                const first = (index / unit * (page_len / quad) + position / quad) * words * quad;
+                return .{ first + i % words * quad + position % quad, @intCast(i / words * bits) };
+            },
+        }
+    }
+
+    pub fn scaleAt(kind: Kind, position: usize, index: usize) usize {
+        const place = switch (kind.side) {
+            .key => position / kind.group() * kind.dim + index,
+            .value => index / kind.group() * page_len + position,
+        };
+        return kind.codeBytes() + 2 * place;
+    }
+
+    /// Where there are minimums.
+    pub fn minimumAt(kind: Kind, position: usize, index: usize) usize {
+        return kind.scaleAt(position, index) + kind.scalesBytes();
+    }
+
+    pub fn readCode(kind: Kind, page: [*]const u8, position: usize, index: usize) u8 {
+        const at, const shift = kind.codeAt(position, index);
+        return page[at] >> shift & mask(kind.format);
+    }
+
+    pub fn writeCode(kind: Kind, page: [*]u8, position: usize, index: usize, code: u8) void {
+        const at, const shift = kind.codeAt(position, index);
+        page[at] = page[at] & ~(mask(kind.format) << shift) | code << shift;
+    }
+
+    fn scale(kind: Kind, page: [*]const u8, position: usize, index: usize) f32 {
+        return half(page + kind.scaleAt(position, index));
+    }
+
+    /// What code 0 stands for.
+    fn minimum(kind: Kind, page: [*]const u8, position: usize, index: usize) f32 {
+        if (kind.hasMinimum()) return half(page + kind.minimumAt(position, index));
+        return -zero(kind.format) * kind.scale(page, position, index);
+    }
+
+    /// What a place holds apart from outliers.
+    fn value(kind: Kind, page: [*]const u8, position: usize, index: usize, code: f32) f32 {
+        return vector.fma(code, kind.scale(page, position, index), kind.minimum(page, position, index));
+    }
+
+    /// What outliers have beside themselves: the value of the code in the middle.
+    pub fn middle(kind: Kind, page: [*]const u8, position: usize, index: usize) f32 {
+        return kind.value(page, position, index, zero(kind.format));
+    }
+};
+
+fn mask(format: KvFormat) u8 {
+    return @intCast((@as(u16, 1) << @intCast(format.bits())) - 1);
 }
 
-/// Where a code is: a byte, and its lowest bit.
-pub fn codeAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) struct { usize, u3 } {
-    const place = switch (side) {
-        .key => (position / beside * dim + index) * beside + position % beside,
-        .value => position * dim + index,
-    };
-    return .{ place * format.bits() / 8, @intCast(place * format.bits() % 8) };
-}
-
-pub fn scaleAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) usize {
-    const place = switch (side) {
-        .key => position / group * dim + index,
-        .value => index / group * page_len + position,
-    };
-    return page_len * dim * format.bits() / 8 + 2 * place;
-}
-
-pub fn minimumAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) usize {
-    return scaleAt(format, side, dim, position, index) + page_len * dim / group * 2;
-}
-
-pub fn readCode(format: KvFormat, side: Side, page: [*]const u8, dim: usize, position: usize, index: usize) u8 {
-    const at, const shift = codeAt(format, side, dim, position, index);
-    return page[at] >> shift & @as(u8, @intCast((@as(u16, 1) << @intCast(format.bits())) - 1));
-}
-
-pub fn writeCode(format: KvFormat, side: Side, page: [*]u8, dim: usize, position: usize, index: usize, code: u8) void {
-    const at, const shift = codeAt(format, side, dim, position, index);
-    const mask: u8 = @intCast((@as(u16, 1) << @intCast(format.bits())) - 1);
-    page[at] = page[at] & ~(mask << shift) | code << shift;
-}
-
-/// The values of positions [from, to) as they were stored: [to - from][dim].
-pub fn readRange(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) void {
-    for (from..to) |position| for (0..dim) |index| {
-        const scale = half(page + scaleAt(format, side, dim, position, index));
-        const minimum = half(page + minimumAt(format, side, dim, position, index));
-        const code: f32 = @floatFromInt(readCode(format, side, page, dim, position, index));
-        out[(position - from) * dim + index] = vector.fma(code, scale, minimum);
-    };
+/// The code in the middle.
+fn zero(format: KvFormat) f32 {
+    return @floatFromInt(@as(u16, 1) << @intCast(format.bits() - 1));
 }
 
 fn half(at: [*]const u8) f32 {
     return vector.load(.f16, 1, at)[0];
 }
 
-/// Rounds the values of one position, or the keys of a whole group: [32][dim], from `position` on.
-pub fn store(format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
+/// The values of positions [from, to) as they were stored: [to - from][dim].
+pub fn readRange(kind: Kind, page: [*]const u8, from: usize, to: usize, out: [*]f32) void {
+    const dim = kind.dim;
+    for (from..to) |position| for (0..dim) |index| {
+        const code: f32 = @floatFromInt(kind.readCode(page, position, index));
+        out[(position - from) * dim + index] = kind.value(page, position, index, code);
+    };
+    if (kind.options.outliers != 0) outliers.overlay(kind, page, from, to, out);
+}
+
+/// Rounds the values of one position, or the keys of a whole group: [positions][dim], from `position` on.
+pub fn store(comptime format: KvFormat, side: Side, options: Options, x: []const f32, page: [*]u8, position: usize) void {
+    const len = options.groupLen();
+    const kind: Kind = .{ .format = format, .side = side, .dim = if (side == .key) x.len / len else x.len, .options = options };
+    std.debug.assert(side == .value or position % len == 0);
+    std.debug.assert(side == .key or x.len % len == 0);
+    if (options.outliers != 0) outliers.choose(kind, x, page + kind.outliersOf(position));
+    const found: outliers.Set = .of(kind, page, position);
     switch (side) {
-        .key => {
-            const dim = x.len / group;
-            std.debug.assert(position % group == 0);
-            for (0..dim) |index| storeGroup(format, side, x[index..].ptr, dim, dim, page, position, index);
-        },
+        .key => for (0..kind.dim) |index| storeGroup(format, kind, x[index..].ptr, kind.dim, index, found, page, position, index),
         .value => {
-            std.debug.assert(x.len % group == 0);
             var index: usize = 0;
-            while (index < x.len) : (index += group) storeGroup(format, side, x[index..].ptr, 1, x.len, page, position, index);
+            while (index < x.len) : (index += len) storeGroup(format, kind, x[index..].ptr, 1, index, found, page, position, index);
         },
     }
 }
 
-/// Values that stand `stride` apart. NaN counts as 0, and values are limited to what an f16 can hold.
-fn storeGroup(format: KvFormat, side: Side, x: [*]const f32, stride: usize, dim: usize, page: [*]u8, position: usize, index: usize) void {
+/// What is not a number counts as 0, and values are limited to what an f16 can hold.
+pub fn within(x: f32) f32 {
     const limit = std.math.floatMax(f16);
-    var values: [group]f32 = undefined;
-    for (&values, 0..) |*value, i| {
-        const given = x[i * stride];
-        value.* = if (given != given) 0 else std.math.clamp(given, -limit, limit);
+    return if (x != x) 0 else std.math.clamp(x, -limit, limit);
+}
+
+/// Values that stand `stride` apart, of which the first is number `first` among those that outliers are
+/// chosen from. Outliers don't count, and get the code in the middle.
+fn storeGroup(
+    comptime format: KvFormat,
+    kind: Kind,
+    x: [*]const f32,
+    stride: usize,
+    first: usize,
+    found: outliers.Set,
+    page: [*]u8,
+    position: usize,
+    index: usize,
+) void {
+    const of: Kind = .{ .format = format, .side = kind.side, .dim = kind.dim, .options = kind.options };
+    const len = kind.group();
+    var buffer: [table.group_max]f32 = undefined;
+    var is_outlier: [table.group_max]bool = @splat(false);
+    const values = buffer[0..len];
+    for (values, 0..) |*value, i| value.* = within(x[i * stride]);
+    if (kind.options.outliers != 0) found.mark(first, stride, is_outlier[0..len]);
+    var low = std.math.inf(f32);
+    var high = -std.math.inf(f32);
+    for (values, is_outlier[0..len]) |value, out| if (!out) {
+        low = @min(low, value);
+        high = @max(high, value);
+    };
+    if (low > high) low, high = .{ 0, 0 };
+    const bits: u4 = comptime @intCast(format.bits());
+    const most: f32 = comptime @floatFromInt((1 << bits) - 1);
+    const least: f32 = if (kind.options.symmetric) 1 else 0;
+    const range = if (kind.options.symmetric) @max(@abs(low), @abs(high)) / (zero(format) - 1) else (high - low) / most;
+    const scale: f16 = @floatCast(range);
+    page[of.scaleAt(position, index)..][0..2].* = @bitCast(scale);
+    // The terms as they are read again, so that codes are the nearest ones to them.
+    const step: f32 = scale;
+    var minimum: f32 = 0;
+    if (!kind.options.symmetric) {
+        const stored: f16 = @floatCast(low);
+        page[of.minimumAt(position, index)..][0..2].* = @bitCast(stored);
+        minimum = stored;
     }
-    const low = std.mem.min(f32, &values);
-    const high = std.mem.max(f32, &values);
-    const most: f32 = @floatFromInt((@as(u16, 1) << @intCast(format.bits())) - 1);
-    const scale: f16 = @floatCast((high - low) / most);
-    const minimum: f16 = @floatCast(low);
-    page[scaleAt(format, side, dim, position, index)..][0..2].* = @bitCast(scale);
-    page[minimumAt(format, side, dim, position, index)..][0..2].* = @bitCast(minimum);
+    const shift: f32 = if (kind.options.symmetric) zero(format) else 0;
     for (values, 0..) |value, i| {
-        // The terms as they are read again, so that codes are the nearest ones to them.
-        const step: f32 = scale;
-        const code = if (step == 0) 0 else std.math.clamp(@floor((value - minimum) / step + 0.5), 0, most);
-        const p, const v = if (side == .key) .{ position + i, index } else .{ position, index + i };
-        writeCode(format, side, page, dim, p, v, @intFromFloat(code));
+        const nearest = @floor((value - minimum) / step + 0.5) + shift;
+        const code = if (is_outlier[i]) zero(format) else if (step == 0) shift else std.math.clamp(nearest, least, most);
+        const p, const v = if (kind.side == .key) .{ position + i, index } else .{ position, index + i };
+        of.writeCode(page, p, v, @intFromFloat(code));
     }
 }
 
-/// `n` codes that follow each other, as numbers; they begin with a byte.
-inline fn codes(comptime format: KvFormat, comptime n: usize, at: [*]const u8) @Vector(n, f32) {
-    const bits = comptime format.bits();
-    const in_word = @min(n, 32 / bits);
-    const words = n / in_word;
-    const Word = @Int(.unsigned, in_word * bits);
-    var raw: [words]u32 = undefined;
-    inline for (&raw, 0..) |*word, i| word.* = std.mem.readInt(Word, at[i * in_word * bits / 8 ..][0 .. in_word * bits / 8], .little);
-    const place: @Vector(n, i32) = comptime blk: {
-        var of: [n]i32 = undefined;
-        for (&of, 0..) |*to, i| to.* = i / in_word;
-        break :blk of;
+/// What belongs to a group of positions, for the queries of a tile: these times the scales, rounded to 8 bits,
+/// and the scores of keys whose codes are all zero points.
+fn Scaled(comptime key: KvFormat, comptime rows: usize) type {
+    return struct {
+        base: [rows]f32,
+        acts: [*]layout.Act, // [rows][dim / 32]
+
+        fn of(kind: Kind, q: [*]const f32, page: [*]const u8, position: usize, acts: [*]layout.Act) @This() {
+            const units = kind.dim / unit;
+            var base: [rows]Unit = @splat(@splat(0));
+            for (0..units) |u| {
+                const scales = vector.load(.f16, unit, page + kind.scaleAt(position, u * unit));
+                var middle: Unit = undefined;
+                if (kind.hasMinimum()) {
+                    const minimums = vector.load(.f16, unit, page + kind.minimumAt(position, u * unit));
+                    middle = vector.fma(scales, @as(Unit, @splat(comptime zero(key))), minimums);
+                }
+                for (0..rows) |r| {
+                    const x: Unit = q[r * kind.dim + u * unit ..][0..unit].*;
+                    acts[r * units + u] = activations.quantise(x * scales);
+                    if (kind.hasMinimum()) base[r] = vector.fma(x, middle, base[r]);
+                }
+            }
+            var sums: [rows]f32 = undefined;
+            for (&sums, base) |*sum, all| sum.* = @reduce(.Add, all);
+            return .{ .base = sums, .acts = acts };
+        }
     };
-    const shift: @Vector(n, u5) = comptime blk: {
-        var of: [n]u5 = undefined;
-        for (&of, 0..) |*to, i| to.* = i % in_word * bits;
-        break :blk of;
-    };
-    const spread = @shuffle(u32, @as(@Vector(words, u32), raw), undefined, place);
-    const masked = spread >> shift & @as(@Vector(n, u32), @splat((1 << bits) - 1));
-    return @floatFromInt(@as(@Vector(n, i32), @bitCast(masked)));
 }
 
-/// Scores of the sixteens of positions from `from` to `to`. `q` is [dim][rows].
+/// The codes of a block for the positions from `lane` on, four a lane, as `dot.zig` takes weights.
+inline fn quads(comptime key: KvFormat, block: [*]const u8, lane: usize) [layout.quads]dot.Bytes {
+    const bits = comptime key.bits();
+    var out: [layout.quads]dot.Bytes = undefined;
+    inline for (0..bits) |v| {
+        const stored = vector.read(u8, 4 * lanes, block + (v * beside + lane) * 4);
+        inline for (0..layout.quads / bits) |i| {
+            const shifted = stored >> @splat(i * bits);
+            out[i * bits + v] = if (bits == 8) stored else shifted & @as(dot.Bytes, @splat(comptime mask(key)));
+        }
+    }
+    if (comptime dot.wantsSigned(bits)) for (&out) |*of| {
+        of.* ^= @splat(0x80);
+    };
+    return out;
+}
+
+/// Takes the zero points off the products of a unit, and makes them floats (`layout.magic`).
+inline fn start(comptime key: KvFormat, act: *const layout.Act) dot.Ints {
+    return @splat(switch (comptime key.bits()) {
+        2 => layout.magic +% ((act.start8 -% layout.magic) >> 2),
+        4 => act.start8,
+        8 => if (comptime dot.wantsSigned(8)) layout.magic else act.start128,
+        else => comptime unreachable,
+    });
+}
+
+/// Scores of the sixteens of positions from `from` to `to`. `q` is [rows][dim]; `acts` is room for as many.
 pub fn scores(
     comptime key: KvFormat,
     comptime rows: usize,
+    kind: Kind,
     q: [*]const f32,
+    acts: [*]layout.Act,
     page: [*]const u8,
-    dim: usize,
     from: usize,
     to: usize,
     out: *[rows]Row,
     ahead: *tile.Ahead,
 ) void {
-    const Q = @Vector(rows, f32);
-    const vectors = beside / lanes;
-    const bits = comptime key.bits();
-    var scaled: [tile.floats_max]f32 align(64) = undefined;
+    const in_group = kind.group() / beside;
     var sixteen = from;
     while (sixteen < to) {
-        const first = sixteen * beside / group * group;
-        var base: Q = @splat(0);
-        for (0..dim) |d| {
-            const of: Q = q[d * rows ..][0..rows].*;
-            scaled[d * rows ..][0..rows].* = of * @as(Q, @splat(half(page + scaleAt(key, .key, dim, first, d))));
-            base = vector.fma(of, @as(Q, @splat(half(page + minimumAt(key, .key, dim, first, d)))), base);
-        }
-        const end = @min(to, (first + group) / beside);
-        while (sixteen < end) : (sixteen += 1) {
-            const keys = page + sixteen * dim * beside * bits / 8;
-            var sums: [rows][vectors]Vf = @splat(@splat(@splat(0)));
-            for (0..dim) |d| {
-                if (d * beside * bits / 8 % 64 == 0) ahead.lines(1);
-                var k: [vectors]Vf = undefined;
-                inline for (&k, 0..) |*v, i| v.* = codes(key, lanes, keys + (d * beside + i * lanes) * bits / 8);
-                inline for (&sums, 0..) |*row, r| {
-                    const one: Vf = @splat(scaled[d * rows + r]);
-                    inline for (row, k) |*sum, v| sum.* = vector.fma(v, one, sum.*);
-                }
-            }
-            inline for (&sums, 0..) |*row, r| inline for (row, 0..) |sum, i| {
-                out[r][sixteen * beside + i * lanes ..][0..lanes].* = sum + @as(Vf, @splat(base[r]));
-            };
-        }
+        const first = sixteen / in_group * in_group;
+        const scaled: Scaled(key, rows) = .of(kind, q, page, first * beside, acts);
+        const end = @min(to, first + in_group);
+        while (sixteen < end) : (sixteen += 1) scoreSixteen(key, rows, kind, &scaled, page, sixteen, out, ahead);
+        if (kind.options.outliers == 0) continue;
+        const set: outliers.Set = .of(kind, page, first * beside);
+        inline for (0..rows) |r| set.addScores(kind, page, first * beside, q + r * kind.dim, &out[r]);
     }
 }
 
-/// out += weight * value for a tile of rows and positions [from, to), position by position.
+inline fn scoreSixteen(
+    comptime key: KvFormat,
+    comptime rows: usize,
+    kind: Kind,
+    scaled: *const Scaled(key, rows),
+    page: [*]const u8,
+    sixteen: usize,
+    out: *[rows]Row,
+    ahead: *tile.Ahead,
+) void {
+    const bits = comptime key.bits();
+    const wide: u8 = comptime if (bits == 8) 8 else 4;
+    const units = kind.dim / unit;
+    var lane: usize = 0;
+    while (lane < beside) : (lane += lanes) {
+        var sums: [rows]Vf = undefined;
+        inline for (&sums, scaled.base) |*sum, base| sum.* = @splat(base);
+        for (0..units) |u| {
+            ahead.lines(comptime @max(1, lanes * bits * 4 / 64));
+            const k = quads(key, page + (sixteen * units + u) * bits * 4 * beside, lane);
+            var of: [rows]*const [layout.quads]i32 = undefined;
+            var starts: [rows]dot.Ints = undefined;
+            inline for (&of, &starts, 0..) |*row, *begin, r| {
+                row.* = &scaled.acts[r * units + u].q;
+                begin.* = start(key, &scaled.acts[r * units + u]);
+            }
+            const products = dot.group(wide, layout.quads, rows, &dot.split(wide, k), of, starts);
+            inline for (&sums, products, 0..) |*sum, product, r| {
+                const exact = @as(Vf, @bitCast(product)) - @as(Vf, @splat(layout.magic_value));
+                sum.* = vector.fma(exact, @as(Vf, @splat(scaled.acts[r * units + u].d)), sum.*);
+            }
+        }
+        inline for (sums, 0..) |sum, r| out[r][sixteen * beside + lane ..][0..lanes].* = sum;
+    }
+}
+
+/// out += weight * value for a tile of rows and positions [from, to), position by position; without outliers.
 pub fn accumulate(
     comptime value: KvFormat,
     comptime rows: usize,
+    kind: Kind,
     page: [*]const u8,
-    dim: usize,
     weights: *const [rows]Row,
     from: usize,
     to: usize,
     out: *const [rows][*]f32,
     ahead: *tile.Ahead,
 ) void {
-    const vectors = group / lanes;
-    const bits = comptime value.bits();
+    const most: usize = comptime @min(4, tile.sums_max / rows);
+    const of_unit: usize = unit / lanes;
+    var terms: [@max(1, most / of_unit)][2]Row align(64) = undefined;
     var index: usize = 0;
-    while (index < dim) : (index += group) {
-        var terms: [2]Row = undefined;
-        for (from / lanes..(to + lanes - 1) / lanes) |v| {
-            terms[0][v * lanes ..][0..lanes].* = vector.load(.f16, lanes, page + scaleAt(value, .value, dim, v * lanes, index));
-            terms[1][v * lanes ..][0..lanes].* = vector.load(.f16, lanes, page + minimumAt(value, .value, dim, v * lanes, index));
+    inline for (if (most > of_unit) [_]usize{ most, of_unit } else [_]usize{most}) |n| {
+        while (index + n * lanes <= kind.dim) : (index += n * lanes) {
+            if (index % unit == 0) inline for (0..@max(1, n / of_unit)) |u| readTerms(value, kind, page, index + u * unit, from, to, &terms[u]);
+            const columns: Columns(value, rows, n) = .{ .codes = page, .index = index, .terms = &terms, .weights = weights };
+            columns.add(from, to, out, ahead);
         }
-        var sums: [rows][vectors]Vf = undefined;
-        inline for (&sums, 0..) |*row, r| inline for (row, 0..) |*sum, i| {
-            sum.* = out[r][index + i * lanes ..][0..lanes].*;
-        };
-        for (from..to) |position| {
-            const at = page + (position * dim + index) * bits / 8;
-            if (position % 4 == 0) ahead.lines(1);
-            const scale: Vf = @splat(terms[0][position]);
-            const minimum: Vf = @splat(terms[1][position]);
-            var v: [vectors]Vf = undefined;
-            inline for (&v, 0..) |*part, i| part.* = vector.fma(codes(value, lanes, at + i * lanes * bits / 8), scale, minimum);
-            inline for (&sums, 0..) |*row, r| inline for (row, 0..) |*sum, i| {
-                sum.* = vector.fma(v[i], @as(Vf, @splat(weights[r][position])), sum.*);
+    }
+}
+
+/// Scales, and what code 0 stands for, of a unit of values at positions [from, to).
+fn readTerms(comptime value: KvFormat, kind: Kind, page: [*]const u8, index: usize, from: usize, to: usize, terms: *[2]Row) void {
+    for (from / lanes..(to + lanes - 1) / lanes) |v| {
+        const scales = vector.load(.f16, lanes, page + kind.scaleAt(v * lanes, index));
+        terms[0][v * lanes ..][0..lanes].* = scales;
+        terms[1][v * lanes ..][0..lanes].* = if (kind.hasMinimum())
+            vector.load(.f16, lanes, page + kind.minimumAt(v * lanes, index))
+        else
+            scales * @as(Vf, @splat(comptime -zero(value)));
+    }
+}
+
+/// Whether a register holds the numbers of all codes, which a lane picks from by its lowest four bits.
+fn picks(comptime value: KvFormat) bool {
+    return comptime narrow.picks and value.bits() <= 4;
+}
+
+/// `n` vectors of values that stay in registers together.
+fn Columns(comptime value: KvFormat, comptime rows: usize, comptime n: usize) type {
+    return struct {
+        codes: [*]const u8,
+        index: usize,
+        terms: [*]const [2]Row,
+        weights: *const [rows]Row,
+
+        const Self = @This();
+        const Sums = [rows][n]Vf;
+        const bits = value.bits();
+        const words = 4 * bits;
+
+        inline fn add(of: Self, from: usize, to: usize, out: *const [rows][*]f32, ahead: *tile.Ahead) void {
+            var sums: Sums = undefined;
+            inline for (&sums, out) |*row, to_row| inline for (row, 0..) |*sum, i| {
+                sum.* = to_row[of.index + i * lanes ..][0..lanes].*;
+            };
+            var position = from;
+            while (position < to) {
+                if (position % quad == 0 and to - position >= quad) {
+                    ahead.lines(comptime @max(1, n * lanes * bits * quad / 8 / 64));
+                    inline for (0..quad) |k| of.step(position, k, &sums);
+                    position += quad;
+                } else {
+                    switch (position % quad) {
+                        inline 0...quad - 1 => |k| of.step(position - k, k, &sums),
+                        else => unreachable,
+                    }
+                    position += 1;
+                }
+            }
+            inline for (sums, out) |row, to_row| inline for (row, 0..) |sum, i| {
+                to_row[of.index + i * lanes ..][0..lanes].* = sum;
             };
         }
-        inline for (sums, 0..) |row, r| inline for (row, 0..) |sum, i| {
-            out[r][index + i * lanes ..][0..lanes].* = sum;
+
+        inline fn step(of: Self, first: usize, comptime k: usize, sums: *Sums) void {
+            const position = first + k;
+            var v: [n]Vf = undefined;
+            inline for (&v, 0..) |*to, i| {
+                const terms = &of.terms[i * lanes / unit];
+                const scale: Vf = @splat(terms[0][position]);
+                to.* = vector.fma(of.numbers(first, i, k), scale, @as(Vf, @splat(terms[1][position])));
+            }
+            inline for (sums, 0..) |*row, r| inline for (row, v) |*sum, number| {
+                sum.* = vector.fma(number, @as(Vf, @splat(of.weights[r][position])), sum.*);
+            };
+        }
+
+        /// The codes of vector `i` at position `first + k`.
+        inline fn numbers(of: Self, first: usize, comptime i: usize, comptime k: usize) Vf {
+            const block = of.codes + ((of.index + i * lanes) / unit * (page_len / quad) + first / quad) * words * quad;
+            // Columns of whole units begin with one.
+            const phase = if (comptime n * lanes % unit == 0) i * lanes % unit else (of.index + i * lanes) % unit;
+            const together = @min(words, lanes);
+            const raw = vector.read(u32, together, block + phase % words * quad);
+            const spread = @shuffle(u32, raw, undefined, order: {
+                var order: [lanes]i32 = undefined;
+                for (&order, 0..) |*to, lane| to.* = lane % together;
+                break :order order;
+            });
+            const own: @Vector(lanes, u5) = comptime shift: {
+                var shift: [lanes]u5 = undefined;
+                for (&shift, 0..) |*to, lane| to.* = k * 8 + lane / together * bits;
+                break :shift shift;
+            };
+            const shifted = spread >> own + @as(@Vector(lanes, u5), @splat(@intCast(phase / words * bits)));
+            if (comptime picks(value)) return narrow.pick(Numbers(value).all, shifted);
+            return @floatFromInt(@as(@Vector(lanes, i32), @bitCast(shifted & @as(@Vector(lanes, u32), @splat(mask(value))))));
+        }
+    };
+}
+
+/// What indices of four bits stand for; codes of two have them again and again.
+fn Numbers(comptime value: KvFormat) type {
+    return struct {
+        const all: Vf = blk: {
+            var out: [lanes]f32 = undefined;
+            for (&out, 0..) |*to, i| to.* = @floatFromInt(i & mask(value));
+            break :blk out;
         };
-    }
+    };
 }

@@ -119,7 +119,7 @@ fn Levels(comptime format: KvFormat, comptime more: u8) type {
 }
 
 /// Whether a register holds sixteen numbers, which a lane picks from by its lowest bits.
-const picks = builtin.cpu.arch == .x86_64 and lanes == 16;
+pub const picks = builtin.cpu.arch == .x86_64 and lanes == 16;
 
 /// The codes in vector `v` of a block, for the lanes from `lane` on: of the low halves and of the high
 /// ones, as `value` takes them.
@@ -167,12 +167,17 @@ inline fn fifths(at: [*]const u8, lane: usize, comptime half: usize) Bytes {
 pub inline fn value(comptime format: KvFormat, of: Words, comptime k: usize) Vf {
     if (picks) {
         const index = of >> @splat(8 * k);
-        if (comptime format.bits() == 4) return @"llvm.x86.avx512.permvar.sf.512"(Numbers(format, 0).all, index);
+        if (comptime format.bits() == 4) return pick(Numbers(format, 0).all, index);
         return @"llvm.x86.avx512.vpermi2var.ps.512"(Numbers(format, 0).all, index, Numbers(format, 16).all);
     }
     if (comptime format.hasMinimum()) return @floatFromInt(of >> @splat(8 * k) & @as(Words, @splat(255)));
     const signed: @Vector(lanes, i32) = @bitCast(of << @splat(24 - 8 * k));
     return @floatFromInt(signed >> @splat(24));
+}
+
+/// Of sixteen numbers those that the lowest four bits of indices name, where the processor `picks`.
+pub inline fn pick(from: Vf, index: Words) Vf {
+    return @"llvm.x86.avx512.permvar.sf.512"(from, index);
 }
 
 /// The numbers of sixteen codes, once a format.

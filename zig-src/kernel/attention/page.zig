@@ -27,6 +27,7 @@ const table = @import("../table.zig");
 const vector = @import("../vector.zig");
 
 const KvFormat = table.KvFormat;
+const KvOptions = table.KvOptions;
 const Side = table.KvSide;
 const page_len = table.page_len;
 
@@ -92,12 +93,17 @@ pub fn codeAt(format: KvFormat, side: Side, dim: usize, position: usize, index: 
     };
 }
 
-/// How many scales a head has at one position; keys of grouped formats as many in the mean.
+/// How many scales a head has at one position, where they don't belong to channels.
 pub fn scaleCount(format: KvFormat, dim: usize) usize {
-    if (format.grouped()) return dim / unit;
+    std.debug.assert(!format.grouped());
     return switch (format) {
         inline else => |tag| if (comptime tag.Blocks() != null) dim / comptime tag.scaleLen() else 1,
     };
+}
+
+/// Scales a position; of keys that are rounded in groups of positions as many in the mean.
+pub fn termCount(format: KvFormat, dim: usize, options: KvOptions) usize {
+    return if (format.grouped()) dim / options.groupLen() else scaleCount(format, dim);
 }
 
 /// Where the scale of value `index` begins.
@@ -116,25 +122,25 @@ pub fn minimumAt(format: KvFormat, side: Side, dim: usize, position: usize, inde
     return scaleAt(format, side, dim, position, index) + page_len * scaleCount(format, dim) * format.scaleBytes();
 }
 
-/// Of one KV head in one page, scales and minimums included.
-pub fn bytes(format: KvFormat, dim: usize) usize {
-    if (format.grouped()) return channels.bytes(format, dim);
+/// Of one side of one KV head in one page, scales and minimums included.
+pub fn bytes(format: KvFormat, side: Side, dim: usize, options: KvOptions) usize {
+    if (format.grouped()) return channels.Kind.bytes(.{ .format = format, .side = side, .dim = dim, .options = options });
     return page_len * (dim * format.bits() / 8 + scaleCount(format, dim) * format.termBytes());
 }
 
 /// Bytes at the begin of a page that hold its first positions; all of it where these lie apart.
-pub fn bytesOf(format: KvFormat, side: Side, dim: usize, positions: usize) usize {
-    if (format.scaled() or format.grouped()) return bytes(format, dim);
+pub fn bytesOf(format: KvFormat, side: Side, dim: usize, positions: usize, options: KvOptions) usize {
+    if (format.scaled() or format.grouped()) return bytes(format, side, dim, options);
     return valueAt(format, .value, dim, if (side == .key) std.mem.alignForward(usize, positions, group) else positions, 0);
 }
 
 /// The values of one position as they were stored.
-pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, out: []f32) void {
+pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, out: []f32, options: KvOptions) void {
     const dim = out.len;
     std.debug.assert(position < page_len);
     switch (format) {
         inline else => |tag| if (comptime tag.grouped()) {
-            channels.readRange(tag, side, page, dim, position, position + 1, out.ptr);
+            channels.readRange(.{ .format = tag, .side = side, .dim = dim, .options = options }, page, position, position + 1, out.ptr);
         } else if (comptime tag.narrow()) {
             readNarrow(tag, side, page, dim, position, position + 1, out.ptr);
         } else for (out, 0..) |*value, i| {
@@ -146,11 +152,11 @@ pub fn read(format: KvFormat, side: Side, page: [*]const u8, position: usize, ou
 }
 
 /// The same for positions [from, to): [to - from][dim].
-pub fn readRange(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32) void {
+pub fn readRange(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]f32, options: KvOptions) void {
     std.debug.assert(from <= to and to <= page_len);
     switch (format) {
         inline else => |tag| if (comptime tag.grouped()) {
-            channels.readRange(tag, side, page, dim, from, to, out);
+            channels.readRange(.{ .format = tag, .side = side, .dim = dim, .options = options }, page, from, to, out);
         } else if (comptime tag.narrow()) {
             readNarrow(tag, side, page, dim, from, to, out);
         } else switch (side) {
@@ -314,12 +320,13 @@ fn readValue(comptime format: KvFormat, page: [*]const u8, dim: usize, position:
 
 /// The codes of positions [from, to) without their scales, position by position; one of 4 or 5 bits
 /// becomes a byte.
-pub fn readCodes(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
+pub fn readCodes(format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8, options: KvOptions) void {
     const size = codeBytes(format);
     for (from..to) |position| for (0..dim) |index| {
         const to_byte = ((position - from) * dim + index) * size;
         if (format.grouped()) {
-            out[to_byte] = channels.readCode(format, side, page, dim, position, index);
+            const kind: channels.Kind = .{ .format = format, .side = side, .dim = dim, .options = options };
+            out[to_byte] = kind.readCode(page, position, index);
         } else if (format.narrow()) {
             out[to_byte] = readCode(format, side, page, dim, position, index);
         } else @memcpy(out[to_byte..][0..size], page[valueAt(format, side, dim, position, index)..][0..size]);
@@ -335,8 +342,18 @@ pub const Term = enum { scale, minimum };
 
 /// The scales or minimums of positions [from, to), where the format has some: [to - from][scales]. Of keys that
 /// are rounded in groups of positions: [groups][dim], for whole groups.
-pub fn readTerms(term: Term, format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
-    if (format.grouped()) return readGroupTerms(term, format, side, page, dim, from, to, out);
+pub fn readTerms(
+    term: Term,
+    format: KvFormat,
+    side: Side,
+    page: [*]const u8,
+    dim: usize,
+    from: usize,
+    to: usize,
+    out: [*]u8,
+    options: KvOptions,
+) void {
+    if (format.grouped()) return readGroupTerms(term, .{ .format = format, .side = side, .dim = dim, .options = options }, page, from, to, out);
     const count = scaleCount(format, dim);
     const size = format.scaleBytes();
     for (from..to) |position| for (0..count) |u| {
@@ -350,16 +367,16 @@ pub fn readTerms(term: Term, format: KvFormat, side: Side, page: [*]const u8, di
     };
 }
 
-fn readGroupTerms(term: Term, format: KvFormat, side: Side, page: [*]const u8, dim: usize, from: usize, to: usize, out: [*]u8) void {
-    const positions: usize, const values: usize = if (side == .key) .{ channels.group, 1 } else .{ 1, channels.group };
+fn readGroupTerms(term: Term, kind: channels.Kind, page: [*]const u8, from: usize, to: usize, out: [*]u8) void {
+    const positions: usize, const values: usize = if (kind.side == .key) .{ kind.group(), 1 } else .{ 1, kind.group() };
     var at: usize = 0;
     var position = from;
     while (position < to) : (position += positions) {
         var index: usize = 0;
-        while (index < dim) : (index += values) {
+        while (index < kind.dim) : (index += values) {
             const stored = switch (term) {
-                .scale => channels.scaleAt(format, side, dim, position, index),
-                .minimum => channels.minimumAt(format, side, dim, position, index),
+                .scale => kind.scaleAt(position, index),
+                .minimum => kind.minimumAt(position, index),
             };
             out[at..][0..2].* = page[stored..][0..2].*;
             at += 2;
@@ -369,11 +386,11 @@ fn readGroupTerms(term: Term, format: KvFormat, side: Side, page: [*]const u8, d
 
 /// Rounds one position's values to the format; or the keys of a group of positions, where the format has
 /// such.
-pub fn store(format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize) void {
+pub fn store(format: KvFormat, side: Side, x: []const f32, page: [*]u8, position: usize, options: KvOptions) void {
     std.debug.assert(position < page_len);
     switch (format) {
         inline else => |tag| if (comptime tag.grouped()) {
-            channels.store(tag, side, x, page, position);
+            channels.store(tag, side, options, x, page, position);
         } else if (comptime tag.scaled()) storeUnits(tag, side, x, page, position) else storeFloats(tag, side, x, page, position),
     }
 }

@@ -4,6 +4,7 @@
 //! others.
 
 const std = @import("std");
+const channels = @import("channels.zig");
 const kernel = @import("../../kernel.zig");
 const op = @import("../../op.zig");
 const variants = @import("variants.zig");
@@ -57,15 +58,17 @@ const Cache = struct {
     pages: [][*]const u8,
     bytes: []u8,
     decoded: []f32, // [positions, dim]
+    options: kernel.KvOptions,
 
     /// Positions before the first page that is read have no memory at all.
-    fn init(table: *const kernel.Table, random: std.Random, format: KvFormat, side: kernel.KvSide, shape: Shape, dim: usize) !Cache {
+    fn init(table: *const kernel.Table, random: std.Random, format: KvFormat, side: kernel.KvSide, shape: Shape, dim: usize, options: kernel.KvOptions) !Cache {
         const count = (shape.last() + page_len - 1) / page_len;
-        const page_bytes = kernel.page.bytes(format, dim);
+        const page_bytes = kernel.page.bytes(format, side, dim, options);
         const cache: Cache = .{
             .pages = try gpa.alloc([*]const u8, count),
             .bytes = try gpa.alloc(u8, count * page_bytes),
             .decoded = try gpa.alloc(f32, shape.last() * dim),
+            .options = options,
         };
         // Not a number in every float format; scales among them.
         @memset(cache.bytes, 0xff);
@@ -76,8 +79,8 @@ const Cache = struct {
         } else for (shape.first(0)..shape.last()) |position| {
             variants.fill(random, row);
             const page = cache.bytes[position / page_len * page_bytes ..].ptr;
-            table.kv_store(@backingInt(format), @backingInt(side), row.ptr, dim, page, position % page_len);
-            kernel.page.read(format, side, page, position % page_len, cache.decoded[position * dim ..][0..dim]);
+            table.kv_store(options.code(format), @backingInt(side), row.ptr, dim, page, position % page_len);
+            kernel.page.read(format, side, page, position % page_len, cache.decoded[position * dim ..][0..dim], options);
         }
         for (cache.pages, 0..) |*page, i| {
             // An address that no process has: reading it ends the test.
@@ -88,18 +91,46 @@ const Cache = struct {
 
     /// Keys that are rounded in groups of positions.
     fn fillGroups(cache: Cache, table: *const kernel.Table, random: std.Random, format: KvFormat, shape: Shape, dim: usize) !void {
-        const count = kernel.channel_group;
+        const count = cache.options.groupLen();
         const rows = try gpa.alloc(f32, count * dim);
         defer gpa.free(rows);
         var first = shape.first(0) / count * count;
         while (first < shape.last()) : (first += count) {
             variants.fill(random, rows);
-            const page = cache.bytes[first / page_len * kernel.page.bytes(format, dim) ..].ptr;
-            table.kv_store(@backingInt(format), @backingInt(kernel.KvSide.key), rows.ptr, rows.len, page, first % page_len);
+            const page = cache.bytes[first / page_len * kernel.page.bytes(format, .key, dim, cache.options) ..].ptr;
+            table.kv_store(cache.options.code(format), @backingInt(kernel.KvSide.key), rows.ptr, rows.len, page, first % page_len);
             for (first..@min(first + count, shape.last())) |position| {
-                kernel.page.read(format, .key, page, position % page_len, cache.decoded[position * dim ..][0..dim]);
+                kernel.page.read(format, .key, page, position % page_len, cache.decoded[position * dim ..][0..dim], cache.options);
             }
         }
+    }
+
+    /// Keys whose products with a query are those of the query that the kernel rounds for each group: times its
+    /// scales, to 8 bits and an f32 scale for 32 values. The keys' own middle is not touched by it.
+    fn forQuery(cache: Cache, format: KvFormat, q: []const f32, first: usize, count: usize, out: []f32) !void {
+        const dim = q.len;
+        const kind: kernel.channels.Kind = .{ .format = format, .side = .key, .dim = dim, .options = cache.options };
+        const scaled = try gpa.alloc(f32, dim);
+        defer gpa.free(scaled);
+        for (first..first + count) |position| {
+            const page = cache.pages[position / page_len];
+            const place = position % page_len;
+            if (position == first or position % kind.group() == 0) {
+                for (scaled, q, 0..) |*to, x, i| to.* = x * scaleOf(kind, page, place, i);
+                roundQuery(scaled);
+            }
+            for (q, scaled, 0..) |x, rounded, i| {
+                const middle = kind.middle(page, place, i);
+                const exact = cache.decoded[position * dim + i];
+                const codes = (exact - middle) / scaleOf(kind, page, place, i);
+                const is_code = kind.readCode(page, place, i) != @as(u8, 1) << @intCast(format.bits() - 1);
+                out[(position - first) * dim + i] = if (is_code and x != 0) middle + codes * rounded / x else exact;
+            }
+        }
+    }
+
+    fn scaleOf(kind: kernel.channels.Kind, page: [*]const u8, position: usize, index: usize) f32 {
+        return @as(f16, @bitCast(page[kind.scaleAt(position, index)..][0..2].*));
     }
 
     fn deinit(cache: Cache) void {
@@ -120,13 +151,13 @@ const Case = struct {
     stride: usize,
     args: kernel.AttentionArgs,
 
-    fn init(table: *const kernel.Table, random: std.Random, shape: Shape, key: KvFormat, value: KvFormat) !Case {
+    fn init(table: *const kernel.Table, random: std.Random, shape: Shape, key: KvFormat, value: KvFormat, options: [2]kernel.KvOptions) !Case {
         const stride = shape.head_dim_v + 1;
         var case: Case = .{
             .table = table,
             .shape = shape,
-            .keys = try .init(table, random, key, .key, shape, shape.head_dim_k),
-            .values = try .init(table, random, value, .value, shape, shape.head_dim_v),
+            .keys = try .init(table, random, key, .key, shape, shape.head_dim_k, options[0]),
+            .values = try .init(table, random, value, .value, shape, shape.head_dim_v, options[1]),
             .q = try gpa.alloc(f32, shape.tokens * shape.group * shape.head_dim_k),
             .out = try gpa.alloc(f32, shape.tokens * shape.group * stride),
             .stride = stride,
@@ -142,8 +173,8 @@ const Case = struct {
             .group = shape.group,
             .head_dim_k = shape.head_dim_k,
             .head_dim_v = shape.head_dim_v,
-            .key_format = @backingInt(key),
-            .value_format = @backingInt(value),
+            .key_format = options[0].code(key),
+            .value_format = options[1].code(value),
             .key_pages = case.keys.pages.ptr,
             .value_pages = case.values.pages.ptr,
             .later = &nowhere,
@@ -176,6 +207,9 @@ const Case = struct {
         const shape = case.shape;
         const weights = try gpa.alloc(f32, shape.last());
         defer gpa.free(weights);
+        const rounded = try gpa.alloc(f32, shape.last() * shape.head_dim_k);
+        defer gpa.free(rounded);
+        const key: KvFormat = @fromBackingInt(case.args.key_format & 0xffff);
         const want = try gpa.alloc(f32, shape.head_dim_v);
         defer gpa.free(want);
         for (0..shape.tokens * shape.group) |r| {
@@ -183,8 +217,10 @@ const Case = struct {
             const from = shape.first(token);
             const n = shape.to + token - from;
             const q = case.q[r * shape.head_dim_k ..][0..shape.head_dim_k];
-            if (@as(KvFormat, @fromBackingInt(@intCast(case.args.key_format))).scaled()) roundQuery(q);
-            const k = case.keys.decoded[from * shape.head_dim_k ..][0 .. n * shape.head_dim_k];
+            if (key.scaled()) roundQuery(q);
+            if (key.grouped()) try case.keys.forQuery(key, q, from, n, rounded);
+            const decoded = if (key.grouped()) rounded else case.keys.decoded[from * shape.head_dim_k ..];
+            const k = decoded[0 .. n * shape.head_dim_k];
             const v = case.values.decoded[from * shape.head_dim_v ..][0 .. n * shape.head_dim_v];
             try op.attention.check(n, shape.head_dim_k, shape.head_dim_v, k.len, v.len);
             op.attention.reference(q, k, v, case.args.scale, shape.softcap, weights[0..n], want);
@@ -301,6 +337,10 @@ fn roundQuery(q: []f32) void {
         const values = q[u * 32 ..][0..32];
         var largest: f32 = 0;
         for (values) |x| largest = @max(largest, @abs(x));
+        if (largest < std.math.floatMin(f32) * 127) {
+            @memset(values, 0);
+            continue;
+        }
         const inverse = 127 / largest;
         for (values) |*x| x.* = ((x.* * inverse + 12582912) - 12582912) * (largest / 127);
     }
@@ -313,15 +353,27 @@ fn everyShape(table: *const kernel.Table, random: std.Random) !void {
         if (key != value and key != .f16 and value != .f16) continue;
         if ((key.scaled() or key.grouped()) and shape.head_dim_k % kernel.page.unit != 0) continue;
         if ((value.scaled() or value.grouped()) and shape.head_dim_v % kernel.page.unit != 0) continue;
-        errdefer std.debug.print("{} keys {t} values {t}\n", .{ shape, key, value });
-        const case: Case = try .init(table, random, shape, key, value);
-        defer case.deinit();
-        table.attention(&case.args);
-        try case.expectAlone();
-        try case.expectParts();
-        try case.expectShared();
-        try case.expectReference();
+        try expectCase(table, random, shape, key, value, .{ .{}, .{} });
     };
+    // Options, in turns.
+    for (shapes, 0..) |shape, i| for (channels.formats, 0..) |format, j| {
+        const key = channels.options[(i + j) % channels.options.len];
+        const value = channels.options[(i + 2 * j + 1) % channels.options.len];
+        if (shape.head_dim_k % 32 != 0 or shape.head_dim_v % 32 != 0) continue;
+        if (!channels.fits(.key, shape.head_dim_k, key) or !channels.fits(.value, shape.head_dim_v, value)) continue;
+        try expectCase(table, random, shape, format, format, .{ key, value });
+    };
+}
+
+fn expectCase(table: *const kernel.Table, random: std.Random, shape: Shape, key: KvFormat, value: KvFormat, options: [2]kernel.KvOptions) !void {
+    errdefer std.debug.print("{} keys {t} values {t}, {any}\n", .{ shape, key, value, options });
+    const case: Case = try .init(table, random, shape, key, value, options);
+    defer case.deinit();
+    table.attention(&case.args);
+    try case.expectAlone();
+    try case.expectParts();
+    try case.expectShared();
+    try case.expectReference();
 }
 
 test "attention" {

@@ -21,16 +21,23 @@ const cases = [_]Case{
     .{ .dim = 32, .rot_dim = 32, .style = .neox, .hadamard = true, .from = 0, .to = 90, .tokens = 20, .window = 40 },
 };
 
+const options = [_]kernel.KvOptions{ .{}, .{ .symmetric = true, .outliers = 20 }, .{ .group = 1, .outliers = 5 } };
+
 fn everyFormat(table: *const kernel.Table, random: std.Random) !void {
     for (cases) |case| for (std.enums.values(KvFormat)) |format| {
-        errdefer std.debug.print("{} {t}\n", .{ case, format });
-        try sameBits(table, random, case, format);
+        for (options) |of| {
+            if (of != kernel.KvOptions{} and (!format.grouped() or case.dim % of.groupLen() != 0)) continue;
+            errdefer std.debug.print("{} {t} {}\n", .{ case, format, of });
+            try sameBits(table, random, case, of.code(format));
+        }
     };
 }
 
-fn sameBits(table: *const kernel.Table, random: std.Random, case: Case, format: KvFormat) !void {
+fn sameBits(table: *const kernel.Table, random: std.Random, case: Case, code: u32) !void {
     const dim = case.dim;
-    const page_bytes = kernel.page.bytes(format, dim);
+    const format = kernel.formatOf(code);
+    const stored_as: kernel.KvOptions = .of(code);
+    const page_bytes = kernel.page.bytes(format, .key, dim, stored_as);
     // What no token has written is not a number.
     var stored: [pages * page_len * dim_max * 4]u8 align(64) = @splat(0xff);
     var turned: [pages][page_len * dim_max]f32 align(64) = undefined;
@@ -47,31 +54,31 @@ fn sameBits(table: *const kernel.Table, random: std.Random, case: Case, format: 
         variants.fill(random, &angles[i]);
         @memset(&turned[i], std.math.nan(f32));
     }
-    var rows: [kernel.channel_group * dim_max]f32 = undefined;
-    const count: usize = if (format.grouped()) kernel.channel_group else 1;
+    var rows: [page_len * dim_max]f32 = undefined;
+    const count: usize = if (format.grouped()) stored_as.groupLen() else 1;
     const last = case.to + case.tokens - 1;
     var first: usize = case.from / count * count;
     while (first < last) : (first += count) {
         variants.fill(random, rows[0 .. count * dim]);
-        table.kv_store(@backingInt(format), 0, &rows, count * dim, stored[first / page_len * page_bytes ..].ptr, first % page_len);
+        table.kv_store(code, 0, &rows, count * dim, stored[first / page_len * page_bytes ..].ptr, first % page_len);
     }
     for (case.from..last) |p| {
         const at = p % page_len;
         const row = rows[0..dim];
-        table.kv_read(@backingInt(format), 0, key_pages[0][p / page_len], dim, at, at + 1, row.ptr);
+        table.kv_read(code, 0, key_pages[0][p / page_len], dim, at, at + 1, row.ptr);
         if (case.hadamard) table.hadamard(row.ptr, 1, dim);
         table.rope(row.ptr, 1, dim, case.rot_dim, @backingInt(case.style), angle_pages[p / page_len] + at * case.rot_dim);
         table.kv_store(@backingInt(KvFormat.f32), 0, row.ptr, dim, @ptrCast(&turned[p / page_len]), at);
         variants.fill(random, row);
         table.kv_store(@backingInt(KvFormat.f32), 1, row.ptr, dim, @ptrCast(&values[p / page_len]), at);
     }
-    try expectSame(table, random, case, format, .{ &key_pages, &value_pages, &angle_pages });
+    try expectSame(table, random, case, code, .{ &key_pages, &value_pages, &angle_pages });
 }
 
 const Pages = struct { *const [2][pages][*]const u8, *const [pages][*]const u8, *const [pages][*]const f32 };
 
 /// Attention over what is stored, turned, and over what was turned before.
-fn expectSame(table: *const kernel.Table, random: std.Random, case: Case, format: KvFormat, of_case: Pages) !void {
+fn expectSame(table: *const kernel.Table, random: std.Random, case: Case, code: u32, of_case: Pages) !void {
     const key_pages, const value_pages, const angle_pages = of_case;
     const dim = case.dim;
     var q: [20 * group * dim_max]f32 = undefined;
@@ -85,7 +92,7 @@ fn expectSame(table: *const kernel.Table, random: std.Random, case: Case, format
         .room = &room,
     };
     var out: [2][20 * group * dim_max]f32 = undefined;
-    for (&out, [_]KvFormat{ format, .f32 }, key_pages, 0..) |*to, key_format, *of, i| {
+    for (&out, [_]u32{ code, @backingInt(KvFormat.f32) }, key_pages, 0..) |*to, key_format, *of, i| {
         @memset(to, 777);
         table.attention(&.{
             .q = &q,
@@ -95,7 +102,7 @@ fn expectSame(table: *const kernel.Table, random: std.Random, case: Case, format
             .group = group,
             .head_dim_k = @intCast(dim),
             .head_dim_v = @intCast(dim),
-            .key_format = @backingInt(key_format),
+            .key_format = key_format,
             .value_format = @backingInt(KvFormat.f32),
             .key_pages = of,
             .value_pages = value_pages,

@@ -15,12 +15,13 @@ const sides = std.enums.values(kernel.KvSide);
 test "every bit of a page has one meaning" {
     for (formats) |format| for (sides) |side| for ([_]usize{ 32, 96 }) |dim| {
         errdefer std.debug.print("{t} {t} {d}\n", .{ format, side, dim });
-        const taken = try gpa.alloc(u8, kernel.page.bytes(format, dim));
+        // Those with other options are in channels.zig.
+        const taken = try gpa.alloc(u8, kernel.page.bytes(format, side, dim, .{}));
         defer gpa.free(taken);
         @memset(taken, 0);
         for (0..kernel.page_len) |position| for (0..dim) |index| {
             if (format.grouped()) {
-                try takeGrouped(taken, format, side, dim, position, index);
+                try takeGrouped(taken, .{ .format = format, .side = side, .dim = dim, .options = .{} }, position, index);
                 continue;
             }
             if (format.narrow()) {
@@ -38,13 +39,15 @@ test "every bit of a page has one meaning" {
 }
 
 /// Where scales belong to channels of keys, or to a part of the values of a position.
-fn takeGrouped(taken: []u8, format: kernel.KvFormat, side: kernel.KvSide, dim: usize, position: usize, index: usize) !void {
-    const channels = kernel.channels;
-    const at, const bit = channels.codeAt(format, side, dim, position, index);
-    try take(&taken[at], @as(u8, if (format == .int4) 15 else 3) << bit);
-    if ((if (side == .key) position else index) % channels.group != 0) return;
-    for (taken[channels.scaleAt(format, side, dim, position, index)..][0..2]) |*byte| try take(byte, 0xff);
-    for (taken[channels.minimumAt(format, side, dim, position, index)..][0..2]) |*byte| try take(byte, 0xff);
+pub fn takeGrouped(taken: []u8, kind: kernel.channels.Kind, position: usize, index: usize) !void {
+    const at, const bit = kind.codeAt(position, index);
+    try take(&taken[at], ~@as(u8, 0) >> @intCast(8 - kind.format.bits()) << bit);
+    if ((if (kind.side == .key) position else index) % kind.group() == 0) {
+        for (taken[kind.scaleAt(position, index)..][0..2]) |*byte| try take(byte, 0xff);
+        if (kind.hasMinimum()) for (taken[kind.minimumAt(position, index)..][0..2]) |*byte| try take(byte, 0xff);
+    }
+    if (index != 0 or kind.side == .key and position % kind.group() != 0) return;
+    for (taken[kind.outliersOf(position)..][0 .. kind.capacity() * 4]) |*byte| try take(byte, 0xff);
 }
 
 /// Bits that nobody took before.
@@ -64,7 +67,7 @@ fn stores(table: *const kernel.Table, random: std.Random) !void {
 }
 
 fn storesOf(table: *const kernel.Table, random: std.Random, format: kernel.KvFormat, side: kernel.KvSide, dim: usize) !void {
-    const page = try gpa.alloc(u8, kernel.page.bytes(format, dim) + 1);
+    const page = try gpa.alloc(u8, kernel.page.bytes(format, side, dim, .{}) + 1);
     defer gpa.free(page);
     @memset(page, 0xa5);
     var x: [kernel.page_len][160]f32 = undefined;
@@ -93,7 +96,7 @@ fn storesOf(table: *const kernel.Table, random: std.Random, format: kernel.KvFor
     for (&x, 0..) |*row, position| {
         errdefer std.debug.print("position {d}\n", .{position});
         const encoded = try encode(format, row[0..dim], &bytes, want[0..dim]);
-        kernel.page.read(format, side, page.ptr, position, got[0..dim]);
+        kernel.page.read(format, side, page.ptr, position, got[0..dim], .{});
         try variants.expectSameBits(want[0..dim], got[0..dim]);
         try variants.expectSameBits(want[0..dim], several[position * dim ..][0..dim]);
         try expectStored(format, side, dim, page.ptr, position, encoded);
@@ -103,12 +106,12 @@ fn storesOf(table: *const kernel.Table, random: std.Random, format: kernel.KvFor
 /// The bytes of the format's own encoder, wherever they lie in a page.
 fn expectStored(format: kernel.KvFormat, side: kernel.KvSide, dim: usize, page: [*]const u8, position: usize, encoded: []const u8) !void {
     var codes: [4 * 160]u8 = undefined;
-    kernel.page.readCodes(format, side, page, dim, position, position + 1, &codes);
+    kernel.page.readCodes(format, side, page, dim, position, position + 1, &codes, .{});
     const size = kernel.page.codeBytes(format);
     if (!format.scaled()) return std.testing.expectEqualSlices(u8, encoded, codes[0 .. dim * size]);
     var terms: [2][2 * 10]u8 = undefined;
-    kernel.page.readTerms(.scale, format, side, page, dim, position, position + 1, &terms[0]);
-    if (format.hasMinimum()) kernel.page.readTerms(.minimum, format, side, page, dim, position, position + 1, &terms[1]);
+    kernel.page.readTerms(.scale, format, side, page, dim, position, position + 1, &terms[0], .{});
+    if (format.hasMinimum()) kernel.page.readTerms(.minimum, format, side, page, dim, position, position + 1, &terms[1], .{});
     const shape: Blocks = .of(format, dim);
     const scale_bytes = format.scaleBytes();
     for (0..dim) |i| {

@@ -6,8 +6,9 @@
 
 import { closeSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { encodeNpy, type KvFormat, type KvRaw, type KvView } from "../mod.ts";
-import { kvLayouts, kvScales } from "../src/internal/kv_layout.ts";
+import { type KvHead, kvLayouts, kvMinimumBytes, kvScales } from "../src/internal/kv_layout.ts";
 import { decodeRows, scaleDecoder } from "../src/internal/kv_rows.ts";
+import { formatCode, KvTable } from "../src/internal/kv_table.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { heatMap, type HeatPanel } from "./heat_map.ts";
 import type { KvAction } from "./kv.ts";
@@ -150,6 +151,13 @@ interface Piece {
   readonly values: ArrayLike<number>;
   readonly scales: Float32Array;
   readonly minimums: Float32Array;
+  /** Places and values. */
+  readonly outliers: readonly (readonly [number, number])[];
+}
+
+/** How a head is stored. */
+function storedAt(look: KvLook, { which, layer, head }: Place): KvHead {
+  return new KvTable(look.policy, look, "the policy").stored(which, layer, head);
 }
 
 function pieceOf(
@@ -164,13 +172,15 @@ function pieceOf(
   if (view !== "raw") {
     return {
       ...{ format, rows: to - from, values: look.read(part, view) },
-      ...{ scales: none, minimums: none },
+      ...{ scales: none, minimums: none, outliers: [] },
     };
   }
-  const { codes, scales, minimums } = look.raw(part);
+  const { codes, scales, minimums, outliers } = look.raw(part);
+  const kept = halves(outliers.filter((_, i) => i % 2 === 1));
   return {
     ...{ format, rows: to - from, values: codes },
     ...{ scales: Float32Array.from(scales, scaleDecoder(format)), minimums: halves(minimums) },
+    outliers: Array.from(kept, (value, i) => [outliers[2 * i] as number, value]),
   };
 }
 
@@ -193,10 +203,11 @@ function csvWidths(look: KvLook, places: readonly Place[], view: KvView): CsvWid
     const length = place.which === "key" ? look.keyLength : look.valueLength;
     values = Math.max(values, length);
     if (view !== "raw") continue;
-    const { scaleBytes, minimumBytes } = kvLayouts[look.format(place)];
-    const groups = kvScales(look.format(place), length);
+    const stored = storedAt(look, place);
+    const { scaleBytes } = kvLayouts[stored.format];
+    const groups = kvScales(stored, length);
     if (scaleBytes > 0) scales = Math.max(scales, groups);
-    if (minimumBytes > 0) minimums = Math.max(minimums, groups);
+    if (kvMinimumBytes(stored) > 0) minimums = Math.max(minimums, groups);
   }
   return [values, scales, minimums];
 }
@@ -231,7 +242,8 @@ function jsonHead(look: KvLook, { from, to }: Chosen, view: KvView): string {
   return `${JSON.stringify(head).slice(0, -1)},"parts":[\n`;
 }
 
-function jsonPiece(place: Place, { format, rows, values, scales, minimums }: Piece): object {
+function jsonPiece(place: Place, piece: Piece): object {
+  const { format, rows, values, scales, minimums, outliers } = piece;
   const table = (part: ArrayLike<number>) =>
     Array.from({ length: rows }, (_, row) => rowOf(part, rows, row));
   return {
@@ -240,6 +252,7 @@ function jsonPiece(place: Place, { format, rows, values, scales, minimums }: Pie
     values: table(values),
     ...(scales.length > 0 && { scales: table(scales) }),
     ...(minimums.length > 0 && { minimums: table(minimums) }),
+    ...(outliers.length > 0 && { outliers }),
   };
 }
 
@@ -261,7 +274,7 @@ function writeArrays(
     return [write(out, encodeNpy(all, [...shape, all.length / product(shape)]))];
   }
   const formats = [...new Set(places.map((place) => look.format(place)))];
-  if (formats.length > 1) {
+  if (new Set(places.map((place) => formatCode(storedAt(look, place)))).size > 1) {
     throw new UsageError(
       `Expected heads that are stored alike for one raw array, but found ${formats.join(", ")}`,
     );
@@ -276,6 +289,7 @@ function writeArrays(
       all[0]?.scales instanceof Uint8Array ? undefined : "<f2",
     ],
     [".minimums.npy", joined(all.map(({ minimums }) => minimums)), "<f2"],
+    [".outliers.npy", joined(all.map(({ outliers }) => outliers)), undefined],
   ];
   return parts.filter(([, values]) => values.length > 0).map(([ending, values, type]) => {
     const file = `${out.slice(0, -".npy".length)}${ending}`;

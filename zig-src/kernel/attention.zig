@@ -73,6 +73,8 @@ const Rows = struct {
     floats: [floats_max]f32 align(64),
     /// [rows][head_dim_k / 32]
     integers: [floats_max / page_layout.unit]layout.Act align(64),
+    /// The same for keys in groups of positions, of a tile at a time.
+    rounded: [floats_max / page_layout.unit]channels.Rounded align(64),
     scores: [rows_max][block]f32 align(64),
     ahead: tile.Ahead,
     /// [rows][head_dim_v]
@@ -222,7 +224,7 @@ const Rows = struct {
         switch (rows.key) {
             inline else => |key| if (comptime key.grouped()) {
                 const kind: channels.Kind = .{ .format = key, .side = .key, .dim = dim, .options = rows.key_options };
-                channels.scores(key, n, kind, rows.floats[first * dim ..].ptr, &rows.integers, page, low, high, scores, &rows.ahead);
+                channels.scores(key, n, kind, rows.floats[first * dim ..].ptr, &rows.rounded, page, low, high, scores, &rows.ahead);
             } else if (comptime key.scaled()) {
                 const q = rows.integers[first * (dim / page_layout.unit) ..].ptr;
                 scores_file.integers(key, n, q, page, dim, low, high, scores, &rows.ahead);

@@ -10,7 +10,8 @@
 //!             scales, minimums [position / group][value], all scales first
 //!             outliers         [position / group]
 //!     values  codes            [value / 32][position / 4] words of 4 bytes: word value % (4 * bits), byte
-//!                              position % 4, lowest bit value / (4 * bits) * bits
+//!                              position % 4, lowest bit value / (4 * bits) * bits; of 8 bits
+//!                              [value / 32][position][value % 32]
 //!             scales, minimums [value / group][position], all scales first
 //!             outliers         [position]
 //!
@@ -18,7 +19,6 @@
 //! integers, and its products with the values of the zero are summed up once; then keys cost an integer product.
 
 const std = @import("std");
-const activations = @import("../activations.zig");
 const dot = @import("../dot.zig");
 const layout = @import("../layout.zig");
 const narrow = @import("narrow.zig");
@@ -106,6 +106,7 @@ pub const Kind = struct {
                 return .{ block + of % bits * 4 * beside + position % beside * 4 + i % 4, @intCast(of / bits * bits) };
             },
             .value => {
+                if (bits == 8) return .{ (index / unit * page_len + position) * unit + i, 0 };
                 const words = 4 * bits;
                 const first = (index / unit * (page_len / quad) + position / quad) * words * quad;
                 return .{ first + i % words * quad + position % quad, @intCast(i / words * bits) };
@@ -253,14 +254,39 @@ fn storeGroup(
     }
 }
 
+/// 32 values as 8-bit integers, x being about d * q, as in `layout.Act` but with the one zero point that is wanted.
+pub const Rounded = struct {
+    q: [layout.quads]i32 align(4), // four i8 each
+    d: f32,
+    /// What products begin with: takes the zero points off, and makes floats of them (`layout.magic`).
+    start: i32,
+
+    inline fn of(comptime key: KvFormat, x: Unit) Rounded {
+        const largest = @reduce(.Max, @abs(x));
+        // A maximum passes over what is not a number, and a subnormal one has no finite inverse.
+        const d = if (@reduce(.Or, x != x)) std.math.nan(f32) else largest * (1.0 / 127.0);
+        const inverse: f32 = if (d >= std.math.floatMin(f32)) 127 / largest else 0;
+        const shifted = x * @as(Unit, @splat(inverse)) + @as(Unit, @splat(layout.magic_value));
+        const bits: @Vector(unit, i32) = @bitCast(shifted);
+        const sum = @reduce(.Add, bits -% @as(@Vector(unit, i32), @splat(layout.magic)));
+        const point = comptime if (dot.wantsSigned(key.bits())) 0 else 1 << (key.bits() - 1);
+        return .{
+            .q = @bitCast(@as(@Vector(unit, i8), @truncate(bits))),
+            .d = d,
+            // What isn't a number leaves any bits; d says so then.
+            .start = layout.magic -% sum *% point,
+        };
+    }
+};
+
 /// What belongs to a group of positions, for the queries of a tile: these times the scales, rounded to 8 bits,
 /// and the scores of keys whose codes are all zero points.
 fn Scaled(comptime key: KvFormat, comptime rows: usize) type {
     return struct {
         base: [rows]f32,
-        acts: [*]layout.Act, // [rows][dim / 32]
+        acts: [*]Rounded, // [rows][dim / 32]
 
-        fn of(kind: Kind, q: [*]const f32, page: [*]const u8, position: usize, acts: [*]layout.Act) @This() {
+        fn of(kind: Kind, q: [*]const f32, page: [*]const u8, position: usize, acts: [*]Rounded) @This() {
             const units = kind.dim / unit;
             var base: [rows]Unit = @splat(@splat(0));
             for (0..units) |u| {
@@ -272,7 +298,7 @@ fn Scaled(comptime key: KvFormat, comptime rows: usize) type {
                 }
                 for (0..rows) |r| {
                     const x: Unit = q[r * kind.dim + u * unit ..][0..unit].*;
-                    acts[r * units + u] = activations.quantise(x * scales);
+                    acts[r * units + u] = .of(key, x * scales);
                     if (kind.hasMinimum()) base[r] = vector.fma(x, middle, base[r]);
                 }
             }
@@ -300,23 +326,13 @@ inline fn quads(comptime key: KvFormat, block: [*]const u8, lane: usize) [layout
     return out;
 }
 
-/// Takes the zero points off the products of a unit, and makes them floats (`layout.magic`).
-inline fn start(comptime key: KvFormat, act: *const layout.Act) dot.Ints {
-    return @splat(switch (comptime key.bits()) {
-        2 => layout.magic +% ((act.start8 -% layout.magic) >> 2),
-        4 => act.start8,
-        8 => if (comptime dot.wantsSigned(8)) layout.magic else act.start128,
-        else => comptime unreachable,
-    });
-}
-
 /// Scores of the sixteens of positions from `from` to `to`. `q` is [rows][dim]; `acts` is room for as many.
 pub fn scores(
     comptime key: KvFormat,
     comptime rows: usize,
     kind: Kind,
     q: [*]const f32,
-    acts: [*]layout.Act,
+    acts: [*]Rounded,
     page: [*]const u8,
     from: usize,
     to: usize,
@@ -354,13 +370,14 @@ inline fn scoreSixteen(
         var sums: [rows]Vf = undefined;
         inline for (&sums, scaled.base) |*sum, base| sum.* = @splat(base);
         for (0..units) |u| {
-            ahead.lines(comptime @max(1, lanes * bits * 4 / 64));
+            // As much as is read here, and some of the scales.
+            ahead.lines(comptime 1 + lanes * bits * 4 / 64);
             const k = quads(key, page + (sixteen * units + u) * bits * 4 * beside, lane);
             var of: [rows]*const [layout.quads]i32 = undefined;
             var starts: [rows]dot.Ints = undefined;
             inline for (&of, &starts, 0..) |*row, *begin, r| {
                 row.* = &scaled.acts[r * units + u].q;
-                begin.* = start(key, &scaled.acts[r * units + u]);
+                begin.* = @splat(scaled.acts[r * units + u].start);
             }
             const products = dot.group(wide, layout.quads, rows, &dot.split(wide, k), of, starts);
             inline for (&sums, products, 0..) |*sum, product, r| {
@@ -435,7 +452,7 @@ fn Columns(comptime value: KvFormat, comptime rows: usize, comptime n: usize) ty
             var position = from;
             while (position < to) {
                 if (position % quad == 0 and to - position >= quad) {
-                    ahead.lines(comptime @max(1, n * lanes * bits * quad / 8 / 64));
+                    ahead.lines(comptime 1 + n * lanes * bits * quad / 8 / 64);
                     inline for (0..quad) |k| of.step(position, k, &sums);
                     position += quad;
                 } else {
@@ -469,6 +486,7 @@ fn Columns(comptime value: KvFormat, comptime rows: usize, comptime n: usize) ty
             const block = of.codes + ((of.index + i * lanes) / unit * (page_len / quad) + first / quad) * words * quad;
             // Columns of whole units begin with one.
             const phase = if (comptime n * lanes % unit == 0) i * lanes % unit else (of.index + i * lanes) % unit;
+            if (comptime bits == 8) return @floatFromInt(vector.read(u8, lanes, block + k * unit + phase));
             const together = @min(words, lanes);
             const raw = vector.read(u32, together, block + phase % words * quad);
             const spread = @shuffle(u32, raw, undefined, order: {

@@ -2,11 +2,13 @@
 //! number of tokens and any share of the panels.
 
 const std = @import("std");
+const cpu = @import("../../backend/cpu.zig");
 const kernel = @import("../../kernel.zig");
 const layout = @import("../layout.zig");
 const op = @import("../../op.zig");
 const quant = @import("../../quant.zig");
 const variants = @import("variants.zig");
+const Diagnostic = @import("../../diagnostic.zig").Diagnostic;
 
 const gpa = std.testing.allocator;
 /// More than two tiles of the widest kernel, and an odd rest.
@@ -190,6 +192,24 @@ test "products of long rows" {
 
 test "products of every format" {
     try variants.each(everyFormat);
+}
+
+test "tiles give the bits of vectors" {
+    var diag: Diagnostic = .{};
+    const vectors = cpu.chooseNamed("avx512_vnni", &diag) catch return error.SkipZigTest;
+    const tiles = cpu.chooseNamed("amx", &diag) catch return error.SkipZigTest;
+    var results: [2][tokens_max * 83]f32 = undefined;
+    for (std.enums.values(quant.Format)) |format| {
+        errdefer std.debug.print("{t}\n", .{format});
+        const cols = 40 * quant.info(format).block_len;
+        for ([_]*const kernel.Table{ vectors, tiles }, &results) |table, *result| {
+            var state: std.Random.DefaultPrng = .init(7);
+            var case: Case = try .init(table, state.random(), format, .int8, 83, cols);
+            defer case.deinit();
+            case.run(table, 0, tokens_max, 0, 6, result);
+        }
+        try variants.expectSameBits(&results[0], &results[1]);
+    }
 }
 
 fn packedScales(table: *const kernel.Table, random: std.Random) !void {

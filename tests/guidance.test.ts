@@ -139,13 +139,14 @@ suiteOf("the guide may go on, or end, while it guides; so may who is guided", as
     assert.equal(tokens, expected, `end ${i}`);
   }
   // Whoever is guided leaves, is cancelled or disposed of at any time, with its companion in the batch.
-  using other = model.session({ context: 256 });
+  using other = model.session({ context: 1000 });
   await other.prefill(negative);
   const sampler = [guidance(other, 2)];
   for (let i = 0; i < 12; i++) {
-    const session = model.session({ context: 256 });
+    const session = model.session({ context: 1000 });
     const control = new AbortController();
-    const options = { sampler, seed: 5, ignoreEnd: true, signal: control.signal };
+    // Half a megabyte of records: the engine waits for its reader long before the end, wherever that is.
+    const options = { sampler, seed: 5, ignoreEnd: true, topLogprobs: 64, signal: control.signal };
     const steps = session.generate(prompt, options);
     if (i % 3 === 2) {
       let seen = 0;

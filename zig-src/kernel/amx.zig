@@ -21,9 +21,6 @@ const Vf = vector.Vf;
 
 pub const has = builtin.cpu.arch == .x86_64 and builtin.cpu.has(.x86, .amx_int8);
 
-/// Tokens from which on tiles are faster than vectors.
-pub const tokens_least = 4;
-
 /// The shapes of the registers, as LDTILECFG takes them.
 const Config = extern struct {
     palette: u8 = 1,

@@ -16,7 +16,6 @@
 
 const std = @import("std");
 const builtin = @import("builtin");
-const amx = @import("amx.zig");
 const blocked = @import("blocked.zig");
 const dot = @import("dot.zig");
 const layout = @import("layout.zig");
@@ -39,7 +38,7 @@ const tiles = if (lanes == 16)
 else if (builtin.cpu.arch == .aarch64) .{ 8, 4, 2, 1 } else if (lanes == 8) .{ 4, 2, 1 } else .{1};
 
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
-    if (args.n_tokens > layout.act_width or (amx.has and args.n_tokens >= amx.tokens_least)) return blocked.matmul(class, args);
+    if (args.n_tokens > layout.act_width) return blocked.matmul(class, args);
     for (args.panel_from..args.panel_to) |panel| {
         var token: usize = 0;
         inline for (tiles) |n_tokens| {

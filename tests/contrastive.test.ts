@@ -16,21 +16,13 @@ import {
   temperature,
   topK,
 } from "../mod.ts";
+import { rejection } from "./support/rejection.ts";
 import { tinyModel, tinyVector } from "./support/tiny_model.ts";
 
 const path = tinyModel({ context: 512 });
 const norm = tinyVector("output_norm.weight");
 const load = (threads = 2) => loadModel(path, { threads });
 const prompt = Array.from({ length: 30 }, (_, i) => 3 + (i * 7) % 290);
-
-async function rejection(body: () => unknown): Promise<Error> {
-  try {
-    await body();
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("Expected an error, but found a result");
-}
 
 /** Evaluates tokens and returns their hidden states behind the last norm. */
 async function hidden(session: Session, tokens: readonly number[]): Promise<Float32Array[]> {

@@ -18,6 +18,7 @@ import {
   temperature,
   topP,
 } from "../mod.ts";
+import { rejection } from "./support/rejection.ts";
 import { tinyModel, vocabularySize } from "./support/tiny_model.ts";
 
 const path = tinyModel({ context: 1024 });
@@ -32,16 +33,6 @@ const chains = [
   // Its state follows what is generated, and the guesses don't.
   [grammar("root ::= ([a-m]{1,3} [n-z .]{1,2})+"), temperature(3)],
 ];
-
-/** What a promise is rejected with. */
-async function rejection(body: () => unknown): Promise<Error> {
-  try {
-    await body();
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("Expected an error, but found a result");
-}
 
 /** All that a generation shows, and what is left of it. */
 async function generated(model: Model, options: GenerateOptions) {

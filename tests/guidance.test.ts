@@ -13,21 +13,13 @@ import {
   topK,
   uniform,
 } from "../mod.ts";
+import { rejection } from "./support/rejection.ts";
 import { tinyModel } from "./support/tiny_model.ts";
 
 const path = tinyModel({ context: 512 });
 const load = () => loadModel(path, { threads: 2 });
 const prompt = Array.from({ length: 30 }, (_, i) => 3 + (i * 7) % 290);
 const negative = Array.from({ length: 11 }, (_, i) => 5 + (i * 13) % 290);
-
-async function rejection(body: () => unknown): Promise<Error> {
-  try {
-    await body();
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("Expected an error, but found a result");
-}
 
 function logSoftmax(logits: Float32Array, heat: number): number[] {
   const max = Math.max(...logits) / heat;

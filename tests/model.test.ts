@@ -11,18 +11,8 @@ import {
   type LoadProgress,
 } from "../mod.ts";
 import { SamplerStages } from "../src/ffi/symbols.gen.ts";
+import { rejection } from "./support/rejection.ts";
 import { temporaryPath, tinyModel, tinyModelBytes, vocabularySize } from "./support/tiny_model.ts";
-
-/** The error that a promise is rejected with. */
-async function rejection(promise: Promise<unknown>): Promise<Error> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.instance(error, Error);
-    return error as Error;
-  }
-  throw new Error("Expected a rejection, but found a result");
-}
 
 const loading = suite("loading");
 

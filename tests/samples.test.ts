@@ -2,22 +2,13 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadModel, type Session, temperature, topP } from "../mod.ts";
+import { rejection } from "./support/rejection.ts";
 import { tinyModel } from "./support/tiny_model.ts";
 
 const path = tinyModel({ context: 4096 });
 const load = () => loadModel(path, { threads: 2 });
 const prompt = Array.from({ length: 150 }, (_, i) => 3 + (i * 7) % 250);
 const settings = { sampler: [temperature(1.5), topP(0.95)], maxTokens: 12, ignoreEnd: true };
-
-/** What a promise is rejected with. */
-async function rejection(body: () => unknown): Promise<Error> {
-  try {
-    await body();
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("Expected an error, but found a result");
-}
 
 const samples = suite("sampleMany");
 

@@ -13,6 +13,7 @@ import {
   topK,
   topP,
 } from "../mod.ts";
+import { rejection } from "./support/rejection.ts";
 import { tinyModel } from "./support/tiny_model.ts";
 
 const path = tinyModel({ context: 4096 });
@@ -35,15 +36,6 @@ async function collect(
 
 const long = (length: number) => Array.from({ length }, (_, i) => 3 + (i * 7) % 250);
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function rejection(promise: Promise<unknown>): Promise<Error> {
-  try {
-    await promise;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("Expected a rejection, but found a result");
-}
 
 const generation = suite("generation");
 

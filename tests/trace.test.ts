@@ -10,6 +10,7 @@ import {
   topK,
   topP,
 } from "../mod.ts";
+import { rejection } from "./support/rejection.ts";
 import { tinyModel } from "./support/tiny_model.ts";
 
 const path = tinyModel({ context: 512 });
@@ -20,16 +21,6 @@ const settings = { sampler, seed: 5, maxTokens: 16, ignoreEnd: true } satisfies 
 
 function near(found: number, expected: number, bound: number, what: string): void {
   assert.ok(Math.abs(found - expected) <= bound, `${what}: expected ${expected}, found ${found}`);
-}
-
-/** What a rejected promise is rejected with. */
-async function rejection(body: () => unknown): Promise<Error> {
-  try {
-    await body();
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("Expected an error, but found a result");
 }
 
 const traces = suite("trace");

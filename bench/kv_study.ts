@@ -24,12 +24,15 @@ import {
   type Variant,
 } from "./kv_study/experiments.ts";
 import { pageOf, tablesOf, writeCharts } from "./kv_study/page.ts";
-import type { LayerCost, ModelStudy, Study } from "./kv_study/result.ts";
+import type { LayerCost, ModelStudy, StudiedStreaming, Study } from "./kv_study/result.ts";
+import { measureStreaming, streamingVerdicts } from "./kv_study/streaming.ts";
 
 /** Caches that read the text together. */
 const groupSize = 8;
 /** Tokens of a piece of the text. */
 const context = 1024;
+/** Tokens that the caches of StreamingLLM's experiment keep. */
+const streamingCache = 256;
 /** The part of the text that levels are fitted to, and that is not measured. */
 const fittingShare = 1 / 4;
 
@@ -103,7 +106,15 @@ async function studyModel(model: Model, name: string): Promise<ModelStudy> {
     perplexity,
     experiments: found,
     layers: costs,
+    streaming: only?.includes("streaming") ?? true ? await stream(model, tokens) : undefined,
   };
+}
+
+/** Reads the whole text through windows. */
+async function stream(model: Model, tokens: Uint32Array): Promise<StudiedStreaming> {
+  const rows = await measureStreaming(model, tokens, { cache: streamingCache, every: 1 });
+  const verdicts = streamingVerdicts(rows);
+  return { tokens: tokens.length, cache: streamingCache, rows, verdicts };
 }
 
 /** Finds levels for keys before their rotation, per channel, and for values per token, at three bits. */

@@ -53,7 +53,10 @@ export interface KvMeasure {
   readonly perplexity: number;
   /** Memory that the session's cache took, in bytes; what a simulated one would take. */
   readonly bytes: number;
-  /** Bits of a stored number, scales included, over keys and values; NaN where a function decides. */
+  /**
+   * Bits of a stored number behind the first piece of the text, over keys and values, with scales and with the
+   * tokens at full precision; NaN where a function decides.
+   */
   readonly bitsPerValue: number;
   /** Decoded tokens per second at `depth`; NaN when it wasn't measured, or the cache is simulated. */
   readonly tokensPerSecond: number;
@@ -165,6 +168,8 @@ export async function compareKv(
       settings.onProgress?.({ done, total: tokens.length });
     }
     predicted += piece.length - 1;
+    // No piece is longer than the first one.
+    if (begin === 0) { for (const side of all) side.weigh(); }
   }
   for (const side of candidates) side.compareLayers(reference);
   const depth = reference.session.position;

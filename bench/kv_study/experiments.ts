@@ -11,6 +11,7 @@ import {
   type KvQuantiser,
   type KvScheme,
   type KvSimulation,
+  type KvStored,
 } from "../../mod.ts";
 
 /** A cache, and what it is called. */
@@ -252,6 +253,72 @@ const sinks: Experiment = {
   ],
 };
 
+/** The last tokens kept as they are. */
+const recent: Experiment = {
+  id: "recent",
+  title: "KIVI's window of recent tokens",
+  about:
+    "KIVI (Liu et al. 2024, arXiv 2402.02750) keeps the last tokens in full, 128 of them in its tables, because " +
+    "attention looks at them most and a group of keys is only rounded when it is whole. Two bits, groups of 32, keys " +
+    "per channel, values per token; the window is in f16. The last row is the same policy in real storage, where " +
+    "keys are rounded when 32 tokens are there.",
+  variants: [
+    ...[0, 32, 64, 128].map((count) => ({
+      name: `${count} recent tokens`,
+      cache: {
+        simulate: {
+          key: { bits: 2, axis: "channel" as const, group: 32 },
+          value: { bits: 2, group: 32 },
+          recent: count,
+        },
+      },
+    })),
+    { name: "128 recent tokens, stored", cache: { key: "int2", value: "int2", recent: 128 } },
+  ],
+  claims: [
+    less("a window of 32 helps", "32 recent tokens", "0 recent tokens"),
+    less("a window of 128 is better than one of 32", "128 recent tokens", "32 recent tokens"),
+  ],
+};
+
+/** Options of real storage, one at a time. */
+function stored(): Experiment {
+  const variant = (
+    name: string,
+    key: Omit<KvStored, "format">,
+    value: typeof key = {},
+  ): Variant => ({
+    name,
+    cache: {
+      key: { format: "int2", ...key },
+      value: { format: "int2", ...value },
+      recent: 64,
+    },
+  });
+  return {
+    id: "stored",
+    title: "Options of stored integers at two bits",
+    about:
+      "Real storage in KIVI's layout with 64 recent tokens in f16, and one option at a time: keys before " +
+      "their rotary embedding and outliers as KVQuant has them, rotation as QuaRot has it, levels without a " +
+      "minimum, and groups twice as long.",
+    variants: [
+      variant("as they are", {}),
+      variant("keys before RoPE", { beforeRope: true }),
+      variant("1 % outliers", { outliers: 0.01 }, { outliers: 0.01 }),
+      variant("both rotated", { rotate: true }, { rotate: true }),
+      variant("symmetric", { symmetric: true }, { symmetric: true }),
+      variant("groups of 64", { group: 64 }, { group: 64 }),
+    ],
+    claims: [
+      less("before RoPE: better", "keys before RoPE", "as they are"),
+      less("1 % outliers: better", "1 % outliers", "as they are"),
+      less("a minimum is better than symmetric levels", "as they are", "symmetric"),
+      less("short groups are better", "as they are", "groups of 64"),
+    ],
+  };
+}
+
 /** All experiments for a model whose heads have so many values. */
 export function experiments(headLength: number, levels: Levels): Experiment[] {
   return [
@@ -262,6 +329,8 @@ export function experiments(headLength: number, levels: Levels): Experiment[] {
     sides,
     rotation(headLength),
     sinks,
+    recent,
+    stored(),
   ];
 }
 

@@ -5,6 +5,7 @@
  */
 
 import type { Experiment, Found } from "./experiments.ts";
+import type { StreamingRow } from "./streaming.ts";
 
 export interface Study {
   readonly models: ModelStudy[];
@@ -20,11 +21,27 @@ export interface ModelStudy {
   readonly perplexity: number;
   readonly experiments: readonly StudiedExperiment[];
   readonly layers: readonly LayerCost[];
+  /** What windows with sink tokens cost over the whole text; missing where it was not asked for. */
+  readonly streaming?: StudiedStreaming | undefined;
+}
+
+export interface StudiedStreaming {
+  readonly tokens: number;
+  /** Tokens that a cache keeps. */
+  readonly cache: number;
+  readonly rows: readonly StreamingRow[];
+  readonly verdicts: readonly Verdict[];
 }
 
 export interface StudiedExperiment extends Pick<Experiment, "id" | "title" | "about"> {
   readonly rows: readonly Found[];
-  readonly verdicts: readonly { readonly text: string; readonly holds: boolean }[];
+  readonly verdicts: readonly Verdict[];
+}
+
+/** Something that was published, and whether it was found here. */
+export interface Verdict {
+  readonly text: string;
+  readonly holds: boolean;
 }
 
 /** What it costs when only this layer's keys or values have two bits: mean KL divergence. */

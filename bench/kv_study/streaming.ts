@@ -16,6 +16,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { print } from "../../cli/output.ts";
 import { type EvictPolicy, loadModel, type Model, slidingWindow } from "../../mod.ts";
+import type { Verdict } from "./result.ts";
 
 /** What a cache costs in perplexity. */
 export interface StreamingRow {
@@ -64,6 +65,23 @@ export async function measureStreaming(
     const late = from + Math.floor((tokens.length - from) * 3 / 4);
     return { name, perplexity: perplexityFrom(from), late: perplexityFrom(late) };
   }));
+}
+
+/** What was published about such rows, and whether it is so here. */
+export function streamingVerdicts(rows: readonly StreamingRow[]): Verdict[] {
+  const of = (sinks: number) => {
+    const row = rows.find(({ name }) => name.startsWith(`${sinks}+`));
+    if (row === undefined) throw new Error(`Expected a row with ${sinks} sink tokens`);
+    return row.perplexity;
+  };
+  return [
+    {
+      text: "without sink tokens perplexity jumps, to over 1.5 times that with four",
+      holds: of(0) > 1.5 * of(4),
+    },
+    { text: "the first sink token gains most", holds: of(0) - of(1) > of(1) - of(8) },
+    { text: "eight gain less than 2 % over four", holds: of(4) / of(8) < 1.02 },
+  ];
 }
 
 /** The texts of the benchmark, and the prose of pages without their code and tables. */

@@ -14,6 +14,8 @@ import { cacheShapeOf } from "./kv_table.ts";
 /** A row of logits as a distribution. */
 export interface Distribution {
   readonly logits: Float32Array;
+  /** exp(logit - highest) of each token. */
+  readonly weights: Float64Array;
   /** Σ exp(logit - highest), and its logarithm plus the highest: what turns a logit into ln p. */
   readonly mass: number;
   readonly logMass: number;
@@ -27,6 +29,8 @@ export class Side {
   /** Times of decoded tokens, in milliseconds. */
   readonly times: number[] = [];
   readonly #info: ModelInfo;
+  /** Of the last distribution. */
+  readonly #weights: Float64Array;
   readonly #simulation: KvSimulation | undefined;
   readonly #divergences: number[] = [];
   #errors: KvCandidate["layers"] = [];
@@ -36,10 +40,14 @@ export class Side {
   #sameTop = 0;
   #nll = 0;
   #predicted = 0;
+  #storedBits = NaN;
+  /** Of the tokens at full precision, over all numbers. */
+  #exactBits = NaN;
 
   constructor(session: Session, info: ModelInfo, simulation: KvSimulation | undefined) {
     this.session = session;
     this.#info = info;
+    this.#weights = new Float64Array(info.logits);
     this.#simulation = simulation;
     this.#attention = Array.from({ length: info.layers }, () => ({ difference: 0, size: 0 }));
     // It ends with the session.
@@ -51,7 +59,7 @@ export class Side {
     return this.#simulation !== undefined;
   }
 
-  /** The distribution behind a token of the last prefill. */
+  /** The distribution behind a token of the last prefill; its weights are those until the next one. */
   distribution(row: number): Distribution {
     const logits = this.session.logits(row);
     let [highest, top] = [-Infinity, 0];
@@ -59,11 +67,14 @@ export class Side {
       const logit = logits[token] as number;
       if (logit > highest) [highest, top] = [logit, token];
     }
+    const weights = this.#weights;
     let mass = 0;
     for (let token = 0; token < logits.length; token++) {
-      mass += Math.exp((logits[token] as number) - highest);
+      const weight = Math.exp((logits[token] as number) - highest);
+      weights[token] = weight;
+      mass += weight;
     }
-    return { logits, mass, logMass: highest + Math.log(mass), highest, top };
+    return { logits, weights, mass, logMass: highest + Math.log(mass), highest, top };
   }
 
   /** Takes note of how probable the token was that came next. */
@@ -80,7 +91,7 @@ export class Side {
     let sum = 0;
     for (let token = 0; token < length; token++) {
       const logit = expected.logits[token] as number;
-      const weight = Math.exp(logit - expected.highest);
+      const weight = expected.weights[token] as number;
       if (weight > 0) sum += weight * (logit - (found.logits[token] as number));
     }
     const divergence = sum / expected.mass - expected.logMass + found.logMass;
@@ -129,26 +140,34 @@ export class Side {
     });
   }
 
-  measure(depth: number): KvMeasure {
-    const { policy, keyFormat: key, valueFormat: value, bytes, context } = this.session.kv;
+  /** Takes note of the bits of the numbers that the cache holds now. */
+  weigh(): void {
     const ledger = this.session.kv.ledger();
     const keys = ledger.keyPayload + ledger.keyScales;
     const values = ledger.valuePayload + ledger.valueScales;
     const [keyNumbers, valueNumbers] = [8 * keys / ledger.keyBits, 8 * values / ledger.valueBits];
     const numbers = keyNumbers + valueNumbers;
-    const exactBits = 8 * ledger.exact / numbers;
+    const table = this.#simulation &&
+      new SimulationTable(this.#simulation, cacheShapeOf(this.#info), "simulation");
+    this.#storedBits = table === undefined
+      ? 8 * (keys + values) / numbers
+      : (keyNumbers * table.bits("key") + valueNumbers * table.bits("value")) / numbers;
+    this.#exactBits = 8 * ledger.exact / numbers;
+  }
+
+  measure(depth: number): KvMeasure {
+    const { policy, keyFormat: key, valueFormat: value, bytes, context } = this.session.kv;
+    const bitsPerValue = this.#storedBits + this.#exactBits;
     const tokensPerSecond = this.times.length === 0 ? NaN : 1000 / quantile(this.times, 0.5);
     const perplexity = Math.exp(this.#nll / this.#predicted);
     const simulation = this.#simulation;
     if (simulation !== undefined) {
-      const table = new SimulationTable(simulation, cacheShapeOf(this.#info), "simulation");
       const exactBytes = this.session.kv.exactBytes;
-      const bits = (keyNumbers * table.bits("key") + valueNumbers * table.bits("value")) / numbers;
       return {
         policy: simulation,
         ...{ key: "simulated", value: "simulated", perplexity },
-        bytes: (bytes - exactBytes) * bits / 32 + exactBytes,
-        bitsPerValue: bits + exactBits,
+        bytes: (bytes - exactBytes) * this.#storedBits / 32 + exactBytes,
+        bitsPerValue,
         tokensPerSecond,
         depth: Math.min(depth, context),
       };
@@ -159,7 +178,7 @@ export class Side {
       value,
       perplexity,
       bytes,
-      bitsPerValue: 8 * (keys + values) / numbers + exactBits,
+      bitsPerValue,
       tokensPerSecond,
       depth: Math.min(depth, context),
     };

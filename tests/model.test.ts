@@ -1,5 +1,8 @@
 /** Models: loading, what the file says, tokens and text, chat templates. */
+import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import process from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
@@ -31,6 +34,21 @@ loading("a model says what it is", async () => {
   assert.equal([info.bos, info.eos], [1, 2]);
   assert.ok(info.weightsBytes > 80_000);
   assert.ok(info.cpuVariant.length > 0);
+});
+
+loading("a script that lies elsewhere loads one", () => {
+  const module = new URL("../mod.ts", import.meta.url).href;
+  const script = temporaryPath("elsewhere.ts");
+  writeFileSync(
+    script,
+    `import { loadModel } from "${module}";
+using model = await loadModel(${JSON.stringify(tinyModel())}, { threads: 1 });
+console.log(String(model.info.layers));`,
+  );
+  const runtime = "Deno" in globalThis ? ["run", "--quiet", "--allow-all"] : ["run"];
+  const options = { cwd: dirname(script), encoding: "utf8" } as const;
+  const run = spawnSync(process.execPath, [...runtime, script], options);
+  assert.equal([run.stdout, run.status], ["2\n", 0], run.stderr);
 });
 
 loading("progress ends with everything", async () => {

@@ -40,6 +40,7 @@ export {
   type SamplerChain,
   type SamplerComparison,
   type SamplerFigure,
+  type SamplerReference,
   type SamplerRow,
 } from "./src/compare_samplers.ts";
 export { encodeNpy, type NpyValues } from "./src/encode_npy.ts";

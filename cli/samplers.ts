@@ -8,6 +8,7 @@ import { writeFileSync } from "node:fs";
 import {
   compareSamplers,
   formatSampler,
+  type Model,
   parseSampler,
   type SamplerComparison,
   type SamplerFigure,
@@ -23,6 +24,9 @@ import { note, print, printJson, ProgressBar, snakeCase, table } from "./output.
 import { seedOf } from "./sampling.ts";
 import { readText } from "./tokenize.ts";
 
+const tokensDefault = 128;
+/** Tokens before each piece of a reference text, as many as a short prompt has. */
+const openingTokens = 16;
 const chainsDefault = "greedy;temp=0.7;temp=1;top-p=0.95;min-p=0.1";
 
 /** The measures of the table, and how they are headed. */
@@ -46,7 +50,7 @@ export const samplers: Command = {
     "Continues each prompt of the file, one on each line, with every sampler: the same number of trials",
     "and the same seeds for all. The table has means over the prompts, with the ends of their bootstrap",
     "intervals; --json has more measures, differences from the first sampler prompt by prompt, and the",
-    "figures of all texts together.",
+    "figures of all texts together. --reference shows beside them what a text has that no sampler wrote.",
   ],
   options: {
     file: { short: "f", value: "F", help: "the prompts, one on each line" },
@@ -55,8 +59,12 @@ export const samplers: Command = {
       help: `chains as --sampler of run takes them, separated by ;  default: ${chainsDefault}`,
     },
     trials: { value: "N", help: "continuations of each prompt by each sampler; default: 8" },
-    tokens: { short: "n", value: "N", help: "tokens of a continuation; default: 128" },
+    tokens: { short: "n", value: "N", help: `tokens of a continuation; default: ${tokensDefault}` },
     seed: { value: "S", help: "seed of the first trial; default: 0" },
+    reference: {
+      value: "F",
+      help: "a text to compare with, of a person for example; pieces of --tokens tokens of it",
+    },
     confidence: { value: "X", help: "of the intervals; default: 0.95" },
     svg: { value: "FILE", help: "draw the intervals of --measure there" },
     measure: { value: "NAME", help: "the measure of the chart, as in mod.ts; default: perplexity" },
@@ -82,12 +90,14 @@ export const samplers: Command = {
     const measure = given.choice("measure", measures) ?? "perplexity";
     const signal = interruptSignal();
     using model = await openModel(ref, given, { signal });
+    const maxTokens = given.integer("tokens", 1, 1 << 20);
+    const reference = referenceOf(model, given.text("reference"), maxTokens ?? tokensDefault);
     const bar = new ProgressBar((value) => `${value} texts`);
     let found;
     try {
       found = await compareSamplers(model, prompts, chains, {
         trials: given.integer("trials", 1, 4000),
-        maxTokens: given.integer("tokens", 1, 1 << 20),
+        ...{ maxTokens, reference },
         seed: seedOf(given),
         confidence: given.number("confidence"),
         signal,
@@ -116,18 +126,49 @@ function chainsOf(given: Arguments): Record<string, string> {
   return chains;
 }
 
+/** Pieces of a text, each behind some tokens that stand before it. */
+function referenceOf(
+  model: Model,
+  file: string | undefined,
+  tokens: number,
+): Uint32Array[] | undefined {
+  if (file === undefined) return undefined;
+  const all = model.tokenize(readText(file), { addSpecial: false, parseSpecial: false });
+  const pieces: Uint32Array[] = [];
+  for (let from = openingTokens; from + tokens <= all.length; from += tokens) {
+    pieces.push(all.slice(from - openingTokens, from + tokens));
+  }
+  if (pieces.length > 0) return pieces;
+  throw new UsageError(
+    `Expected a text of at least ${
+      openingTokens + tokens
+    } tokens in ${file}, but found ${all.length}`,
+  );
+}
+
 function printTable(found: SamplerComparison): void {
+  const { reference } = found;
+  const names = Object.keys(columns);
   print(table([
     ["sampler", ...Object.values(columns)],
     ...found.samplers.map(({ sampler, measures }) => [
-      sampler === "" ? "(none)" : sampler,
-      ...Object.keys(columns).map((name) => cell(measures[name] as SamplerFigure)),
+      nameOf(sampler),
+      ...names.map((name) => cell(measures[name] as SamplerFigure)),
+    ]),
+    ...(reference === undefined ? [] : [
+      ["reference", ...names.map((name) => cell(reference.measures[name] as SamplerFigure))],
+      ["nearest to it", ...names.map((name) => nameOf(reference.nearest[name] ?? "–"))],
     ]),
   ]));
   note(
     `${found.prompts} prompts, ${found.trials} trials each, ${found.maxTokens} tokens, ` +
       `seed ${found.seed}; intervals of ${100 * found.confidence} %\n`,
   );
+}
+
+/** A chain's name, which is nothing for the model's own distribution. */
+function nameOf(sampler: string): string {
+  return sampler === "" ? "(none)" : sampler;
 }
 
 /** `mean (low–high)` with about three digits. */
@@ -145,10 +186,15 @@ function draw(found: SamplerComparison, name: string, file: string | undefined):
     intervals({
       title: `${columns[name] ?? name} of ${found.prompts} prompts, ${found.trials} trials each`,
       x: columns[name] ?? name,
-      rows: found.samplers.map(({ sampler, measures }) => ({
-        ...measures[name] as SamplerFigure,
-        name: sampler === "" ? "(none)" : sampler,
-      })),
+      rows: [
+        ...found.samplers.map(({ sampler, measures }) => ({
+          ...measures[name] as SamplerFigure,
+          name: nameOf(sampler),
+        })),
+        ...(found.reference === undefined
+          ? []
+          : [{ ...found.reference.measures[name] as SamplerFigure, name: "reference" }]),
+      ],
     }),
   );
 }
@@ -162,5 +208,12 @@ function jsonOf(found: SamplerComparison): Record<string, unknown> {
       measures: snakeCase(row.measures),
       differences: snakeCase(row.differences),
     })),
+    ...(found.reference !== undefined && {
+      reference: {
+        texts: found.reference.texts,
+        measures: snakeCase(found.reference.measures),
+        nearest: snakeCase(found.reference.nearest),
+      },
+    }),
   };
 }

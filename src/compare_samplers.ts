@@ -4,6 +4,7 @@ import type {
   Contender,
   SamplerComparisonSettings,
 } from "./internal/sampler_comparison_options.ts";
+import { referenceTexts } from "./internal/reference_texts.ts";
 import type { TextMeasure } from "./internal/sampler_measures.ts";
 import type { Text } from "./internal/scored_text.ts";
 import { bootstrapInterval } from "./measures/bootstrap_interval.ts";
@@ -39,6 +40,12 @@ export interface CompareSamplersOptions {
     /** The least of it is best, the most, or what is nearest to a number, as that of human text. */
     readonly goal: "least" | "most" | number;
   } | undefined;
+  /**
+   * Texts that no sampler wrote, those of people for example, to compare with: of each, which has more
+   * than `maxTokens` tokens, the last `maxTokens` are measured as a continuation of those before. They
+   * stand in groups of at most `trials`, as the continuations of a prompt do.
+   */
+  readonly reference?: readonly Text[] | undefined;
   /** Further measures by name, of the texts of one prompt. */
   readonly measures?:
     | Readonly<Record<string, (texts: readonly SampledText[]) => number>>
@@ -61,6 +68,17 @@ export interface SamplerComparison {
   readonly seed: string;
   readonly confidence: number;
   readonly samplers: readonly SamplerRow[];
+  /** What the reference texts have; nothing without them. */
+  readonly reference?: SamplerReference;
+}
+
+/** Texts that no sampler wrote, measured as those of samplers are. */
+export interface SamplerReference {
+  readonly texts: number;
+  /** As those of a sampler, with groups of texts in the place of prompts. */
+  readonly measures: Readonly<Record<string, SamplerFigure>>;
+  /** By measure: the name of the sampler whose mean is nearest, the first of equals. */
+  readonly nearest: Readonly<Record<string, string>>;
 }
 
 /** One sampler of a comparison. */
@@ -98,7 +116,9 @@ export interface SamplerFigure {
  * `selfBleu4`, `zipf`, `coverage` and `length`. A figure is the mean over prompts of what the texts of
  * one prompt have, since prompts are what was drawn independently, and its interval is BCa bootstrap over
  * prompts. `differences` compare prompt by prompt with the first sampler: an interval without 0 says
- * more than two intervals that overlap or don't. With one trial a prompt has no `selfBleu4`.
+ * more than two intervals that overlap or don't. With one trial a prompt has no `selfBleu4`. With
+ * `reference`, texts that no sampler wrote are measured in the same way, and by each measure the sampler
+ * that comes nearest to them is named.
  *
  * Samplers with parameters get the same tuning budget: lists of equally many settings, of which `tune`
  * picks the best on other prompts. (That a sampler looks better because more of its settings were tried is
@@ -174,6 +194,7 @@ export async function compareSamplers(
     settings,
     progress,
   );
+  const reference = await referenceTexts(model, settings);
   const rows = contenders.map((one, i) => {
     const { chain, tuning } = chosen.get(one)!;
     const sampler = formatSampler(chain);
@@ -187,7 +208,26 @@ export async function compareSamplers(
     seed: String(settings.seed),
     confidence: settings.confidence,
     samplers: rows,
+    ...(reference.length > 0 && { reference: referenceOf(reference, rows, settings) }),
   };
+}
+
+function referenceOf(
+  texts: Texts,
+  rows: readonly SamplerRow[],
+  settings: SamplerComparisonSettings,
+): SamplerReference {
+  const { measures } = figuresOf(texts, texts, settings);
+  const nearest: Record<string, string> = {};
+  for (const [name, { mean }] of Object.entries(measures)) {
+    const distances = rows.map((row) =>
+      Math.abs((row.measures[name] as SamplerFigure).mean - mean)
+    );
+    const least = Math.min(...distances.filter(Number.isFinite));
+    const at = distances.indexOf(least);
+    if (at >= 0) nearest[name] = (rows[at] as SamplerRow).name;
+  }
+  return { texts: texts.flat().length, measures, nearest };
 }
 
 /** [prompts][trials] */

@@ -138,6 +138,48 @@ comparison("each sampler is tuned with the same budget, on other prompts", async
   assert.equal(seen.at(-1), [3 * (12 + 12), 3 * (12 + 12)]);
 });
 
+comparison("reference texts are measured as those of samplers are", async () => {
+  using model = await load();
+  const texts = Array.from({ length: 5 }, (_, t) => {
+    return Array.from({ length: 30 + t }, (_, i) => 3 + (i * (7 + t)) % 250);
+  });
+  const samplers = { greedy: "greedy", pure: "" };
+  const plain = await compareSamplers(model, prompts, samplers, settings);
+  assert.is(plain.reference, undefined);
+  const { reference, ...rest } = await compareSamplers(model, prompts, samplers, {
+    ...settings,
+    reference: texts,
+  });
+  assert.equal(rest, plain);
+  assert.is(reference!.texts, 5);
+  // Two groups of at most three texts, and the last 20 tokens of each.
+  const opening = model.info.bos !== undefined ? [model.info.bos] : [];
+  const groups: SampledText[][] = [[], []];
+  for (const [i, text] of texts.entries()) {
+    using session = model.session({ context: 64 });
+    const begins = model.tokenize("")[0] === opening[0];
+    const scores = await session.score([...(begins ? opening : []), ...text]);
+    groups[i % 2]!.push({ tokens: text.slice(-20), logprobs: [...scores.slice(-20)] });
+  }
+  const nll = (all: readonly number[]) => -all.reduce((sum, x) => sum + x, 0) / all.length;
+  const means = groups.map((group) => nll(group.flatMap(({ logprobs }) => logprobs)));
+  const { mean, prompts: count, corpus } = reference!.measures["nll"]!;
+  assert.ok(Math.abs(mean - (means[0]! + means[1]!) / 2) < 1e-9);
+  assert.ok(Math.abs(corpus - nll(groups.flat().flatMap(({ logprobs }) => logprobs))) < 1e-9);
+  assert.is(count, 2);
+  const tokens = groups.map((group) => group.map((text) => text.tokens));
+  const distinct = (distinctN(tokens[0]!, 2) + distinctN(tokens[1]!, 2)) / 2;
+  assert.is(reference!.measures["distinct2"]!.mean, distinct);
+  for (const [name, nearest] of Object.entries(reference!.nearest)) {
+    const far = (name_: string) => {
+      const row = plain.samplers.find((row) => row.name === name_)!;
+      return Math.abs(row.measures[name]!.mean - reference!.measures[name]!.mean);
+    };
+    assert.ok(far(nearest) <= far(nearest === "pure" ? "greedy" : "pure"), name);
+  }
+  assert.ok("perplexity" in reference!.nearest);
+});
+
 comparison("misuse is named", async () => {
   using model = await load();
   const tune = { prompts: ["in the"], measure: "nll", goal: "least" as const };
@@ -161,6 +203,10 @@ comparison("misuse is named", async () => {
       /tune\.measure .* found "x"/,
     ],
     [() => compareSamplers(model, prompts, { a: "" }, { trials: 0 }), /trials/],
+    [
+      () => compareSamplers(model, prompts, { a: "" }, { maxTokens: 9, reference: [[5, 6, 7]] }),
+      /reference\[0\] to have more than 9 tokens, but found/,
+    ],
     [() => compareSamplers(model, prompts, { a: "" }, { trial: 1 } as object), /"trial"/],
     [
       () => compareSamplers(model, prompts, { a: "" }, { measures: { x: 1 } } as object),

@@ -37,6 +37,8 @@ export interface SamplerComparisonSettings {
     readonly measure: string;
     readonly goal: "least" | "most" | number;
   } | undefined;
+  /** Each with more than `maxTokens` tokens. */
+  readonly reference: readonly Uint32Array<ArrayBuffer>[];
   readonly trials: number;
   readonly maxTokens: number;
   readonly seed: bigint;
@@ -49,7 +51,7 @@ export interface SamplerComparisonSettings {
 
 const fields = [
   ...["trials", "maxTokens", "seed", "ignoreEnd", "tune", "measures", "confidence", "resamples"],
-  ...["signal", "onProgress"],
+  ...["reference", "signal", "onProgress"],
 ];
 
 /** The options with defaults. */
@@ -75,13 +77,17 @@ export function checkSamplerComparison(
   }
   const compared = checkPrompts(model, prompts, "prompts");
   const contenders = checkSamplers(samplers, options.tune !== undefined);
+  const maxTokens = checkInteger(options.maxTokens ?? 128, 1, 1 << 20, "maxTokens");
   return {
     prompts: compared,
     contenders,
     measures,
     tune: checkTuning(model, options.tune, compared, Object.keys(measures)),
     trials: checkInteger(options.trials ?? 8, 1, 4000, "trials"),
-    maxTokens: checkInteger(options.maxTokens ?? 128, 1, 1 << 20, "maxTokens"),
+    maxTokens,
+    reference: options.reference === undefined
+      ? []
+      : checkReference(model, options.reference, maxTokens),
     seed: checkSeed(options.seed ?? 0),
     ignoreEnd: checkBoolean(options.ignoreEnd, "ignoreEnd") ?? true,
     confidence: checkNumber(
@@ -96,7 +102,21 @@ export function checkSamplerComparison(
   };
 }
 
-function checkPrompts(model: Model, prompts: unknown, what: string): Uint32Array[] {
+function checkReference(
+  model: Model,
+  texts: unknown,
+  maxTokens: number,
+): Uint32Array<ArrayBuffer>[] {
+  const checked = checkPrompts(model, texts, "reference");
+  const short = checked.findIndex(({ length }) => length <= maxTokens);
+  if (short < 0) return checked;
+  throw new RangeError(
+    `Expected reference[${short}] to have more than ${maxTokens} tokens, ` +
+      `but found ${checked[short]!.length}`,
+  );
+}
+
+function checkPrompts(model: Model, prompts: unknown, what: string): Uint32Array<ArrayBuffer>[] {
   if (!Array.isArray(prompts) || prompts.length === 0) {
     throw new TypeError(
       `Expected ${what} to be an array of at least one text, but found ${found(prompts)}`,

@@ -2,7 +2,8 @@
  * What recording costs, and stages in TypeScript: a generation with a trace, with tapes, or with such a
  * stage, against one without, in turns; and how many tokens a second are drawn from a tape on one core.
  *
- * usage: bun run bench/tracing.ts [MODEL] [--rounds 15] [--tokens 96] [--candidates 256] [--json]
+ * usage: bun run bench/tracing.ts [MODEL] [--rounds 15] [--tokens 96] [--candidates 256] [--only WORD]
+ *          [--json]
  *        deno run -A bench/tracing.ts …
  *
  * @module
@@ -35,6 +36,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "15" },
     tokens: { type: "string", default: "96" },
     candidates: { type: "string", default: "256" },
+    only: { type: "string", default: "" },
     json: { type: "boolean", default: false },
   },
 });
@@ -44,8 +46,8 @@ if (!numbers.every((n) => Number.isInteger(n) && n > 0)) {
   throw new RangeError(`Expected whole numbers of at least 1, but found ${numbers.join(", ")}`);
 }
 
-/** Ways to record, the first is none. */
-const ways: readonly (readonly [name: string, options: GenerateOptions])[] = [
+/** Ways to record. */
+const allWays: readonly (readonly [name: string, options: GenerateOptions])[] = [
   ["nothing", {}],
   [`trace of ${candidates} candidates`, { trace: { candidates } }],
   ["tape f32", { tape: true }],
@@ -54,6 +56,13 @@ const ways: readonly (readonly [name: string, options: GenerateOptions])[] = [
   ["a stage in TypeScript, last", { sampler: [...sampler, idle] }],
   ["a stage in TypeScript, first", { sampler: [idle, ...sampler] }],
 ];
+
+/** Those that have the word in their names, behind the first, which records nothing. */
+const ways = allWays.filter(([name], way) => way === 0 || name.includes(values.only));
+if (ways.length < 2) {
+  const names = allWays.slice(1).map(([name]) => name);
+  throw new RangeError(`Expected a word of ${names.join(", ")}, but found ${values.only}`);
+}
 
 /** One generation after the prompt: its time with all that is read afterwards, and its tokens. */
 async function generated(session: Session, prompt: number, options: GenerateOptions) {
@@ -129,14 +138,16 @@ if (values.json) {
       ...[slower.median, slower.min, slower.max].map(percent),
     ]),
   ]));
-  print(table([
-    ["draws a second, one core", "1000 of each step", "one of each step"],
-    ...drawing.map(({ name, many, one }) => [
-      name,
-      many.median.toFixed(0),
-      one.median.toFixed(0),
-    ]),
-  ]));
+  if (drawing.length > 0) {
+    print(table([
+      ["draws a second, one core", "1000 of each step", "one of each step"],
+      ...drawing.map(({ name, many, one }) => [
+        name,
+        many.median.toFixed(0),
+        one.median.toFixed(0),
+      ]),
+    ]));
+  }
   print(same ? "all wrote the same tokens\n" : "the tokens differ\n");
 }
 process.exitCode = same ? 0 : 1;

@@ -359,15 +359,49 @@ command("what records cost is measured, small", () => {
   const runtime = "Deno" in globalThis ? ["run", "--quiet", "--allow-all"] : ["run"];
   const script = fileURLToPath(new URL("../bench/tracing.ts", import.meta.url));
   const small = ["--rounds", "1", "--tokens", "8", "--json"];
-  const run = spawnSync(process.execPath, [...runtime, script, model, ...small], {
-    encoding: "utf8",
-  });
+  const bench = (...args: string[]) =>
+    spawnSync(process.execPath, [...runtime, script, model, ...small, ...args], {
+      encoding: "utf8",
+    });
+  const run = bench();
   assert.is(run.status, 0, run.stderr);
   const { same, recording, drawing } = JSON.parse(run.stdout);
   assert.is(same, true);
   assert.is(recording.length, 7);
   assert.ok(drawing.every(({ many }: { many: { median: number } }) => many.median > 0));
+  const few = JSON.parse(bench("--only", "trace").stdout);
+  assert.equal(few.recording.map(({ name }: { name: string }) => name), [
+    "nothing",
+    "trace of 256 candidates",
+  ]);
+  assert.match(bench("--only", "tap3").stderr, /Expected a word of .*, but found tap3/);
 });
+
+command("what a grammar costs is measured, small", () => {
+  const model = join(folder, "grammar.gguf");
+  generateModel(model, "tiny", tiny, "Q8_0");
+  const runtime = "Deno" in globalThis ? ["run", "--quiet", "--allow-all"] : ["run"];
+  const script = fileURLToPath(new URL("../bench/grammar.ts", import.meta.url));
+  const bench = (...args: string[]) =>
+    spawnSync(process.execPath, [...runtime, script, model, ...args], { encoding: "utf8" });
+  const run = bench("--rounds", "2", "--tokens", "8", "--json");
+  assert.is(run.status, 0, run.stderr);
+  const { tokens, rounds, vocabulary, rows } = JSON.parse(run.stdout);
+  assert.equal([tokens, rounds], [8, 2]);
+  assert.is(vocabulary, tiny.vocabulary);
+  const names = rows.map(({ name }: { name: string }) => name);
+  assert.equal(names, ["no grammar", "any text", "JSON by a schema"]);
+  for (const { rate, slower } of rows) {
+    assert.ok(rate.median > 0 && rate.min <= rate.max && rate.rounds === 2);
+    assert.ok(slower.min <= slower.median && slower.median <= slower.max);
+  }
+  assert.is(rows[0].slower.median, 0);
+  const people = bench("--rounds", "1", "--tokens", "3");
+  assert.match(people.stdout, /tok\/s.*\n.*no grammar.*\n.*any text.*\n.*JSON by a schema/);
+  const refused = bench("--tokens", "0");
+  assert.ok(refused.status !== 0 && refused.stderr.includes("Expected whole numbers"));
+});
+
 command("many samples are measured, small", () => {
   const model = join(folder, "sample_many.gguf");
   generateModel(model, "tiny", tiny, "Q8_0");

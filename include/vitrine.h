@@ -1285,8 +1285,8 @@ int32_t vitrine_draw_error(void *buffer, uint32_t length, uint32_t *out_length);
 int32_t vitrine_session_recorded(uint32_t session, vitrine_recorded_t *out, uint32_t length);
 
 /*
- * Copies a column of the trace: a number of 32 bits for each step, for each place of each step, or for
- * each candidate of each of those.
+ * Copies a column of the trace: a number of 32 bits for each step; for each step of each place, the
+ * places one behind the other; or for each candidate of each of those.
  *   session: An idle session.
  *   column: `TraceColumn`.
  *   values: The caller's; filled.

@@ -51,7 +51,6 @@ test {
     _ = @import("engine/draft_test.zig");
     _ = @import("engine/failure_test.zig");
     _ = @import("engine/golden_test.zig");
-    _ = @import("engine/half.zig");
     _ = @import("engine/hostile_model_test.zig");
     _ = @import("engine/kv_view_test.zig");
     _ = @import("engine/limited_pool_test.zig");

@@ -114,7 +114,9 @@ test {
     _ = philox;
     _ = top;
     _ = @import("sampler/core/closest.zig");
+    _ = @import("sampler/core/counts.zig");
     _ = @import("sampler/core/draw.zig");
+    _ = @import("sampler/core/half.zig");
     _ = @import("sampler/core/head.zig");
     _ = @import("sampler/core/reference.zig");
     _ = @import("sampler/core/select.zig");

@@ -728,8 +728,8 @@ export interface Calls {
    */
   vitrine_session_recorded(session: number, out: Bytes, length: number): number;
   /**
-   * Copies a column of the trace: a number of 32 bits for each step, for each place of each step, or for
-   * each candidate of each of those.
+   * Copies a column of the trace: a number of 32 bits for each step; for each step of each place, the
+   * places one behind the other; or for each candidate of each of those.
    *
    * @param session An idle session.
    * @param column `TraceColumn`.

@@ -45,12 +45,21 @@ class Columns {
     this.#all = all;
   }
 
-  words(name: keyof typeof TraceColumn, width = 1): Uint32Array<ArrayBuffer> {
-    return this.#read(name, new Uint32Array(this.#all * width)).subarray(0, this.steps * width);
+  /** Of each place, [steps][width]. */
+  words(name: keyof typeof TraceColumn, places = 1, width = 1): Uint32Array<ArrayBuffer>[] {
+    const all = this.#read(name, new Uint32Array(this.#all * places * width));
+    return Array.from({ length: places }, (_, i) => all.subarray(...this.#range(i, width)));
   }
 
-  floats(name: keyof typeof TraceColumn, width = 1): Float32Array<ArrayBuffer> {
-    return this.#read(name, new Float32Array(this.#all * width)).subarray(0, this.steps * width);
+  /** Of each place, [steps][width]. */
+  floats(name: keyof typeof TraceColumn, places = 1, width = 1): Float32Array<ArrayBuffer>[] {
+    const all = this.#read(name, new Float32Array(this.#all * places * width));
+    return Array.from({ length: places }, (_, i) => all.subarray(...this.#range(i, width)));
+  }
+
+  #range(place: number, width: number): [from: number, to: number] {
+    const from = place * this.#all * width;
+    return [from, from + this.steps * width];
   }
 
   #read<T extends Column>(name: keyof typeof TraceColumn, values: T): T {
@@ -59,19 +68,6 @@ class Columns {
     this.#core.check(vitrine_session_column(handle, TraceColumn[name], values, values.length));
     return values;
   }
-}
-
-/** Takes [steps][places][width] apart, place by place. */
-function apart<T extends Column>(values: T, places: number, width = 1): T[] {
-  const steps = values.length / (places * width || 1);
-  return Array.from({ length: places }, (_, place) => {
-    const own = new (values.constructor as new (length: number) => T)(steps * width);
-    for (let step = 0; step < steps; step++) {
-      const from = (step * places + place) * width;
-      own.set(values.subarray(from, from + width), step * width);
-    }
-    return own;
-  });
 }
 
 function readTrace(
@@ -86,10 +82,8 @@ function readTrace(
   const columns = new Columns(core, all, shown);
   const { steps } = columns;
   const places = sampler.length + 1;
-  const words = (name: keyof typeof TraceColumn, width = 1) =>
-    apart(columns.words(name, places * width), places, width);
-  const floats = (name: keyof typeof TraceColumn, width = 1) =>
-    apart(columns.floats(name, places * width), places, width);
+  const words = (name: keyof typeof TraceColumn, width = 1) => columns.words(name, places, width);
+  const floats = (name: keyof typeof TraceColumn, width = 1) => columns.floats(name, places, width);
   const candidates = words("candidates");
   const mass = floats("mass");
   const entropy = floats("entropy");
@@ -113,11 +107,11 @@ function readTrace(
     // Those that were computed and not shown don't count.
     { steps, dropped: Math.max(0, Math.min(all + dropped, shown) - steps), depth },
     {
-      position: columns.words("position"),
-      token: columns.words("token"),
-      rank: columns.words("rank"),
-      logprob: columns.floats("logprob"),
-      probability: columns.floats("probability"),
+      position: columns.words("position")[0]!,
+      token: columns.words("token")[0]!,
+      rank: columns.words("rank")[0]!,
+      logprob: columns.floats("logprob")[0]!,
+      probability: columns.floats("probability")[0]!,
     },
     seen[0]!,
     sampler.map((stage, i) => ({

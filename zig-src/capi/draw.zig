@@ -93,11 +93,14 @@ fn drawAll(
     const chain = &drawing.chain;
     // Nobody is told them; only stages that follow the text may ask.
     chain.logprobs = chain.follows();
-    const aligned = try table.gpa.alloc(f32, row.len);
-    defer table.gpa.free(aligned);
-    for (row, aligned) |from, *to| to.* = from;
+    // A function of the host could write to its row meanwhile.
+    const usable = std.mem.isAligned(@intFromPtr(row.ptr), @alignOf(f32)) and !chain.asksHost();
+    const own = try table.gpa.alloc(f32, if (usable) 0 else row.len);
+    defer table.gpa.free(own);
+    for (row[0..own.len], own) |from, *to| to.* = from;
+    const values: []const f32 = if (usable) @alignCast(row) else own;
     for (0..count) |position| {
-        const choice = try chain.sample(aligned, 0, position, diag);
+        const choice = try chain.sample(values, 0, position, diag);
         chain.accept(choice.accepted());
         out[position] = choice.token;
     }

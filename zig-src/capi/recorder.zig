@@ -24,8 +24,8 @@ pub const functions = .{
         .name = "vitrine_session_column",
         .function = "column",
         .doc =
-        \\Copies a column of the trace: a number of 32 bits for each step, for each place of each step, or for
-        \\each candidate of each of those.
+        \\Copies a column of the trace: a number of 32 bits for each step; for each step of each place, the
+        \\places one behind the other; or for each candidate of each of those.
         ,
         .params = .{
             .{ "session", "An idle session." },
@@ -106,11 +106,12 @@ fn copyColumn(self: *SessionObject, number: u32, values: ?[*]align(1) u32, count
         diag.set("expected a column of a trace, found number {d}", .{number});
         return error.InvalidArgument;
     };
-    const from: []const u32 = if (self.session.?.recorder) |kept| (if (kept.trace) |*trace| trace.values(wants) else &.{}) else &.{};
-    try expectLength(count, from.len, "values", diag);
+    const trace = if (self.session.?.recorder) |kept| (if (kept.trace) |*trace| trace else null) else null;
+    const expected = if (trace) |kept| kept.values(wants).len else 0;
+    try expectLength(count, expected, "values", diag);
     if (count == 0) return;
     const out = try buffers.required(values, "the values", diag);
-    @memcpy(std.mem.sliceAsBytes(out[0..count]), std.mem.sliceAsBytes(from));
+    trace.?.copy(wants, out[0..count]);
 }
 
 pub fn tape(handle: u32, bytes: ?[*]u8, length: u32) callconv(.c) i32 {

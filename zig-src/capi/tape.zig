@@ -134,7 +134,7 @@ fn run(
 }
 
 /// Fills the `each` results of the row at `index`.
-fn drawRow(chain: *sampler.Chain, reader: *const Reader, position: u64, out: Out, index: usize, each: usize, diag: *Diagnostic) errors.Error!void {
+fn drawRow(chain: *sampler.Chain, reader: *Reader, position: u64, out: Out, index: usize, each: usize, diag: *Diagnostic) errors.Error!void {
     switch (out) {
         .tokens => |to| {
             const tokens = (try buffers.required(to, "the tokens", diag))[index * each ..][0..each];
@@ -152,7 +152,11 @@ fn drawRow(chain: *sampler.Chain, reader: *const Reader, position: u64, out: Out
     }
 }
 
-fn sample(chain: *sampler.Chain, reader: *const Reader, sequence: u32, position: u64, diag: *Diagnostic) errors.Error!sampler.Choice {
+fn sample(chain: *sampler.Chain, reader: *Reader, sequence: u32, position: u64, diag: *Diagnostic) errors.Error!sampler.Choice {
+    if (reader.half) |bits| {
+        reader.half = null;
+        return try chain.sampleHalf(bits, reader.own, sequence, position, diag);
+    }
     if (reader.kind != .top) return try chain.sample(reader.logits, sequence, position, diag);
     return try chain.sampleSome(reader.ids, reader.logits, sequence, position, diag);
 }

@@ -119,7 +119,7 @@ pub const Recorder = struct {
     }
 
     pub fn observer(recorder: *Recorder) sampler.Observer {
-        return .{ .context = recorder, .observe = observe };
+        return .{ .context = recorder, .observe = observe, .wants_entropy = recorder.trace != null };
     }
 
     fn observe(context: *anyopaque, event: sampler.Event) void {
@@ -161,6 +161,7 @@ pub const Trace = struct {
     columns: [column_count][]u32,
     /// The best of a place, with indices for tokens.
     best: []sampler.TokenLogprob, // [depth]
+    scratch: []sampler.TokenLogprob, // [depth]
     best_len: usize = 0,
     /// Whole steps that are kept, and that there was no room for.
     steps: u32 = 0,
@@ -183,10 +184,10 @@ pub const Trace = struct {
             diag.set("expected a trace of at most {d} bytes, found {d}; trace fewer steps or candidates", .{ @as(u64, bytes_max), total });
             return error.BadOption;
         }
-        const best = try gpa.alloc(sampler.TokenLogprob, depth);
+        const best = try gpa.alloc(sampler.TokenLogprob, 2 * depth);
         errdefer gpa.free(best);
         const words = try gpa.alloc(u32, @intCast(total / 4));
-        var trace: Trace = .{ .capacity = wanted.trace_steps, .places = places, .depth = depth, .columns = undefined, .best = best };
+        var trace: Trace = .{ .capacity = wanted.trace_steps, .places = places, .depth = depth, .columns = undefined, .best = best[0..depth], .scratch = best[depth..] };
         var at: usize = 0;
         for (std.enums.values(Column), &trace.columns) |column, *slot| {
             const len = wanted.trace_steps * width(column, places, depth);
@@ -200,7 +201,7 @@ pub const Trace = struct {
         var total: usize = 0;
         for (trace.columns) |column| total += column.len;
         gpa.free(trace.columns[0].ptr[0..total]);
-        gpa.free(trace.best);
+        gpa.free(trace.best.ptr[0 .. 2 * trace.depth]);
     }
 
     fn width(column: Column, places: usize, depth: usize) usize {
@@ -214,6 +215,19 @@ pub const Trace = struct {
     /// The values of a column that have been recorded.
     pub fn values(trace: *const Trace, column: Column) []const u32 {
         return trace.columns[@backingInt(column)][0 .. trace.steps * width(column, trace.places, trace.depth)];
+    }
+
+    /// The same, place by place: of each, its steps one behind the other.
+    pub fn copy(trace: *const Trace, column: Column, out: []align(1) u32) void {
+        const from = trace.values(column);
+        std.debug.assert(out.len == from.len);
+        const places = if (column.per() == .step) 1 else trace.places;
+        const each = width(column, trace.places, trace.depth) / places;
+        var at: usize = 0;
+        for (0..places) |place| for (0..trace.steps) |step| {
+            @memcpy(out[at..][0..each], from[(step * places + place) * each ..][0..each]);
+            at += each;
+        };
     }
 
     fn put(trace: *Trace, column: Column, index: usize, value: anytype) void {
@@ -281,7 +295,7 @@ pub const Trace = struct {
         const known = set.untouched() and trace.was_untouched;
         if (!known) {
             const found = head.members(set, trace.best);
-            top.sortDescending(found);
+            top.sortDescending(found, trace.scratch);
             trace.best_len = found.len;
         }
         const found = trace.best[0..trace.best_len];
@@ -311,7 +325,7 @@ pub const Trace = struct {
         const step = trace.steps;
         trace.put(.position, step, @as(u32, @intCast(event.step.position)));
         trace.put(.token, step, choice.token);
-        trace.put(.rank, step, rankOf(trace.logits, choice.token));
+        trace.put(.rank, step, rankOf(event.candidates.passes, trace.logits, choice.token));
         trace.put(.logprob, step, choice.logprob);
         trace.put(.probability, step, choice.probability);
         const place = step * trace.places;
@@ -322,11 +336,11 @@ pub const Trace = struct {
 };
 
 /// How many tokens come before this one in descending order of logits, lower ids first among equals.
-fn rankOf(logits: []const f32, token: u32) u32 {
+fn rankOf(passes: sweep.Passes, logits: []const f32, token: u32) u32 {
     const own = logits[token];
     const above = std.math.nextAfter(f32, own, std.math.inf(f32));
     const before = logits[0..token];
-    return @intCast(sweep.countFrom(logits, above) + sweep.countFrom(before, own) - sweep.countFrom(before, above));
+    return @intCast(passes.countFrom(logits, above) + passes.countFrom(before, own) - passes.countFrom(before, above));
 }
 
 fn now() i96 {

@@ -5,9 +5,9 @@
 
 const std = @import("std");
 const sampler = @import("../sampler.zig");
+const half = @import("../sampler/core/half.zig");
 const head = @import("../sampler/core/head.zig");
 const sweep = @import("../sampler/core/sweep.zig");
-const half = @import("half.zig");
 const recorder = @import("recorder.zig");
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 
@@ -146,8 +146,10 @@ pub const Reader = struct {
     /// Own memory: [count] of kind `top`, and [count].
     ids: []u32,
     own: []f32,
-    /// Of the row that was read last, as long as it stays where it is.
+    /// Of the row that was read last, as long as it stays where it is. Of kind `f16` only when `half` has
+    /// been widened into `own`, which whoever samples does with the pass that looks at all logits anyway.
     logits: []const f32 = &.{}, // [count]
+    half: ?[]align(1) const u16 = null, // [count]
 
     pub fn init(gpa: std.mem.Allocator, kind: Kind, count: usize) error{OutOfMemory}!Reader {
         const ids = try gpa.alloc(u32, if (kind == .top) count else 0);
@@ -172,7 +174,7 @@ pub const Reader = struct {
             } else {
                 @memcpy(std.mem.sliceAsBytes(reader.own), from[0 .. 4 * reader.count]);
             },
-            .f16 => half.widen(std.mem.bytesAsSlice(u16, from[0 .. 2 * reader.count]), reader.own),
+            .f16 => reader.half = std.mem.bytesAsSlice(u16, from[0 .. 2 * reader.count]),
             .top => {
                 @memcpy(std.mem.sliceAsBytes(reader.ids), from[0 .. 4 * reader.count]);
                 @memcpy(std.mem.sliceAsBytes(reader.own), from[4 * reader.count ..][0 .. 4 * reader.count]);
@@ -214,7 +216,10 @@ test "a tape keeps what was drawn from, and reads it again" {
         try std.testing.expectEqual(first.logprob, read.logprob);
         switch (kind) {
             .f32 => try std.testing.expectEqualSlices(f32, &logits, reader.logits),
-            .f16 => try std.testing.expectEqualSlices(f32, &.{ 1, 65504, -std.math.inf(f32), 65504, 0.33325195, 65504 }, reader.logits),
+            .f16 => {
+                half.widen(reader.half.?, reader.own);
+                try std.testing.expectEqualSlices(f32, &.{ 1, 65504, -std.math.inf(f32), 65504, 0.33325195, 65504 }, reader.logits);
+            },
             .top => {
                 try std.testing.expectEqualSlices(u32, &.{ 1, 3 }, reader.ids);
                 try std.testing.expectEqualSlices(f32, &.{ 70_000, 69_999 }, reader.logits);

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const kernel = @import("../../kernel.zig");
+const counts = @import("../../sampler/core/counts.zig");
 const sweep = @import("../../sampler/core/sweep.zig");
 const variants = @import("variants.zig");
 
@@ -44,9 +45,32 @@ fn compare(table: *const kernel.Table, values: []const f32) !void {
         try variants.expectSameBits(want[0..blocks], got[0..blocks]);
         try std.testing.expectEqual(777, got[blocks]);
         const exponents = sweep.exponents(values, found.max, beta);
+        const both = table.sampling.moments(values, found.max, beta, got[0..blocks]);
+        try std.testing.expectEqual(sweep.Moments{ .mass = mass, .exponents = exponents }, both);
+        try variants.expectSameBits(want[0..blocks], got[0..blocks]);
         try std.testing.expectEqual(exponents, table.sampling.exponents(values, found.max, beta));
     }
     try std.testing.expectEqual(sweep.spread(values, found.max), table.sampling.spread(values, found.max));
+    for ([_]f32{ found.max, 0, -3, -std.math.floatMax(f32) }) |bound| {
+        var count: usize = 0;
+        for (values) |x| count += @intFromBool(x >= bound);
+        try std.testing.expectEqual(count, table.sampling.countFrom(values, bound));
+    }
+    var bits: [longest]u16 = undefined;
+    var wide: [longest]f32 = @splat(777);
+    for (bits[0..values.len], values) |*to, x| to.* = @bitCast(@as(f16, @floatCast(x)));
+    const widened = table.sampling.scanHalf(bits[0..values.len], wide[0..values.len], got[0..blocks]);
+    for (bits[0..values.len], wide[0..values.len]) |h, x| try std.testing.expectEqual(@as(f32, @as(f16, @bitCast(h))), x);
+    try std.testing.expectEqual(sweep.scan(wide[0..values.len], &want), widened);
+    try variants.expectSameBits(want[0..blocks], got[0..blocks]);
+    try std.testing.expectEqual(777, got[blocks]);
+    bits[values.len - 1] = @bitCast(std.math.nan(f16));
+    try std.testing.expect(table.sampling.scanHalf(bits[0..values.len], wide[0..values.len], got[0..blocks]).nan);
+    var lowest = std.math.inf(f32);
+    for (values) |x| lowest = if (x > -std.math.inf(f32)) @min(lowest, x) else lowest;
+    try std.testing.expectEqual(lowest, table.sampling.lowestFinite(values));
+    const wanted: counts.Range = .{ .count = values.len / 2 + 1, .spare = 3, .low = -std.math.inf(f32), .high = found.max };
+    try std.testing.expectEqual(counts.boundOf(values, wanted), table.sampling.boundOf(values, wanted));
 }
 
 test "passes of the sampler" {

@@ -61,6 +61,9 @@ pub const Candidates = struct {
     /// The `beta` for which `total` and `block_mass` belong to the set as it is; 0 for none.
     mass_beta: f32,
     total: f64,
+    /// The `beta` for which `exponents` belongs to the set with that mass; 0 for none.
+    mean_beta: f32,
+    exponents: f64,
 
     /// Far enough from the ends of f32 that a difference of logits times beta is never NaN.
     pub const beta_min = 1e-30;
@@ -87,6 +90,8 @@ pub const Candidates = struct {
             .maxima_known = false,
             .mass_beta = 0,
             .total = 0,
+            .mean_beta = 0,
+            .exponents = 0,
         };
     }
 
@@ -104,6 +109,16 @@ pub const Candidates = struct {
         set.beta = 1;
         set.temperature = 1;
         try set.rescan();
+    }
+
+    /// As `begin`, for logits in 16 bits; `values` gets them and is borrowed until the next one.
+    pub fn beginHalf(set: *Candidates, bits: []align(1) const u16, values: []f32) Error!void {
+        assert(values.len == set.logits.len);
+        set.values = values;
+        set.whole = true;
+        set.beta = 1;
+        set.temperature = 1;
+        try set.scanned(set.passes.scanHalf(bits, values, set.block_max));
     }
 
     /// Makes the set some tokens of the vocabulary, in ascending order of id; both are copied.
@@ -151,29 +166,39 @@ pub const Candidates = struct {
         if (set.mass_beta != set.beta) {
             set.total = set.passes.mass(set.values, set.max, set.beta, set.block_mass);
             set.mass_beta = set.beta;
+            set.mean_beta = 0;
         }
         return set.total;
     }
 
     /// How many members have a logit above -inf.
     pub fn finiteCount(set: *const Candidates) usize {
-        return sweep.countFrom(set.values, -std.math.floatMax(f32));
+        return set.passes.countFrom(set.values, -std.math.floatMax(f32));
     }
 
     /// The lowest logit above -inf.
     pub fn lowestLogit(set: *const Candidates) f32 {
-        return sweep.lowestFinite(set.values);
+        return set.passes.lowestFinite(set.values);
     }
 
     /// The mean of (logit - max) · beta under the distribution: at most 0.
     pub fn meanExponent(set: *Candidates) f64 {
-        const total = set.mass();
-        return @min(0, set.passes.exponents(set.values, set.max, set.beta) / total);
+        if (set.mass_beta != set.beta) {
+            const found = set.passes.moments(set.values, set.max, set.beta, set.block_mass);
+            set.total = found.mass;
+            set.mass_beta = set.beta;
+            set.exponents = found.exponents;
+        } else if (set.mean_beta != set.beta) {
+            set.exponents = set.passes.exponents(set.values, set.max, set.beta);
+        }
+        set.mean_beta = set.beta;
+        return @min(0, set.exponents / set.total);
     }
 
     /// Shannon's entropy of the distribution in nats: -Σ p ln p.
     pub fn entropy(set: *Candidates) f64 {
-        return @max(0, @log(set.mass()) - set.meanExponent());
+        const mean = set.meanExponent();
+        return @max(0, @log(set.mass()) - mean);
     }
 
     /// The unnormalised probability of one member: 1 for the best.
@@ -217,6 +242,7 @@ pub const Candidates = struct {
             .block_max = set.maxima(),
             .highest = set.max,
             .lowest = lowest,
+            .passes = set.passes,
         }, measure, target, set.probs);
     }
 
@@ -520,9 +546,12 @@ pub const Candidates = struct {
     }
 
     fn rescan(set: *Candidates) Error!void {
+        try set.scanned(set.passes.scan(set.values, set.block_max));
+    }
+
+    fn scanned(set: *Candidates, found: sweep.Scan) Error!void {
         set.maxima_known = false;
         set.mass_beta = 0;
-        const found = set.passes.scan(set.values, set.block_max);
         if (found.nan or found.max == std.math.inf(f32)) return error.NotANumber;
         if (found.max == -std.math.inf(f32)) return error.NoCandidates;
         set.max = found.max;

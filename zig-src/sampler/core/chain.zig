@@ -50,6 +50,8 @@ pub const Options = struct {
 pub const Observer = struct {
     context: *anyopaque,
     observe: *const fn (context: *anyopaque, event: Event) void,
+    /// Whether it asks for the entropy before the first stage, which takes no pass of its own then.
+    wants_entropy: bool = false,
 };
 
 pub const Event = struct {
@@ -298,6 +300,20 @@ pub fn ChainType(comptime registry: anytype) type {
             return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
         }
 
+        /// The same for a row in 16 bits, which is widened into `logits`.
+        pub fn sampleHalf(
+            chain: *Chain,
+            bits: []align(1) const u16, // [vocab]
+            logits: []f32, // [vocab]
+            sequence: u32,
+            position: u64,
+            diag: *Diagnostic,
+        ) candidates_file.Error!Choice {
+            const set = &chain.candidates;
+            set.beginHalf(bits, logits) catch |err| return describe(err, set, "the logits", diag);
+            return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
+        }
+
         /// The same for a row of which only some logits are known, with ids in ascending order.
         pub fn sampleSome(
             chain: *Chain,
@@ -324,6 +340,9 @@ pub fn ChainType(comptime registry: anytype) type {
             const logits = set.values;
             const whole = set.whole;
             if (chain.logprobs) {
+                if (chain.observer) |observer| if (observer.wants_entropy) {
+                    _ = set.meanExponent();
+                };
                 chain.row.max = set.max;
                 chain.row.log_mass = @log(set.mass());
                 @memcpy(chain.row.block_max, set.block_max);

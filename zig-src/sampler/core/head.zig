@@ -32,17 +32,11 @@ pub fn sorted(set: *candidates.Candidates, count: usize) []const f32 {
     if (count > few) if (distributed(set, made, bottom)) |found| return found;
     const out = set.probs;
     var len: usize = 0;
-    var ties = made.ties;
-    for (set.maxima(), 0..) |block_max, block| {
-        if (block_max < made.threshold) continue;
-        const start = block * sweep.block_len;
-        for (set.values[start..@min(start + sweep.block_len, set.len())]) |x| {
-            if (x < made.threshold) continue;
-            if (x == made.threshold) {
-                if (ties == 0) continue;
-                ties -= 1;
-            }
-            out[len] = x;
+    var left: Left = .init(set, made);
+    while (left.next()) |some| {
+        var mask = some.mask;
+        while (mask != 0) : (mask &= mask - 1) {
+            out[len] = some.values[@ctz(mask)];
             len += 1;
         }
     }
@@ -118,40 +112,57 @@ inline fn eachOf(
     buckets: *const Buckets,
     comptime visit: fn (*const Buckets, u32, f32) callconv(.@"inline") void,
 ) void {
-    const lanes = sweep.lanes;
-    var ties = made.ties;
-    for (set.maxima(), 0..) |block_max, block| {
-        if (block_max < made.threshold) continue;
-        const end = @min((block + 1) * sweep.block_len, set.len());
-        var i = block * sweep.block_len;
-        while (i < end) : (i += lanes) {
-            const x = sweep.loadPadded(set.values[i..end]);
-            var mask = candidates.above(x, made.threshold, &ties);
-            const at = buckets.of(@select(f32, x > @as(F, @splat(made.threshold)), x, @as(F, @splat(made.threshold))));
-            const each: [lanes]f32 = x;
-            if (mask == std.math.maxInt(u16)) {
-                inline for (0..lanes) |lane| visit(buckets, at[lane], each[lane]);
-            } else while (mask != 0) : (mask &= mask - 1) visit(buckets, at[@ctz(mask)], each[@ctz(mask)]);
-        }
+    var left: Left = .init(set, made);
+    while (left.next()) |some| {
+        const x: F = some.values;
+        var mask = some.mask;
+        const at = buckets.of(@select(f32, x > @as(F, @splat(made.threshold)), x, @as(F, @splat(made.threshold))));
+        if (mask == std.math.maxInt(u16)) {
+            inline for (0..sweep.lanes) |lane| visit(buckets, at[lane], some.values[lane]);
+        } else while (mask != 0) : (mask &= mask - 1) visit(buckets, at[@ctz(mask)], some.values[@ctz(mask)]);
     }
 }
+
+/// The members that a cut leaves, some neighbours at a time; blocks that have none are not read.
+const Left = struct {
+    set: *candidates.Candidates,
+    block_max: []const f32,
+    made: select.Cut,
+    at: usize = 0,
+
+    const Some = struct { start: usize, values: [sweep.lanes]f32, mask: u16 };
+
+    fn init(set: *candidates.Candidates, made: select.Cut) Left {
+        return .{ .set = set, .block_max = set.maxima(), .made = made };
+    }
+
+    inline fn next(left: *Left) ?Some {
+        const values = left.set.values;
+        while (left.at < values.len) {
+            const start = left.at;
+            if (start % sweep.block_len == 0 and left.block_max[start / sweep.block_len] < left.made.threshold) {
+                left.at += sweep.block_len;
+                continue;
+            }
+            left.at += sweep.lanes;
+            const x = sweep.loadPadded(values[start..]);
+            const mask = candidates.above(x, left.made.threshold, &left.made.ties);
+            if (mask != 0) return .{ .start = start, .values = x, .mask = mask };
+        }
+        return null;
+    }
+};
 
 /// The `out.len` members of the highest finite logits as indices and logits, by ascending index, fewer
 /// when there are no more; of equal logits the lowest indices.
 pub fn members(set: *candidates.Candidates, out: []top.TokenLogprob) []top.TokenLogprob {
     const made: select.Cut = if (out.len >= set.len()) .everything else cut(set, @intCast(out.len));
     var len: usize = 0;
-    var ties = made.ties;
-    for (set.maxima(), 0..) |block_max, block| {
-        if (block_max < made.threshold) continue;
-        const start = block * sweep.block_len;
-        for (set.values[start..@min(start + sweep.block_len, set.len())], start..) |x, index| {
-            if (x < made.threshold or x == -std.math.inf(f32)) continue;
-            if (x == made.threshold) {
-                if (ties == 0) continue;
-                ties -= 1;
-            }
-            out[len] = .{ .token = @intCast(index), .logprob = x };
+    var left: Left = .init(set, made);
+    while (left.next()) |some| {
+        var mask = some.mask;
+        while (mask != 0) : (mask &= mask - 1) {
+            out[len] = .{ .token = @intCast(some.start + @ctz(mask)), .logprob = some.values[@ctz(mask)] };
             len += 1;
         }
     }
@@ -163,7 +174,7 @@ fn lowestOfBest(k: u32, set: *candidates.Candidates) f32 {
     const maxima = set.maxima();
     // As many values are at or above the k-th highest of the block maxima as there are blocks
     // that are, so the k-th highest value is too. It saves reading all other blocks.
-    if (k <= maxima.len) return highest(k, maxima, set.probs);
+    if (k <= maxima.len) return bound(k, maxima, set);
     return lowestBySample(k, set);
 }
 
@@ -179,26 +190,16 @@ fn lowestBySample(k: u32, set: *candidates.Candidates) f32 {
     // Four standard deviations of the number of sampled values that are above the cut.
     const rank = @ceil(expected + 4 * @sqrt(expected) + 4);
     if (rank > sample_len / 8) return -std.math.inf(f32);
-    const guess = highest(@intFromFloat(rank), sample, set.probs[sample_len..]);
-    return if (sweep.countFrom(set.values, guess) >= k) guess else -std.math.inf(f32);
+    const guess = bound(@intFromFloat(rank), sample, set);
+    return if (set.passes.countFrom(set.values, guess) >= k) guess else -std.math.inf(f32);
 }
 
-/// The k-th highest of a list that is short beside the vocabulary; -inf when it is too long.
-fn highest(k: u32, values: []const f32, scratch: []f32) f32 {
-    var block_max: [blocks_max]f32 = undefined;
-    if (sweep.blockCount(values.len) > block_max.len) return -std.math.inf(f32);
-    const found = sweep.scan(values, &block_max);
-    return select.cut(.{
-        .values = values,
-        .block_max = &block_max,
-        .highest = found.max,
-        .lowest = -std.math.inf(f32),
-    }, .count, @floatFromInt(k), scratch).threshold;
+/// A bound that leaves `k` of some of the set's values, or an eighth more.
+fn bound(k: u32, values: []const f32, set: *const candidates.Candidates) f32 {
+    return set.passes.boundOf(values, .{ .count = k, .spare = k / 8, .low = -std.math.inf(f32), .high = set.max });
 }
 
 const sample_len = 4096;
-/// Enough for a sample, and for the maxima of a million tokens.
-const blocks_max = 64;
 
 const reference = @import("reference.zig");
 
@@ -221,7 +222,8 @@ test "members of the head are those of a full sort" {
             const count = 1 + random.uintLessThan(usize, pair.values.len + 2);
             const found = members(&pair.set, out[0..count]);
             for (found[1..], found[0 .. found.len - 1]) |later, earlier| try std.testing.expect(later.token > earlier.token);
-            top.sortDescending(found);
+            var scratch: [3010]top.TokenLogprob = undefined;
+            top.sortDescending(found, &scratch);
             const items = pair.reference.members.items;
             try std.testing.expectEqual(@min(count, items.len), found.len);
             for (found, items[0..found.len]) |entry, member| {

@@ -4,7 +4,8 @@
 //! Values are thrown into buckets of equal width between the highest and the lowest of interest,
 //! the buckets are summed from the top until the target is met, and the bucket that meets it is
 //! looked at again on its own. Each round narrows the range by a factor of 500, so real logits
-//! take one or two rounds and the worst set of finite floats about thirty.
+//! take one or two rounds and the worst set of finite floats about thirty. A few hundred values, of
+//! which a number is to stay, are counted again and again instead: 32 times whatever they are.
 //!
 //! The answer is a threshold and a number of ties, never an order: a set that is cut keeps the
 //! order it had, which is ascending token id, so equal values are kept from the lowest id on.
@@ -38,6 +39,8 @@ pub const Input = struct {
     /// The caller's promise that the cut is not below this; -inf when it knows nothing. A wrong
     /// promise by rounding is harmless: everything at or above is kept.
     lowest: f32,
+    /// Who makes the passes.
+    passes: sweep.Passes = .compiled,
 };
 
 const buckets = 512;
@@ -58,9 +61,10 @@ pub fn cut(input: Input, measure: Measure, target: f64, scratch: []f32) Cut {
     if (gatherAbove(input, scratch)) |few| {
         // Fewer than were asked for: then they are all that there are.
         if (measure == .count and @as(f64, @floatFromInt(few.len)) < target) return .everything;
+        if (measure == .count and few.len <= count_max) return cutCounted(few, input, target);
         return cutScratch(few, measure, target);
     }
-    const bottom = if (input.lowest > -std.math.inf(f32)) input.lowest else sweep.lowestFinite(input.values);
+    const bottom = if (input.lowest > -std.math.inf(f32)) input.lowest else input.passes.lowestFinite(input.values);
     if (!(bottom < input.highest)) {
         return cutScratch(copyFinite(input.values, scratch), measure, target);
     }
@@ -73,6 +77,19 @@ pub fn cut(input: Input, measure: Measure, target: f64, scratch: []f32) Cut {
     const met = meet(&sums, &need) orelse
         return .{ .threshold = bottom, .ties = input.values.len };
     return cutScratch(gatherFrom(input.values, range, met, scratch), measure, need);
+}
+
+/// As many are counted again and again, in vectors; a round of buckets would cost more.
+const count_max = 1024;
+
+/// The cut that leaves `target` of the values, which are at least as many, finite, and at or above `lowest`.
+fn cutCounted(values: []const f32, input: Input, target: f64) Cut {
+    const count: usize = @intFromFloat(target);
+    const threshold = input.passes.boundOf(values, .{ .count = count, .spare = 0, .low = input.lowest, .high = input.highest });
+    // The bound may lie between two values, with all that is above it to stay.
+    var above: usize = 0;
+    for (values) |x| above += @intFromBool(x > threshold);
+    return .{ .threshold = threshold, .ties = count - above };
 }
 
 /// As `cut`, on values that may be moved about and are all finite.

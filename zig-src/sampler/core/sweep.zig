@@ -1,5 +1,5 @@
 //! The passes that touch every logit: the maximum with the check for NaN, the sum of exponentials,
-//! and for stages that ask for them the mean of the exponents and the moments of the logits.
+//! and for stages that ask for them the mean of the exponents, the moments of the logits and counts.
 //! Everything else in the sampler works on the few values that these leave standing, so they are
 //! the cost of a step.
 //!
@@ -13,6 +13,8 @@
 //! compiled with the sampler and with each CPU variant of the kernels.
 
 const std = @import("std");
+const counts = @import("counts.zig");
+const half_file = @import("half.zig");
 const assert = std.debug.assert;
 
 pub const lanes = 16;
@@ -38,6 +40,11 @@ pub const Passes = extern struct {
     mass_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32) callconv(.c) f64,
     exponents_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32) callconv(.c) f64,
     spread_row: *const fn (values: [*]const f32, len: usize, origin: f32, found: *Spread) callconv(.c) void,
+    count_row: *const fn (values: [*]const f32, len: usize, bound: f32) callconv(.c) usize,
+    lowest_row: *const fn (values: [*]const f32, len: usize) callconv(.c) f32,
+    half_row: *const fn (bits: [*]align(1) const u16, len: usize, values: [*]f32, block_max: [*]f32, found: *Scan) callconv(.c) void,
+    moments_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32, found: *Moments) callconv(.c) void,
+    bound_row: *const fn (values: [*]const f32, len: usize, range: *const counts.Range) callconv(.c) f32,
 
     /// Those of the compilation that this name is used in.
     pub const compiled: Passes = .{
@@ -45,6 +52,11 @@ pub const Passes = extern struct {
         .mass_row = massRow,
         .exponents_row = exponentsRow,
         .spread_row = spreadRow,
+        .half_row = halfRow,
+        .moments_row = momentsRow,
+        .count_row = counts.countRow,
+        .lowest_row = counts.lowestRow,
+        .bound_row = counts.boundRow,
     };
 
     /// As the function `scan`.
@@ -52,6 +64,15 @@ pub const Passes = extern struct {
         assert(block_max.len >= blockCount(values.len));
         var found: Scan = undefined;
         passes.scan_row(values.ptr, values.len, block_max.ptr, &found);
+        return found;
+    }
+
+    /// As the function `scanHalf`.
+    pub fn scanHalf(passes: Passes, bits: []align(1) const u16, values: []f32, block_max: []f32) Scan {
+        assert(values.len == bits.len);
+        assert(block_max.len >= blockCount(values.len));
+        var found: Scan = undefined;
+        passes.half_row(bits.ptr, bits.len, values.ptr, block_max.ptr, &found);
         return found;
     }
 
@@ -70,6 +91,16 @@ pub const Passes = extern struct {
         return passes.exponents_row(values.ptr, values.len, max, beta);
     }
 
+    /// As the functions `mass` and `exponents`, in one pass.
+    pub fn moments(passes: Passes, values: []const f32, max: f32, beta: f32, block_mass: []f32) Moments {
+        assert(block_mass.len >= blockCount(values.len));
+        assert(std.math.isFinite(max));
+        assert(beta > 0);
+        var found: Moments = undefined;
+        passes.moments_row(values.ptr, values.len, max, beta, block_mass.ptr, &found);
+        return found;
+    }
+
     /// As the function `spread`.
     pub fn spread(passes: Passes, values: []const f32, origin: f32) Spread {
         assert(std.math.isFinite(origin));
@@ -77,7 +108,25 @@ pub const Passes = extern struct {
         passes.spread_row(values.ptr, values.len, origin, &found);
         return found;
     }
+
+    /// As the function `countFrom` of `counts.zig`.
+    pub fn countFrom(passes: Passes, values: []const f32, bound_: f32) usize {
+        return passes.count_row(values.ptr, values.len, bound_);
+    }
+
+    /// As the function `lowestFinite` of `counts.zig`.
+    pub fn lowestFinite(passes: Passes, values: []const f32) f32 {
+        return passes.lowest_row(values.ptr, values.len);
+    }
+
+    /// As the function `boundOf` of `counts.zig`.
+    pub fn boundOf(passes: Passes, values: []const f32, range: counts.Range) f32 {
+        return passes.bound_row(values.ptr, values.len, &range);
+    }
 };
+
+/// What `mass` and `exponents` give.
+pub const Moments = extern struct { mass: f64, exponents: f64 };
 
 /// The finite values: how many, and the sums of their distances from an origin and of the squares.
 pub const Spread = extern struct {
@@ -88,6 +137,14 @@ pub const Spread = extern struct {
 
 fn scanRow(values: [*]const f32, len: usize, block_max: [*]f32, found: *Scan) callconv(.c) void {
     found.* = scan(values[0..len], block_max[0..blockCount(len)]);
+}
+
+fn halfRow(bits: [*]align(1) const u16, len: usize, values: [*]f32, block_max: [*]f32, found: *Scan) callconv(.c) void {
+    found.* = scanHalf(bits[0..len], values[0..len], block_max[0..blockCount(len)]);
+}
+
+fn momentsRow(values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32, found: *Moments) callconv(.c) void {
+    found.* = moments(values[0..len], max, beta, block_mass[0..blockCount(len)]);
 }
 
 fn massRow(values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32) callconv(.c) f64 {
@@ -129,6 +186,33 @@ pub fn scan(values: []const f32, block_max: []f32) Scan {
     return .{ .max = top, .nan = @reduce(.Or, unordered) != 0 };
 }
 
+/// As `scan`, of a row in 16 bits, which is widened into `values` on the way.
+pub fn scanHalf(bits: []align(1) const u16, values: []f32, block_max: []f32) Scan {
+    assert(values.len == bits.len);
+    assert(block_max.len >= blockCount(values.len));
+    @setRuntimeSafety(false); // Sound for the reason given in `scan`.
+    var top: f32 = -std.math.inf(f32);
+    var unordered: U = @splat(0);
+    var index: usize = 0;
+    var start: usize = 0;
+    while (start + block_len <= values.len) : (start += block_len) {
+        const block = values[start..][0..block_len];
+        inline for (0..block_len / lanes) |i| {
+            block[i * lanes ..][0..lanes].* = half_file.widenLanes(bits[start + i * lanes ..][0..lanes].*);
+        }
+        const found = maxOf(block, &unordered);
+        if (found > top) top = found;
+        block_max[index] = found;
+        index += 1;
+    }
+    if (start < values.len) {
+        half_file.widen(bits[start..], values[start..]);
+        const rest = scan(values[start..], block_max[index..]);
+        return .{ .max = if (rest.max > top) rest.max else top, .nan = rest.nan or @reduce(.Or, unordered) != 0 };
+    }
+    return .{ .max = top, .nan = @reduce(.Or, unordered) != 0 };
+}
+
 /// The maximum, two chains of it; the bits of `unordered` are set in lanes that had a NaN. A
 /// comparison of two vectors is unordered where either has one, so each looks at two.
 inline fn maxOf(block: *const [block_len]f32, unordered: *U) f32 {
@@ -155,35 +239,6 @@ inline fn maxLane(v: F) f32 {
 
 inline fn higher(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
     return @select(f32, a > b, a, b);
-}
-
-/// How many values are at or above `bound`.
-pub fn countFrom(values: []const f32, bound: f32) usize {
-    var count: usize = 0;
-    var i: usize = 0;
-    while (i + lanes <= values.len) : (i += lanes) {
-        const x: F = values[i..][0..lanes].*;
-        const mask: u16 = @bitCast(x >= @as(F, @splat(bound)));
-        count += @popCount(mask);
-    }
-    for (values[i..]) |x| count += @intFromBool(x >= bound);
-    return count;
-}
-
-/// The lowest of `values` that is not -inf; +inf when there is none.
-pub fn lowestFinite(values: []const f32) f32 {
-    const none: F = @splat(std.math.inf(f32));
-    var low = none;
-    var i: usize = 0;
-    while (i + lanes <= values.len) : (i += lanes) {
-        const x: F = values[i..][0..lanes].*;
-        low = @min(low, @select(f32, x > @as(F, @splat(-std.math.inf(f32))), x, none));
-    }
-    var found = @reduce(.Min, low);
-    for (values[i..]) |x| {
-        if (x > -std.math.inf(f32)) found = @min(found, x);
-    }
-    return found;
 }
 
 /// Σ exp((x - max) · beta) over `values`, and the same of each block into `block_mass`.
@@ -251,6 +306,32 @@ inline fn exponentsOf(block: *const [block_len]f32, max: f32, beta: f32) f32 {
         sum += @select(f32, w > zero, w * @select(f32, w > zero, exponent, zero), zero);
     }
     return sumLanes(sum);
+}
+
+/// What `mass` and `exponents` give, with the same bits, from one pass.
+pub fn moments(values: []const f32, max: f32, beta: f32, block_mass: []f32) Moments {
+    assert(block_mass.len >= blockCount(values.len));
+    assert(std.math.isFinite(max));
+    assert(beta > 0);
+    @setRuntimeSafety(false); // Sound for the reason given in `scan`.
+    var total: Moments = .{ .mass = 0, .exponents = 0 };
+    var index: usize = 0;
+    var start: usize = 0;
+    while (start < values.len) : (start += block_len) {
+        var tail: [block_len]f32 = undefined;
+        const block = if (start + block_len <= values.len) values[start..][0..block_len] else rest: {
+            tail = @splat(-std.math.inf(f32));
+            @memcpy(tail[0 .. values.len - start], values[start..]);
+            break :rest &tail;
+        };
+        // The exponentials of the two are computed once.
+        const sum = massOf(block, max, beta);
+        total.exponents += exponentsOf(block, max, beta);
+        total.mass += sum;
+        block_mass[index] = sum;
+        index += 1;
+    }
+    return total;
 }
 
 /// Counts the finite values and sums their distances from `origin` and the squares of these, in
@@ -456,6 +537,12 @@ test "exponents and spread agree with f64 over the finite values" {
                 if (t > -80) expected += @exp(t) * t;
             }
             try std.testing.expectApproxEqRel(expected, exponents(values[0..len], max, beta), 2e-6);
+            var block_mass: [2][8]f32 = undefined;
+            const both = moments(values[0..len], max, beta, &block_mass[0]);
+            try std.testing.expectEqual(exponents(values[0..len], max, beta), both.exponents);
+            try std.testing.expectEqual(mass(values[0..len], max, beta, &block_mass[1]), both.mass);
+            const blocks = blockCount(len);
+            try std.testing.expectEqualSlices(f32, block_mass[1][0..blocks], block_mass[0][0..blocks]);
         }
         var want: Spread = .{ .count = 0, .sum = 0, .squares = 0 };
         for (values[0..len]) |x| {
@@ -489,16 +576,4 @@ test "weights in f64 are those of exp" {
         try std.testing.expectEqual(0, found[1]);
         try std.testing.expectEqual(0, found[2]);
     }
-}
-
-test "countFrom counts what is at or above the bound" {
-    var values: [37]f32 = undefined;
-    for (&values, 0..) |*x, i| x.* = @floatFromInt(i * 7 % 37);
-    values[3] = -std.math.inf(f32);
-    try std.testing.expectEqual(16, countFrom(&values, 20));
-    try std.testing.expectEqual(37, countFrom(&values, -std.math.inf(f32)));
-    try std.testing.expectEqual(0, countFrom(&values, 36.5));
-    try std.testing.expectEqual(2, countFrom(values[34..], 23));
-    try std.testing.expectEqual(0, lowestFinite(&values));
-    try std.testing.expectEqual(std.math.inf(f32), lowestFinite(values[3..4]));
 }

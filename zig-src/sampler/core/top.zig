@@ -117,13 +117,55 @@ fn siftDown(heap: []TokenLogprob) void {
     }
 }
 
-/// In descending order of logits, ascending id among equals.
-pub fn sortDescending(entries: []TokenLogprob) void {
+/// In descending order of logits, which are finite; ascending id among equals. `scratch` has room for as many.
+pub fn sortDescending(entries: []TokenLogprob, scratch: []TokenLogprob) void {
+    if (entries.len > sort_max and distribute(entries, scratch)) {
+        @memcpy(entries, scratch[0..entries.len]);
+        // Only neighbours are left to compare.
+        for (entries[1..], 1..) |entry, place| {
+            var i = place;
+            while (i > 0 and isWorse(entries[i - 1], entry)) : (i -= 1) entries[i] = entries[i - 1];
+            entries[i] = entry;
+        }
+        return;
+    }
     std.sort.pdq(TokenLogprob, entries, {}, struct {
         fn isBetter(_: void, a: TokenLogprob, b: TokenLogprob) bool {
             return isWorse(b, a);
         }
     }.isBetter);
+}
+
+const sort_max = 32;
+const buckets = 512;
+/// A bucket of more is a sign of values that are far apart.
+const neighbours_max = 24;
+
+/// Throws the entries into buckets of equal width, the highest first. False when one has too many.
+fn distribute(entries: []const TokenLogprob, scratch: []TokenLogprob) bool {
+    var high = entries[0].logprob;
+    var low = high;
+    for (entries) |entry| {
+        high = @max(high, entry.logprob);
+        low = @min(low, entry.logprob);
+    }
+    const scale = (buckets - 1) / (high - low);
+    if (!std.math.isFinite(scale)) return false;
+    // How many there are, each one place further on; then where each begins.
+    var begins: [buckets + 1]u32 = @splat(0);
+    for (entries) |entry| begins[bucketOf(entry, high, scale) + 1] += 1;
+    for (begins) |count| if (count > neighbours_max) return false;
+    for (begins[1..], begins[0..buckets]) |*begin, before| begin.* += before;
+    for (entries) |entry| {
+        const begin = &begins[bucketOf(entry, high, scale)];
+        scratch[begin.*] = entry;
+        begin.* += 1;
+    }
+    return true;
+}
+
+fn bucketOf(entry: TokenLogprob, high: f32, scale: f32) usize {
+    return @intFromFloat(@min((high - entry.logprob) * scale, buckets - 1));
 }
 
 /// Heap sort: the worst goes to the end, one after another.
@@ -133,5 +175,28 @@ fn sortHeap(heap: []TokenLogprob) void {
         end -= 1;
         std.mem.swap(TokenLogprob, &heap[0], &heap[end]);
         siftDown(heap[0..end]);
+    }
+}
+
+test "sorted entries are those of a full sort, whatever the logits" {
+    const reference = @import("reference.zig");
+    var prng: std.Random.DefaultPrng = .init(9);
+    const random = prng.random();
+    var values: [700]f32 = undefined;
+    var found: [values.len]TokenLogprob = undefined;
+    var scratch: [values.len]TokenLogprob = undefined;
+    for (0..300) |round| {
+        const len = 1 + random.uintLessThan(usize, values.len);
+        reference.fillRandom(random, round, values[0..len]);
+        var count: usize = 0;
+        for (values[0..len], 0..) |x, token| if (std.math.isFinite(x)) {
+            found[count] = .{ .token = @intCast(token), .logprob = x };
+            count += 1;
+        };
+        const entries = found[0..count];
+        sortDescending(entries, &scratch);
+        if (count == 0) continue;
+        for (entries[1..], entries[0 .. count - 1]) |later, earlier| try std.testing.expect(isWorse(later, earlier));
+        for (entries) |entry| try std.testing.expectEqual(values[entry.token], entry.logprob);
     }
 }

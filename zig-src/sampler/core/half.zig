@@ -1,9 +1,11 @@
 //! Rows of logits in 16 bits, rounded to the nearest, of two the even one, as IEEE 754 says. In vectors of
-//! whole numbers, because the engine is compiled for processors without an instruction for it too.
+//! whole numbers, where this is compiled for processors without an instruction for it.
 
 const std = @import("std");
+const builtin = @import("builtin");
 
 const lanes = 16;
+const has_instruction = !builtin.cpu.arch.isX86() or builtin.cpu.has(.x86, .f16c);
 const F = @Vector(lanes, f32);
 const U = @Vector(lanes, u32);
 
@@ -52,13 +54,15 @@ inline fn roundLanes(x: F) @Vector(lanes, u16) {
     return @truncate(sign | @select(u32, is_infinite, splat(0x7c00), finite));
 }
 
-inline fn widenLanes(h: @Vector(lanes, u16)) F {
+pub inline fn widenLanes(h: @Vector(lanes, u16)) F {
+    if (has_instruction) return @floatCast(@as(@Vector(lanes, f16), @bitCast(h)));
     const bits: U = h;
     const mag = bits & splat(0x7fff);
     const normal: U = (mag << @splat(13)) + splat(112 << 23);
     const small: U = @bitCast(@as(F, @floatFromInt(mag)) * @as(F, @splat(0x1p-24)));
     const finite = @select(u32, mag < splat(0x400), small, normal);
-    const size = @select(u32, mag >= splat(0x7c00), splat(0x7f80_0000), finite);
+    const infinite = @select(u32, mag > splat(0x7c00), splat(0x7fc0_0000), splat(0x7f80_0000));
+    const size = @select(u32, mag >= splat(0x7c00), infinite, finite);
     return @bitCast(size | (bits & splat(0x8000)) << @splat(16));
 }
 
@@ -68,8 +72,10 @@ test "all numbers of 16 bits, and those between them" {
     for (0..0x10000) |number| {
         const bits: u16 = @intCast(number);
         const exact: f16 = @bitCast(bits);
-        if (std.math.isNan(exact) or exact == std.math.inf(f16)) continue;
         widen(&.{bits}, &wide);
+        if (std.math.isNan(exact)) try std.testing.expect(std.math.isNan(wide[0]));
+        if (exact == std.math.inf(f16)) try std.testing.expectEqual(std.math.inf(f32), wide[0]);
+        if (std.math.isNan(exact) or exact == std.math.inf(f16)) continue;
         try std.testing.expectEqual(@as(u32, @bitCast(@as(f32, exact))), @as(u32, @bitCast(wide[0])));
         if (exact == -std.math.inf(f16)) {
             round(&wide, &narrow);

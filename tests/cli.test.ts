@@ -385,16 +385,7 @@ cli("samplers: a comparison as table, JSON and chart", ({ model, folder }) => {
   const people = vitrine(command);
   assert.match(people.stdout, /^sampler +perplexity .*\ngreedy +\d/);
   assert.is(people.stdout.trim().split("\n").length, 4);
-  const story = join(folder, "story.txt");
-  writeFileSync(story, "The keeper went down to the sea. ".repeat(8));
-  const { reference } = json([...command, "--reference", story]);
-  assert.ok(reference.texts > 1 && reference.measures.perplexity.mean > 1);
-  assert.ok(reference.nearest.perplexity in { greedy: 1, "temperature=0.8,top-p=0.9": 1, "": 1 });
-  const beside = vitrine([...command, "--reference", story]);
-  assert.match(beside.stdout, /\nreference +\d.*\nnearest to it +\S/);
-  assert.is(readFileSync(chart, "utf8").match(/<circle/g)?.length, 4);
   const wrong: [string[], RegExp][] = [
-    [["samplers", model, "compare", ...few, "--reference", file], /at least 24 tokens .* found/],
     [["samplers", model, "compar", ...few], /did you mean compare/],
     [["samplers", model, "compare"], /Expected --file/],
     [["samplers", model, "compare", ...few, "--measure", "zip"], /did you mean zipf/],

@@ -1,6 +1,6 @@
-/** `vitrine trace`, run as a user runs it. */
+/** `vitrine trace` and what `vitrine samplers` has beside it, run as a user runs them. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -63,4 +63,22 @@ traces("what is wrong is said", () => {
   assert.is(status, 2);
   assert.match(stderr, /from 0 to 4096 after --candidates/);
 });
+traces("samplers compared beside a text that none wrote", () => {
+  const [file, story, chart] = ["p.txt", "story.txt", "s.svg"].map((name) => join(folder, name));
+  writeFileSync(file!, "The sea was\nNobody knew why\n");
+  writeFileSync(story!, "The keeper went down to the sea. ".repeat(8));
+  const few = ["samplers", model, "compare", "-f", file!, "--trials", "2", "-n", "8"];
+  const command = [...few, "--samplers", "greedy;temp=0.8;", "--svg", chart!];
+  const { reference } = json([...command, "--reference", story!]);
+  assert.ok(reference.texts > 1 && reference.measures.perplexity.mean > 1);
+  assert.ok(["greedy", "temperature=0.8", ""].includes(reference.nearest.perplexity));
+  assert.is(readFileSync(chart!, "utf8").match(/<circle/g)?.length, 4);
+  const beside = vitrine([...command, "--reference", story!]);
+  assert.match(beside.stdout, /\nreference +\d.*\nnearest to it +\S/);
+  writeFileSync(story!, "the sea");
+  const short = vitrine([...command, "--reference", story!]);
+  assert.is(short.status, 2);
+  assert.match(short.stderr, /at least 24 tokens in .*, but found \d/);
+});
+
 traces.run();

@@ -187,7 +187,14 @@ pub const Trace = struct {
         const best = try gpa.alloc(sampler.TokenLogprob, 2 * depth);
         errdefer gpa.free(best);
         const words = try gpa.alloc(u32, @intCast(total / 4));
-        var trace: Trace = .{ .capacity = wanted.trace_steps, .places = places, .depth = depth, .columns = undefined, .best = best[0..depth], .scratch = best[depth..] };
+        var trace: Trace = .{
+            .capacity = wanted.trace_steps,
+            .places = places,
+            .depth = depth,
+            .columns = undefined,
+            .best = best[0..depth],
+            .scratch = best[depth..],
+        };
         var at: usize = 0;
         for (std.enums.values(Column), &trace.columns) |column, *slot| {
             const len = wanted.trace_steps * width(column, places, depth);

@@ -126,12 +126,22 @@ fn has(here: Features, feature: []const u8) bool {
     return here.contains(tag);
 }
 
+/// What `detect` found, with the highest bit set; 0 before it was asked.
+var detected: std.atomic.Value(u32) = .init(0);
+const is_known: u32 = 1 << 31;
+
+/// The processor is asked once: a virtual machine leaves each CPUID to its host, which takes tens of
+/// microseconds, and a call that draws a single token chooses kernels too.
 fn detect() Features {
-    return switch (arch) {
+    const before = detected.load(.acquire);
+    if (before & is_known != 0) return .{ .bits = .{ .mask = @truncate(before) } };
+    const found: Features = switch (arch) {
         .x86_64 => detectX86(),
         .aarch64 => detectArm(),
         else => .empty,
     };
+    detected.store(is_known | @as(u32, found.bits.mask), .release);
+    return found;
 }
 
 const Registers = struct { eax: u32, ebx: u32, ecx: u32, edx: u32 };

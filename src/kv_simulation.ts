@@ -49,7 +49,11 @@ export interface KvScheme {
    * group in its standard deviations.
    */
   readonly outliers?: number | undefined;
-  /** Whether each head is multiplied with a Hadamard matrix first, and back afterwards; false by default. */
+  /**
+   * Whether each head is multiplied with a Hadamard matrix first, and back afterwards; false by default. A
+   * session with tokens at full precision keeps these behind the rotation too: make it with
+   * `{ format, rotate: true }`.
+   */
   readonly rotate?: boolean | undefined;
   /** Whether keys are quantised before their rotary embedding; false by default. */
   readonly beforeRope?: boolean | undefined;

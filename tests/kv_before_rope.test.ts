@@ -52,17 +52,21 @@ early("are what simulated ones are, bit for bit, in every format and layer", asy
 
 early("with tokens at full precision, and rounded in groups, too", async () => {
   using model = await load();
-  const rest = { value: "f32", sinks: 3, recent: 40, exact: "f32" } as const;
-  const f32 = { format: "f32", beforeRope: true } as const;
   const stored: readonly KvStored[] = [
     { format: "q5_0" },
     { format: "int8_channel" },
     { format: "int4" },
     { format: "int2" },
     { format: "int4", symmetric: true, outliers: 0.01 },
+    // Behind a Hadamard rotation what is at full precision is rotated, and rounded as such.
+    { format: "q4_0", rotate: true },
+    { format: "int4", rotate: true },
   ];
   for (const given of stored) {
-    const { format } = given;
+    const { format, rotate } = given;
+    const exact = rotate ? "f16" : "f32";
+    const rest = { value: "f32", sinks: 3, recent: 40, exact } as const;
+    const f32 = { format: "f32", beforeRope: true, rotate } as const;
     const key: KvStored = { ...given, beforeRope: true };
     using real = model.session({ context: 256, kv: { ...rest, key } });
     using simulated = model.session({ context: 256, kv: { ...rest, key: f32 } });
@@ -217,6 +221,12 @@ early("are refused where they can't be", async () => {
     () => late.simulateKv({ key: { bits: 3, beforeRope: true } }),
     /stores keys before their rotary embedding in layer 0/,
   );
+  for (const which of ["key", "value"] as const) {
+    assert.throws(
+      () => late.simulateKv({ [which]: { format: "q4_0", rotate: true } }),
+      new RegExp(`stores ${which}s behind a Hadamard rotation in layer 0`),
+    );
+  }
 });
 
 early.run();

@@ -82,7 +82,10 @@ export class SimulationTable {
   checkStore(store: KvTable, what: string): void {
     const found = store.windows;
     this.#checkGroups(found, what);
-    if (!this.windows.any || this.windows.equals(found)) return this.#checkEarly(store, what);
+    if (!this.windows.any || this.windows.equals(found)) {
+      this.#checkTurned(store, what);
+      return this.#checkEarly(store, what);
+    }
     const text = ({ layers, exact }: KvWindows) =>
       layers.map(({ sinks, recent }) => `${sinks} + ${recent}`).join(", ") + ` in ${exact}`;
     throw new RangeError(
@@ -92,6 +95,22 @@ export class SimulationTable {
         }; make it with the same sinks, ` +
         "recent and exact",
     );
+  }
+
+  /** Tokens at full precision lie behind the same Hadamard rotation as those that are quantised. */
+  #checkTurned(store: KvTable, what: string): void {
+    for (const [i, quantiser] of this.#quantisers.entries()) {
+      if (!isTurned(quantiser)) continue;
+      const { heads } = this.#shape;
+      const which = i % 2 === 0 ? "key" : "value";
+      const [layer, head] = [Math.floor(i / 2 / heads), Math.floor(i / 2) % heads];
+      if (store.stored(which, layer, head).rotate || !store.windows.has(layer)) continue;
+      throw new RangeError(
+        `Expected a session that stores ${which}s behind a Hadamard rotation in layer ${layer}, which has ` +
+          `tokens at full precision, as ${what} quantises them there; make it with ` +
+          "{ format, rotate: true }, but found one that stores them without",
+      );
+    }
   }
 
   /** What is quantised before the rotation can't be stored in full behind it, nor the other way round. */
@@ -155,8 +174,12 @@ export class SimulationTable {
           return placeOf(quantiser, which, shown, beforeRope) === point ? quantiser : "as is";
         });
         if (own.every((quantiser) => quantiser === "as is")) continue;
+        // Keys before their rotary embedding are seen before the other rotation, too.
+        const turned = own.map((_, head) =>
+          point !== "k_pre" && store.stored(which, layer, head).rotate
+        );
         hooks.set(`blocks.${layer}.${point}`, [
-          (activation) => apply(core, own, which, activation),
+          (activation) => apply(core, own, which, activation, turned),
         ]);
       }
     }
@@ -203,6 +226,10 @@ function wantsGroups(quantiser: Checked, shown: number): boolean {
 
 function isEarly(quantiser: Checked): boolean {
   return typeof quantiser === "object" && quantiser.beforeRope === true;
+}
+
+function isTurned(quantiser: Checked): boolean {
+  return typeof quantiser === "object" && quantiser.rotate === true;
 }
 
 /** Of a value, in heads of so many. */
@@ -257,12 +284,13 @@ function checkLevels(levels: unknown, bits: number, what: string): void {
   for (const level of levels) checkNumber(level, (x) => Math.abs(x) <= 1, "from -1 to 1", what);
 }
 
-/** Replaces the rows of all heads of a layer. */
+/** Replaces the rows of all heads of a layer, of which some are seen behind a Hadamard rotation. */
 function apply(
   core: ModelCore,
   quantisers: readonly Checked[],
   which: "key" | "value",
   activation: Activation,
+  turned: readonly boolean[],
 ): void {
   const { values, rows, width, position, layer } = activation;
   const length = width / quantisers.length;
@@ -274,32 +302,30 @@ function apply(
       own.set(values.subarray(from, from + length), row * length);
     }
     const block = { which, layer: layer as number, head, position, rows, length };
-    const left = leave(core, own, quantiser, block);
+    const left = leave(core, own, quantiser, block, turned[head] as boolean);
     for (let row = 0; row < rows; row++) {
       values.set(left.subarray(row * length, (row + 1) * length), row * width + head * length);
     }
   }
 }
 
-/** What the quantiser leaves of the values of one head. */
+/** What the quantiser leaves of the values of one head; a function's are what they are. */
 function leave(
   core: ModelCore,
   values: Float32Array<ArrayBuffer>,
   quantiser: KvFormat | KvStored | Scheme | KvFunction,
   block: KvBlock,
+  turned: boolean,
 ): Float32Array {
-  if (isStored(quantiser)) {
-    if (quantiser.rotate) hadamard(values, block.length);
+  if (typeof quantiser === "string" || isStored(quantiser)) {
+    const rotate = isTurned(quantiser) !== turned;
+    if (rotate) hadamard(values, block.length);
     roundStored(core, values, quantiser, block);
-    if (quantiser.rotate) hadamard(values, block.length);
-    return values;
-  }
-  if (typeof quantiser === "string") {
-    roundStored(core, values, quantiser, block);
+    if (rotate) hadamard(values, block.length);
     return values;
   }
   if (typeof quantiser === "object") {
-    quantise(values, block, quantiser);
+    quantise(values, block, { ...quantiser, rotate: quantiser.rotate !== turned });
     return values;
   }
   const returned: unknown = quantiser(values, block);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KvPolicy, KvRule } from "../kv_policy.ts";
+import type { KvPolicy, KvRule, KvStored } from "../kv_policy.ts";
 import type { KvSimulation } from "../kv_simulation.ts";
 import { checkChoice, checkInteger } from "./check.ts";
 import { kvBits, pageLength } from "./kv_layout.ts";
@@ -43,7 +43,8 @@ export function checkWindow(given: Windowed, what: string): Windowed {
 
 /**
  * What simulated values are stored in: everything in full, beside the tokens at full precision. With those,
- * keys that are quantised before their rotation are stored before it too.
+ * keys that are quantised before their rotary embedding are stored before it too, and what is quantised
+ * behind a Hadamard rotation behind it.
  */
 export function storeOf(simulation: KvSimulation): KvPolicy {
   const { sinks, recent, exact, shape } = simulation;
@@ -51,31 +52,35 @@ export function storeOf(simulation: KvSimulation): KvPolicy {
     ? simulation.rules.filter((rule) => typeof rule === "object" && rule !== null)
     : [];
   const isWindow = (rule: Windowed) => rule.sinks !== undefined || rule.recent !== undefined;
-  const early = [simulation, ...rules].some(isWindow);
-  const keyOf = (quantiser: unknown) =>
-    early && isEarly(quantiser) ? { format: "f32", beforeRope: true } as const : "f32";
+  const windowed = [simulation, ...rules].some(isWindow);
+  const storedFor = (which: "key" | "value", quantiser: unknown): KvStored => ({
+    format: "f32",
+    ...(windowed && says(quantiser, "rotate") && { rotate: true }),
+    ...(windowed && which === "key" && says(quantiser, "beforeRope") && { beforeRope: true }),
+  });
   return {
-    key: keyOf(simulation.key),
-    value: "f32",
+    key: storedFor("key", simulation.key),
+    value: storedFor("value", simulation.value),
     sinks,
     recent,
     exact,
     shape,
     rules: rules.flatMap((rule): KvRule[] => {
       const { layers, heads, which, format, sinks, recent } = rule;
+      const sides = which === undefined ? ["key", "value"] as const : [which];
       return [
         ...(isWindow(rule) ? [{ layers, sinks, recent }] : []),
-        ...(early && format !== undefined && which !== "value"
-          ? [{ layers, heads, which: "key", format: keyOf(format) } as const]
+        ...(windowed && format !== undefined
+          ? sides.map((which) => ({ layers, heads, which, format: storedFor(which, format) }))
           : []),
       ];
     }),
   };
 }
 
-function isEarly(quantiser: unknown): boolean {
+function says(quantiser: unknown, option: "rotate" | "beforeRope"): boolean {
   return typeof quantiser === "object" && quantiser !== null &&
-    (quantiser as { readonly beforeRope?: unknown }).beforeRope === true;
+    (quantiser as { readonly [Name in typeof option]?: unknown })[option] === true;
 }
 
 /** The windows of all layers. */

@@ -10,6 +10,7 @@
 
 const std = @import("std");
 const activations = @import("activations.zig");
+const channel_keys = @import("attention/channel_keys.zig");
 const channels = @import("attention/channels.zig");
 const elementwise = @import("elementwise.zig");
 const layout = @import("layout.zig");
@@ -74,7 +75,7 @@ const Rows = struct {
     /// [rows][head_dim_k / 32]
     integers: [floats_max / page_layout.unit]layout.Act align(64),
     /// The same for keys in groups of positions, of a tile at a time.
-    rounded: [floats_max / page_layout.unit]channels.Rounded align(64),
+    rounded: [floats_max / page_layout.unit]channel_keys.Rounded align(64),
     scores: [rows_max][block]f32 align(64),
     ahead: tile.Ahead,
     /// [rows][head_dim_v]
@@ -224,7 +225,7 @@ const Rows = struct {
         switch (rows.key) {
             inline else => |key| if (comptime key.grouped()) {
                 const kind: channels.Kind = .{ .format = key, .side = .key, .dim = dim, .options = rows.key_options };
-                channels.scores(key, n, kind, rows.floats[first * dim ..].ptr, &rows.rounded, page, low, high, scores, &rows.ahead);
+                channel_keys.scores(key, n, kind, rows.floats[first * dim ..].ptr, &rows.rounded, page, low, high, scores, &rows.ahead);
             } else if (comptime key.scaled()) {
                 const q = rows.integers[first * (dim / page_layout.unit) ..].ptr;
                 scores_file.integers(key, n, q, page, dim, low, high, scores, &rows.ahead);
@@ -275,13 +276,23 @@ const Rows = struct {
             rows.accumulateRange(n, first, at, from, to);
             for (first..first + n) |r| rows.accumulateRange(1, r, at, to, rows.range(r, at)[1]);
         }
-        if (rows.value_options.outliers == 0) return;
         // Behind all others of the block, whatever rows are beside.
-        const kind: channels.Kind = .{ .format = rows.value, .side = .value, .dim = rows.args.head_dim_v, .options = rows.value_options };
         for (first..first + n) |r| {
             const low, const high = rows.range(r, at);
-            outliers.accumulate(kind, rows.args.value_pages[at / block], &rows.scores[r], low, @max(low, high), rows.sum[r]);
+            if (low < high) rows.addRest(r, at, low, high);
         }
+    }
+
+    /// What values have beside their codes and scales.
+    fn addRest(rows: *Rows, r: usize, at: u32, from: usize, to: usize) void {
+        const dim = rows.args.head_dim_v;
+        const page = rows.args.value_pages[at / block];
+        const weights = &rows.scores[r];
+        if (rows.value.hasMinimum()) values_file.addMinimums(rows.value, page, dim, weights, from, to, rows.sum[r]);
+        if (!rows.value.grouped()) return;
+        const kind: channels.Kind = .{ .format = rows.value, .side = .value, .dim = dim, .options = rows.value_options };
+        channels.addMinimums(kind, page, weights, from, to, rows.sum[r]);
+        if (kind.options.outliers != 0) outliers.accumulate(kind, page, weights, from, to, rows.sum[r]);
     }
 
     fn accumulateRange(rows: *Rows, comptime n: usize, first: usize, at: u32, from: usize, to: usize) void {

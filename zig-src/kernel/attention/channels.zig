@@ -15,12 +15,12 @@
 //!             scales, minimums [value / group][position], all scales first
 //!             outliers         [position]
 //!
-//! A query is multiplied with the scales of a group once and rounded to 8 bits, as it is for keys of other
-//! integers, and its products with the values of the zero are summed up once; then keys cost an integer product.
+//! `channel_keys.zig` multiplies queries with keys. Weights are multiplied with the scales of values here, and
+//! with their minimums once for a block (`minimums.zig`).
 
 const std = @import("std");
-const dot = @import("../dot.zig");
 const layout = @import("../layout.zig");
+const minimums_file = @import("minimums.zig");
 const narrow = @import("narrow.zig");
 const outliers = @import("outliers.zig");
 const table = @import("../table.zig");
@@ -38,7 +38,7 @@ const Row = [page_len]f32;
 /// Values whose codes lie together.
 pub const unit = layout.unit;
 /// Positions of keys side by side.
-const beside = 16;
+pub const beside = 16;
 /// Positions of values whose codes share words.
 const quad = 4;
 const Unit = @Vector(unit, f32);
@@ -158,12 +158,12 @@ pub const Kind = struct {
     }
 };
 
-fn mask(format: KvFormat) u8 {
+pub fn mask(format: KvFormat) u8 {
     return @intCast((@as(u16, 1) << @intCast(format.bits())) - 1);
 }
 
 /// The code in the middle.
-fn zero(format: KvFormat) f32 {
+pub fn zero(format: KvFormat) f32 {
     return @floatFromInt(@as(u16, 1) << @intCast(format.bits() - 1));
 }
 
@@ -173,12 +173,45 @@ fn half(at: [*]const u8) f32 {
 
 /// The values of positions [from, to) as they were stored: [to - from][dim].
 pub fn readRange(kind: Kind, page: [*]const u8, from: usize, to: usize, out: [*]f32) void {
-    const dim = kind.dim;
-    for (from..to) |position| for (0..dim) |index| {
-        const code: f32 = @floatFromInt(kind.readCode(page, position, index));
-        out[(position - from) * dim + index] = kind.value(page, position, index, code);
-    };
+    switch (kind.format) {
+        inline else => |format| if (comptime format.grouped()) switch (kind.side) {
+            inline else => |side| for (from..to) |position| {
+                var index: usize = 0;
+                while (index < kind.dim) : (index += unit) {
+                    out[(position - from) * kind.dim + index ..][0..unit].* = readUnit(format, side, kind, page, position, index);
+                }
+            },
+        } else unreachable,
+    }
     if (kind.options.outliers != 0) outliers.overlay(kind, page, from, to, out);
+}
+
+/// 32 values of a position, as `Kind.value` has them.
+inline fn readUnit(comptime format: KvFormat, comptime side: Side, kind: Kind, page: [*]const u8, position: usize, index: usize) Unit {
+    const codes: Unit = @floatFromInt(readCodes(format, side, kind, page, position, index));
+    const scales = readTerms(side, page + kind.scaleAt(position, index));
+    if (!kind.hasMinimum()) return vector.fma(codes, scales, scales * @as(Unit, @splat(comptime -zero(format))));
+    return vector.fma(codes, scales, readTerms(side, page + kind.minimumAt(position, index)));
+}
+
+/// Of each channel, or of a group of values.
+inline fn readTerms(comptime side: Side, at: [*]const u8) Unit {
+    return if (side == .key) vector.load(.f16, unit, at) else @splat(half(at));
+}
+
+/// The codes of a unit in the order of their values.
+inline fn readCodes(comptime format: KvFormat, comptime side: Side, kind: Kind, page: [*]const u8, position: usize, index: usize) @Vector(unit, u8) {
+    const bits = comptime format.bits();
+    const at, _ = kind.codeAt(position, index);
+    if (side == .value and bits == 8) return vector.read(u8, unit, page + at);
+    // Of keys a word of each vector has codes of four values; of values each word a byte of the position.
+    const words = comptime if (side == .key) bits else 4 * bits;
+    var bytes: [words]if (side == .key) u32 else u8 = undefined;
+    inline for (&bytes, 0..) |*of, i| of.* = if (side == .key) @bitCast(page[at + i * 4 * beside ..][0..4].*) else page[at + i * quad];
+    const stored: @Vector(4 * bits, u8) = @bitCast(bytes);
+    var codes: [8 / bits]@Vector(4 * bits, u8) = undefined;
+    inline for (&codes, 0..) |*of, i| of.* = stored >> @splat(i * bits) & @as(@Vector(4 * bits, u8), @splat(comptime mask(format)));
+    return @bitCast(codes);
 }
 
 /// Rounds the values of one position, or the keys of a whole group: [positions][dim], from `position` on.
@@ -254,142 +287,8 @@ fn storeGroup(
     }
 }
 
-/// 32 values as 8-bit integers, x being about d * q, as in `layout.Act` but with the one zero point that is wanted.
-pub const Rounded = struct {
-    q: [layout.quads]i32 align(4), // four i8 each
-    d: f32,
-    /// What products begin with: takes the zero points off, and makes floats of them (`layout.magic`).
-    start: i32,
-
-    inline fn of(comptime key: KvFormat, x: Unit) Rounded {
-        const largest = @reduce(.Max, @abs(x));
-        // A maximum passes over what is not a number, and a subnormal one has no finite inverse.
-        const d = if (@reduce(.Or, x != x)) std.math.nan(f32) else largest * (1.0 / 127.0);
-        const inverse: f32 = if (d >= std.math.floatMin(f32)) 127 / largest else 0;
-        const shifted = x * @as(Unit, @splat(inverse)) + @as(Unit, @splat(layout.magic_value));
-        const bits: @Vector(unit, i32) = @bitCast(shifted);
-        const sum = @reduce(.Add, bits -% @as(@Vector(unit, i32), @splat(layout.magic)));
-        const point = comptime if (dot.wantsSigned(key.bits())) 0 else 1 << (key.bits() - 1);
-        return .{
-            .q = @bitCast(@as(@Vector(unit, i8), @truncate(bits))),
-            .d = d,
-            // What isn't a number leaves any bits; d says so then.
-            .start = layout.magic -% sum *% point,
-        };
-    }
-};
-
-/// What belongs to a group of positions, for the queries of a tile: these times the scales, rounded to 8 bits,
-/// and the scores of keys whose codes are all zero points.
-fn Scaled(comptime key: KvFormat, comptime rows: usize) type {
-    return struct {
-        base: [rows]f32,
-        acts: [*]Rounded, // [rows][dim / 32]
-
-        fn of(kind: Kind, q: [*]const f32, page: [*]const u8, position: usize, acts: [*]Rounded) @This() {
-            const units = kind.dim / unit;
-            var base: [rows]Unit = @splat(@splat(0));
-            for (0..units) |u| {
-                const scales = vector.load(.f16, unit, page + kind.scaleAt(position, u * unit));
-                var middle: Unit = undefined;
-                if (kind.hasMinimum()) {
-                    const minimums = vector.load(.f16, unit, page + kind.minimumAt(position, u * unit));
-                    middle = vector.fma(scales, @as(Unit, @splat(comptime zero(key))), minimums);
-                }
-                for (0..rows) |r| {
-                    const x: Unit = q[r * kind.dim + u * unit ..][0..unit].*;
-                    acts[r * units + u] = .of(key, x * scales);
-                    if (kind.hasMinimum()) base[r] = vector.fma(x, middle, base[r]);
-                }
-            }
-            var sums: [rows]f32 = undefined;
-            for (&sums, base) |*sum, all| sum.* = @reduce(.Add, all);
-            return .{ .base = sums, .acts = acts };
-        }
-    };
-}
-
-/// The codes of a block for the positions from `lane` on, four a lane, as `dot.zig` takes weights.
-inline fn quads(comptime key: KvFormat, block: [*]const u8, lane: usize) [layout.quads]dot.Bytes {
-    const bits = comptime key.bits();
-    var out: [layout.quads]dot.Bytes = undefined;
-    inline for (0..bits) |v| {
-        const stored = vector.read(u8, 4 * lanes, block + (v * beside + lane) * 4);
-        inline for (0..layout.quads / bits) |i| {
-            const shifted = stored >> @splat(i * bits);
-            out[i * bits + v] = if (bits == 8) stored else shifted & @as(dot.Bytes, @splat(comptime mask(key)));
-        }
-    }
-    if (comptime dot.wantsSigned(bits)) for (&out) |*of| {
-        of.* ^= @splat(0x80);
-    };
-    return out;
-}
-
-/// Scores of the sixteens of positions from `from` to `to`. `q` is [rows][dim]; `acts` is room for as many.
-pub fn scores(
-    comptime key: KvFormat,
-    comptime rows: usize,
-    kind: Kind,
-    q: [*]const f32,
-    acts: [*]Rounded,
-    page: [*]const u8,
-    from: usize,
-    to: usize,
-    out: *[rows]Row,
-    ahead: *tile.Ahead,
-) void {
-    const in_group = kind.group() / beside;
-    var sixteen = from;
-    while (sixteen < to) {
-        const first = sixteen / in_group * in_group;
-        const scaled: Scaled(key, rows) = .of(kind, q, page, first * beside, acts);
-        const end = @min(to, first + in_group);
-        while (sixteen < end) : (sixteen += 1) scoreSixteen(key, rows, kind, &scaled, page, sixteen, out, ahead);
-        if (kind.options.outliers == 0) continue;
-        const set: outliers.Set = .of(kind, page, first * beside);
-        inline for (0..rows) |r| set.addScores(kind, page, first * beside, q + r * kind.dim, &out[r]);
-    }
-}
-
-inline fn scoreSixteen(
-    comptime key: KvFormat,
-    comptime rows: usize,
-    kind: Kind,
-    scaled: *const Scaled(key, rows),
-    page: [*]const u8,
-    sixteen: usize,
-    out: *[rows]Row,
-    ahead: *tile.Ahead,
-) void {
-    const bits = comptime key.bits();
-    const wide: u8 = comptime if (bits == 8) 8 else 4;
-    const units = kind.dim / unit;
-    var lane: usize = 0;
-    while (lane < beside) : (lane += lanes) {
-        var sums: [rows]Vf = undefined;
-        inline for (&sums, scaled.base) |*sum, base| sum.* = @splat(base);
-        for (0..units) |u| {
-            // As much as is read here, and some of the scales.
-            ahead.lines(comptime 1 + lanes * bits * 4 / 64);
-            const k = quads(key, page + (sixteen * units + u) * bits * 4 * beside, lane);
-            var of: [rows]*const [layout.quads]i32 = undefined;
-            var starts: [rows]dot.Ints = undefined;
-            inline for (&of, &starts, 0..) |*row, *begin, r| {
-                row.* = &scaled.acts[r * units + u].q;
-                begin.* = @splat(scaled.acts[r * units + u].start);
-            }
-            const products = dot.group(wide, layout.quads, rows, &dot.split(wide, k), of, starts);
-            inline for (&sums, products, 0..) |*sum, product, r| {
-                const exact = @as(Vf, @bitCast(product)) - @as(Vf, @splat(layout.magic_value));
-                sum.* = vector.fma(exact, @as(Vf, @splat(scaled.acts[r * units + u].d)), sum.*);
-            }
-        }
-        inline for (sums, 0..) |sum, r| out[r][sixteen * beside + lane ..][0..lanes].* = sum;
-    }
-}
-
-/// out += weight * value for a tile of rows and positions [from, to), position by position; without outliers.
+/// out += weight * scale * code for a tile of rows and positions [from, to), position by position; without
+/// minimums and outliers.
 pub fn accumulate(
     comptime value: KvFormat,
     comptime rows: usize,
@@ -401,28 +300,43 @@ pub fn accumulate(
     out: *const [rows][*]f32,
     ahead: *tile.Ahead,
 ) void {
-    const most: usize = comptime @min(4, tile.sums_max / rows);
+    const most = comptime std.math.floorPowerOfTwo(usize, @min(8, tile.sums_max / rows));
     const of_unit: usize = unit / lanes;
-    var terms: [@max(1, most / of_unit)][2]Row align(64) = undefined;
+    var scaled: [@max(1, most / of_unit)][rows]Row align(64) = undefined;
     var index: usize = 0;
-    inline for (if (most > of_unit) [_]usize{ most, of_unit } else [_]usize{most}) |n| {
+    comptime var n = most;
+    // Down to whole units, where a tile is not as narrow as that.
+    inline while (n >= comptime @min(most, of_unit)) : (n /= 2) {
         while (index + n * lanes <= kind.dim) : (index += n * lanes) {
-            if (index % unit == 0) inline for (0..@max(1, n / of_unit)) |u| readTerms(value, kind, page, index + u * unit, from, to, &terms[u]);
-            const columns: Columns(value, rows, n) = .{ .codes = page, .index = index, .terms = &terms, .weights = weights };
+            if (index % unit == 0) inline for (0..@max(1, n / of_unit)) |u| {
+                scaleWeights(rows, kind, page, index + u * unit, weights, from, to, &scaled[u]);
+            };
+            const columns: Columns(value, rows, n) = .{ .codes = page, .index = index, .weights = &scaled };
             columns.add(from, to, out, ahead);
         }
     }
 }
 
-/// Scales, and what code 0 stands for, of a unit of values at positions [from, to).
-fn readTerms(comptime value: KvFormat, kind: Kind, page: [*]const u8, index: usize, from: usize, to: usize, terms: *[2]Row) void {
+/// Weights times the scales of a unit of values at positions [from, to).
+fn scaleWeights(comptime rows: usize, kind: Kind, page: [*]const u8, index: usize, weights: *const [rows]Row, from: usize, to: usize, scaled: *[rows]Row) void {
     for (from / lanes..(to + lanes - 1) / lanes) |v| {
         const scales = vector.load(.f16, lanes, page + kind.scaleAt(v * lanes, index));
-        terms[0][v * lanes ..][0..lanes].* = scales;
-        terms[1][v * lanes ..][0..lanes].* = if (kind.hasMinimum())
-            vector.load(.f16, lanes, page + kind.minimumAt(v * lanes, index))
+        inline for (scaled, weights) |*row, weight| {
+            row[v * lanes ..][0..lanes].* = @as(Vf, weight[v * lanes ..][0..lanes].*) * scales;
+        }
+    }
+}
+
+/// What code 0 of values at positions [from, to) adds to a row, which is where symmetric ones have their zero.
+pub fn addMinimums(kind: Kind, page: [*]const u8, weights: *const Row, from: usize, to: usize, out: [*]f32) void {
+    const len = kind.group();
+    var index: usize = 0;
+    while (index < kind.dim) : (index += len) {
+        const group: minimums_file.Group = if (kind.hasMinimum())
+            .{ .at = page + kind.minimumAt(0, index) }
         else
-            scales * @as(Vf, @splat(comptime -zero(value)));
+            .{ .at = page + kind.scaleAt(0, index), .factor = -zero(kind.format) };
+        group.add(weights, from, to, out[index..][0..len]);
     }
 }
 
@@ -436,8 +350,8 @@ fn Columns(comptime value: KvFormat, comptime rows: usize, comptime n: usize) ty
     return struct {
         codes: [*]const u8,
         index: usize,
-        terms: [*]const [2]Row,
-        weights: *const [rows]Row,
+        /// Of each unit, times its scales.
+        weights: [*]const [rows]Row,
 
         const Self = @This();
         const Sums = [rows][n]Vf;
@@ -471,13 +385,9 @@ fn Columns(comptime value: KvFormat, comptime rows: usize, comptime n: usize) ty
         inline fn step(of: Self, first: usize, comptime k: usize, sums: *Sums) void {
             const position = first + k;
             var v: [n]Vf = undefined;
-            inline for (&v, 0..) |*to, i| {
-                const terms = &of.terms[i * lanes / unit];
-                const scale: Vf = @splat(terms[0][position]);
-                to.* = vector.fma(of.numbers(first, i, k), scale, @as(Vf, @splat(terms[1][position])));
-            }
-            inline for (sums, 0..) |*row, r| inline for (row, v) |*sum, number| {
-                sum.* = vector.fma(number, @as(Vf, @splat(of.weights[r][position])), sum.*);
+            inline for (&v, 0..) |*to, i| to.* = of.numbers(first, i, k);
+            inline for (sums, 0..) |*row, r| inline for (row, v, 0..) |*sum, number, i| {
+                sum.* = vector.fma(number, @as(Vf, @splat(of.weights[i * lanes / unit][r][position])), sum.*);
             };
         }
 

@@ -94,6 +94,11 @@ fn limited(s: Vf, at: usize, from: usize, to: usize) Vf {
     return @select(f32, columns < @as(U, @splat(@intCast(to))), behind, @as(Vf, @splat(low)));
 }
 
+/// The sum of the lanes.
+pub fn sumOf(v: Vf) f32 {
+    return fold(.add, v);
+}
+
 /// The sum or the maximum of the lanes, by halves: four steps instead of sixteen.
 fn fold(comptime kind: enum { add, max }, v: anytype) f32 {
     const n = @typeInfo(@TypeOf(v)).vector.len;

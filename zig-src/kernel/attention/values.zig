@@ -1,8 +1,9 @@
 //! out += weight * value for a tile of rows and the positions of a block, position by position.
 //! Values are converted in registers, once for all rows of the tile. Scales are multiplied into the
-//! weights, sixteen positions at a time; where a minimum is added, they are multiplied with the values.
+//! weights, sixteen positions at a time; minimums are added by themselves (`minimums.zig`).
 
 const std = @import("std");
+const minimums = @import("minimums.zig");
 const narrow = @import("narrow.zig");
 const page_layout = @import("page.zig");
 const table = @import("../table.zig");
@@ -141,10 +142,8 @@ pub fn accumulateNarrow(
 ) void {
     @setEvalBranchQuota(1_000_000);
     const most = comptime width(rows) / 2;
-    // Weights times scales; or, with minimums, scales and minimums.
-    const terms = comptime if (value.hasMinimum()) 2 else rows;
     const parts = comptime unit / value.scaleLen();
-    var scaled: [parts * @max(1, most / columns)][terms]Row align(64) = undefined;
+    var scaled: [parts * @max(1, most / columns)][rows]Row align(64) = undefined;
     const total = dim / unit * columns;
     var column: usize = 0;
     comptime var n = most;
@@ -152,40 +151,24 @@ pub fn accumulateNarrow(
         const units = comptime @max(1, n / columns);
         while (column + n <= total) : (column += n) {
             const index = column / columns * unit;
-            if (column % columns == 0) {
-                if (comptime value.hasMinimum()) {
-                    readTerms(value, units, page, dim, index, from, to, &scaled);
-                } else scaleWeights(value, rows, parts * units, page, dim, index, weights, from, to, &scaled);
-            }
+            if (column % columns == 0) scaleWeights(value, rows, parts * units, page, dim, index, weights, from, to, &scaled);
             const part: Part(value, rows, n) = .{
                 .blocks = page + page_layout.blockAt(value, .value, dim, 0, index),
                 .lane = column % columns * lanes,
-                .weights = if (comptime value.hasMinimum()) @ptrCast(weights) else &scaled,
-                .terms = if (comptime value.hasMinimum()) &scaled else {},
+                .weights = &scaled,
             };
             part.add(index, from, to, out, ahead);
         }
     }
 }
 
-/// Scales and minimums of `units` blocks of 32 values from value `index` on.
-fn readTerms(
-    comptime value: KvFormat,
-    comptime units: usize,
-    page: [*]const u8,
-    dim: usize,
-    index: usize,
-    from: usize,
-    to: usize,
-    terms: [*][2]Row,
-) void {
-    for (from / lanes..(to + lanes - 1) / lanes) |v| inline for (0..units) |u| {
-        const at = .{ dim, v * lanes, index + u * unit };
-        const scale = page_layout.scaleAt(value, .value, at[0], at[1], at[2]);
-        const minimum = page_layout.minimumAt(value, .value, at[0], at[1], at[2]);
-        terms[u][0][v * lanes ..][0..lanes].* = vector.load(.f16, lanes, page + scale);
-        terms[u][1][v * lanes ..][0..lanes].* = vector.load(.f16, lanes, page + minimum);
-    };
+/// What code 0 of values at positions [from, to) adds to a row, in formats that have minimums.
+pub fn addMinimums(value: KvFormat, page: [*]const u8, dim: usize, weights: *const Row, from: usize, to: usize, out: [*]f32) void {
+    var index: usize = 0;
+    while (index < dim) : (index += unit) {
+        const group: minimums.Group = .{ .at = page + page_layout.minimumAt(value, .value, dim, 0, index) };
+        group.add(weights, from, to, out[index..][0..unit]);
+    }
 }
 
 /// `n` columns that stay in registers together.
@@ -195,9 +178,8 @@ fn Part(comptime value: KvFormat, comptime rows: usize, comptime n: usize) type 
         blocks: [*]const u8,
         /// The first of the first column.
         lane: usize,
-        /// Of each scale of a unit, if there are no minimums.
+        /// Of each scale of a unit, times it.
         weights: [*]const [rows]Row,
-        terms: if (value.hasMinimum()) [*]const [2]Row else void,
 
         const Self = @This();
         const Sums = [rows][n][2]Vf;
@@ -249,16 +231,12 @@ fn Part(comptime value: KvFormat, comptime rows: usize, comptime n: usize) type 
         inline fn step(part: Self, codes: *const [n][2]narrow.Words, comptime k: usize, position: usize, sums: *Sums) void {
             inline for (codes, 0..) |*both, i| inline for (both, 0..) |word, half| {
                 const u = i / columns;
-                var number = narrow.value(value, word, k);
-                if (comptime value.hasMinimum()) {
-                    const terms = &part.terms[u];
-                    number = vector.fma(number, @as(Vf, @splat(terms[0][position])), @as(Vf, @splat(terms[1][position])));
-                }
+                const number = narrow.value(value, word, k);
                 inline for (sums, 0..) |*row, r| {
                     // The halves of a unit may have scales of their own.
                     const own = if (comptime unit / value.scaleLen() == 2) 2 * u + half else u;
-                    const weights = &part.weights[if (value.hasMinimum()) 0 else own][r];
-                    row[i][half] = vector.fma(number, @as(Vf, @splat(weights[position])), row[i][half]);
+                    const weight = part.weights[own][r][position];
+                    row[i][half] = vector.fma(number, @as(Vf, @splat(weight)), row[i][half]);
                 }
             };
         }

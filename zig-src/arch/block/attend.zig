@@ -118,7 +118,8 @@ const Tile = struct {
         for (spans.slice(), 0..) |span, i| {
             const place: Place = .{ .before = i != 0, .after = i + 1 != spans.count };
             if (tile.shared == 0) {
-                attendSpan(run, index, kv_head, tile.from, tile.len, span, spans.part_len, place, &.{tile.keysBehind(run, index, kv_head)});
+                const after = if (place.after) keysOf(run, index, kv_head, tile.from, spans.all[i + 1]) else tile.keysBehind(run, index, kv_head);
+                attendSpan(run, index, kv_head, tile.from, tile.len, span, spans.part_len, place, &.{after});
             } else if (span.store == .exact) {
                 for (tile.from..tile.from + tile.len) |r| {
                     attendSpan(run, index, kv_head, r, 1, Spans.of(run, index, r).all[i], spans.part_len, place, &.{});
@@ -206,6 +207,21 @@ fn keysAt(run: *const Run, index: usize, kv_head: usize, r: usize, position: u32
     };
 }
 
+/// What a span of a row begins with.
+fn keysOf(run: *const Run, index: usize, kv_head: usize, r: usize, span: Span) kernel.Later {
+    if (span.store == .main) return keysAt(run, index, kv_head, r, span.from);
+    const exact = &run.batch.rows[r].sequence.exact.?;
+    const page = exact.table[span.from / cache.page_len] orelse return nothing;
+    const layout = &exact.pool.layout;
+    const first = span.from % cache.page_len / kernel.page.group * kernel.page.group;
+    const end = @min(cache.page_len, first + span.len());
+    const before = layout.firstBytes(.key, index, kv_head, first);
+    return .{
+        .at = exact.pool.keys(page, index, kv_head) + before,
+        .len = layout.firstBytes(.key, index, kv_head, end) - before,
+    };
+}
+
 /// What heads found of values that are stored behind a rotation.
 fn turnBack(run: *const Run, index: usize, r: usize, kv_head: usize, found: []f32) void {
     if (!run.batch.rows[r].sequence.pool.layout.rotates(.value, index, kv_head)) return;
@@ -276,15 +292,14 @@ fn joinParts(run: *Run, layer: *const Layer, index: usize) void {
     }
 }
 
-fn call(run: *const Run, index: usize, kv_head: usize, r: usize, store: Spans.Store, args: *const kernel.AttentionArgs) void {
+fn call(run: *const Run, index: usize, kv_head: usize, r: usize, store: Spans.Store, args: *kernel.AttentionArgs) void {
     if (run.counters != null) {
         const layout = layoutOf(run.batch.rows[r].sequence, store);
         run.count(.ofAttention(args, layout, index, kv_head));
     }
     const turns = run.keyTurns(run.batch.rows[r].sequence, index, kv_head);
-    var turning = args.*;
-    turning.turns = if (turns) |*of| of else null;
-    run.model.kernels.attention(&turning);
+    args.turns = if (turns) |*of| of else null;
+    run.model.kernels.attention(args);
 }
 
 fn layoutOf(sequence: *const cache.Sequence, store: Spans.Store) cache.Layout {

@@ -4,8 +4,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   compareKv,
+  contrastiveSearch,
   diffKv,
   estimate,
+  guidance,
   kvFormats,
   type KvPolicy,
   type KvSimulation,
@@ -179,6 +181,24 @@ early("are saved, forked, restored, shifted and shared as what they are", async 
   }
   assert.is(found[2], 64);
   assert.equal(found[1], found[3]);
+});
+
+early("guide and are searched as those behind it", async () => {
+  using model = await load();
+  const texts = [];
+  for (const beforeRope of [false, true]) {
+    const kv: KvPolicy = { key: { format: "f32", beforeRope }, value: "f32" };
+    using negative = model.session({ context: 64, kv });
+    await negative.prefill(tokens.slice(0, 20));
+    for (const stage of [guidance(negative, 2), contrastiveSearch({ k: 5 })]) {
+      using session = model.session({ context: 128, kv });
+      const options = { sampler: [stage], seed: 3, maxTokens: 20, ignoreEnd: true };
+      await session.generate(tokens.slice(30, 95), options).text();
+      texts.push([...session.tokens, ...session.logits()]);
+    }
+  }
+  assert.equal(texts.slice(0, 2), texts.slice(2));
+  assert.not.equal(texts[0], texts[1]);
 });
 
 early("need nothing turned on when sinks keep their distance in the cache", async () => {

@@ -5,7 +5,7 @@
  *        deno run -A bench/kv_read.ts …
  *
  * `--heads` KV heads of `--length` values: by default those of SmolLM2 135M. The model is one layer with
- * random weights.
+ * random weights. Keys in groups are read with each of their options too.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { print, printJson, ProgressBar, table } from "../cli/output.ts";
-import { kvFormats, loadModel } from "../mod.ts";
+import { kvFormats, kvGroupFormats, type KvStored, loadModel } from "../mod.ts";
 import { kvLayouts } from "../src/internal/kv_layout.ts";
 import { generateModel } from "./generate.ts";
 import { figure } from "./report.ts";
@@ -41,6 +41,12 @@ if (heads * length % 32 !== 0) {
   throw new RangeError(`Expected rows of a multiple of 32 values, but found ${heads * length}`);
 }
 
+const groupOptions = [
+  ["", {}],
+  [", symmetric", { symmetric: true }],
+  [", groups of 64", { group: 64 }],
+  [", 1 % outliers", { outliers: 0.01 }],
+] as const;
 const folder = mkdtempSync(join(tmpdir(), "vitrine-kv-read-"));
 const bar = new ProgressBar((value) => `${value} formats`);
 const rows: { format: string; decoded: Spread; unrotated: Spread }[] = [];
@@ -51,10 +57,19 @@ try {
   generateModel(path, "layer", { ...shape, ...rest }, "Q8_0");
   using model = await loadModel(path);
   const prompt = Array.from({ length: tokens }, (_, i) => (1000 + 37 * i) % 1000);
-  const formats = kvFormats.filter((format) => length % kvLayouts[format].unit === 0);
-  for (const [done, format] of formats.entries()) {
-    bar.show("reading", done, formats.length);
-    using session = model.session({ context: tokens, kv: { key: format, value: "f16" } });
+  const plain = kvFormats.filter((format) => length % kvLayouts[format].unit === 0);
+  const cases: (readonly [string, KvStored])[] = [
+    ...plain.map((format) => [format, { format }] as const),
+    ...kvGroupFormats.filter(() => length % 32 === 0).flatMap((format) =>
+      groupOptions.map(([name, options]) => [`${format}${name}`, { format, ...options }] as const)
+    ),
+  ];
+  for (const [done, [format, key]] of cases.entries()) {
+    bar.show("reading", done, cases.length);
+    // Groups are rounded when they are whole: such keys need a window of exact ones.
+    const grouped = kvGroupFormats.some((name) => name === key.format);
+    const kv = { key, value: "f16", ...(grouped && { recent: key.group ?? 32 }) } as const;
+    using session = model.session({ context: tokens, kv });
     await session.prefill(prompt);
     const time = (view: "decoded" | "unrotated") => {
       const times: number[] = [];

@@ -4,13 +4,17 @@
  *
  * usage: bun run bench/cache_formats.ts [--model llama-2-7b] [--layers 2] [--weights Q4_0] [--depth 4096]
  *          [--formats f16,q8_0] [--rounds 9] [--tokens 8] [--threads 2] [--folder DIR] [--json]
+ *          [--out bench/results/cache_formats.json]
  *        deno run -A bench/cache_formats.ts …
  *
  * The model has the shape of a real one and as many layers as are asked for. VITRINE_CPU forces a variant.
+ * A file of results takes the rows of this run in the place of those that it has of the same formats: all
+ * of them at once take more memory than some machines have.
  *
  * @module
  */
 
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -28,6 +32,7 @@ import {
 import { print, printJson, ProgressBar, table } from "../cli/output.ts";
 import { generateModel } from "./generate.ts";
 import { limitsOfVariant } from "./limits.ts";
+import { describeMachine } from "./machine.ts";
 import { type FileFormat, fileFormats, shapes, workOf } from "./shapes.ts";
 import { sameInAll, type Spread, spread } from "./statistics.ts";
 import { cacheTarget } from "./targets.ts";
@@ -69,6 +74,9 @@ async function step(session: Session, depth: number, count: number) {
   return { ms: (performance.now() - begun) / count, hash };
 }
 
+/** Rows of a file of results, by variant. */
+type Variants = Readonly<Record<string, readonly { format: KvFormat; share: Spread }[]>>;
+
 /** The rounds of one format. */
 interface Times {
   readonly deep: number[];
@@ -89,6 +97,7 @@ const { values } = parseArgs({
     tokens: { type: "string", default: "8" },
     threads: { type: "string", default: "2" },
     json: { type: "boolean", default: false },
+    out: { type: "string" },
   },
 });
 const numbers = [values.layers, values.depth, values.rounds, values.tokens, values.threads];
@@ -165,11 +174,28 @@ const rows = formats.map((format, i) => {
   };
 });
 for (const one of cases) one[Symbol.dispose]();
-if (values.json) {
-  const { version } = await engineInfo();
-  const { model, weights } = values;
-  printJson({ version, cpuVariant, model, weights, threads, layers, depth, readBytes, rows });
-} else {
+const { version } = await engineInfo();
+const setting = { version, model: values.model, weights: values.weights, threads, layers, depth };
+if (values.out !== undefined) {
+  const machine = describeMachine();
+  const found = existsSync(values.out)
+    ? JSON.parse(readFileSync(values.out, "utf8")) as { readonly variants: Variants }
+    : { variants: {} };
+  // Each row has the base of its own run in its share.
+  const own = rows.map((row) => ({
+    ...row,
+    ...setting,
+    readBytes,
+    when: new Date().toISOString(),
+  }));
+  const before = found.variants[cpuVariant] ?? [];
+  const others = before.filter(({ format }) => !own.some((row) => row.format === format));
+  const all = [...others, ...own].sort((a, b) => a.share.median - b.share.median);
+  const result = { machine, variants: { ...found.variants, [cpuVariant]: all } };
+  writeFileSync(values.out, `${JSON.stringify(result, null, 1)}\n`);
+}
+if (values.json) printJson({ ...setting, cpuVariant, readBytes, rows });
+else {
   const time = ({ median, min, max }: Spread) =>
     `${median.toFixed(2)} (${min.toFixed(2)}–${max.toFixed(2)})`;
   print(

@@ -47,7 +47,16 @@ fn Scaled(comptime key: KvFormat, comptime rows: usize) type {
         }
 
         /// `n` units from `u` on.
-        inline fn add(comptime n: usize, kind: channels.Kind, q: [*]const f32, page: [*]const u8, position: usize, u: usize, acts: [*]Rounded, base: *[rows]Unit) void {
+        inline fn add(
+            comptime n: usize,
+            kind: channels.Kind,
+            q: [*]const f32,
+            page: [*]const u8,
+            position: usize,
+            u: usize,
+            acts: [*]Rounded,
+            base: *[rows]Unit,
+        ) void {
             var scales: [n]Unit = undefined;
             var middles: [n]Unit = undefined;
             inline for (&scales, &middles, u..) |*scale, *middle, index| {

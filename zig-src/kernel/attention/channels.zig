@@ -318,7 +318,16 @@ pub fn accumulate(
 }
 
 /// Weights times the scales of a unit of values at positions [from, to).
-fn scaleWeights(comptime rows: usize, kind: Kind, page: [*]const u8, index: usize, weights: *const [rows]Row, from: usize, to: usize, scaled: *[rows]Row) void {
+fn scaleWeights(
+    comptime rows: usize,
+    kind: Kind,
+    page: [*]const u8,
+    index: usize,
+    weights: *const [rows]Row,
+    from: usize,
+    to: usize,
+    scaled: *[rows]Row,
+) void {
     for (from / lanes..(to + lanes - 1) / lanes) |v| {
         const scales = vector.load(.f16, lanes, page + kind.scaleAt(v * lanes, index));
         inline for (scaled, weights) |*row, weight| {

@@ -44,6 +44,9 @@ const stored = 1;
 /// Sums on their way.
 const turns = 4;
 
+/// Activations of tiles of tokens, `stride` bytes apart; those of a tile are `width` a unit.
+pub const Tiles = struct { acts: [*]const u8, stride: usize, width: usize, count: usize };
+
 /// The registers, in use from `init` to `deinit`: the sums of four groups, and two times activations and
 /// weights, so that a register that is loaded is free.
 pub fn Registers(comptime class: Class) type {
@@ -82,15 +85,16 @@ pub fn Registers(comptime class: Class) type {
             config.load();
         }
 
-        /// Adds the products of consecutive units with some tokens, whose activations begin at `acts`,
-        /// `width` a unit.
+        /// Adds the products of a chunk of units with some tiles of tokens to sums that were begun, or begins
+        /// them. Tiles go on from one to the next without a pause: the first groups of the next are multiplied
+        /// while the last ones of this become sums.
         pub fn multiply(
             registers: *Self,
             comptime tokens: usize,
             units: []const blocked.Unit(class),
-            acts: [*]const Act,
-            width: usize,
-            sums: *[tokens]Vf,
+            tiles: Tiles,
+            end: blocked.End,
+            sums: [*][tokens]Vf,
         ) void {
             if (registers.tokens != tokens) {
                 registers.tokens = tokens;
@@ -98,52 +102,86 @@ pub fn Registers(comptime class: Class) type {
             }
             // Sums of a group are at index % turns.
             var products: [turns]Products align(64) = undefined;
-            inline for (0..begun) |i| begin(i, units, acts, width, 0);
-            inline for (0..stored) |i| store(i, &products[i]);
-            var first: usize = 0;
-            while (first < units.len) : (first += turns / groups) inline for (0..turns / groups) |u| {
-                const index = first + u;
-                if (index < units.len) {
-                    const unit = &units[index];
-                    const of_unit = acts + index * width;
+            const slots = std.mem.alignForward(usize, units.len * groups, turns);
+            var first: Cursor = .{ .units = units, .tiles = tiles, .slots = slots };
+            var leaving = first;
+            inline for (0..begun) |i| first.begin(i);
+            inline for (0..stored) |i| leaving.store(i, &products);
+            for (0..tiles.count) |number| {
+                const acts: [*]const Act = @ptrCast(@alignCast(tiles.acts + number * tiles.stride));
+                var local: [tokens]Vf = if (end.begins) @splat(@splat(0)) else sums[number];
+                var slot: usize = 0;
+                while (slot < slots) : (slot += turns) inline for (0..turns / groups) |u| {
                     inline for (0..groups) |g| {
-                        const turn = u * groups + g;
-                        store((turn + stored) % turns, &products[(turn + stored) % turns]);
-                        begin(turn + begun, units, acts, width, first);
+                        leaving.store(u * groups + g + stored, &products);
+                        first.begin(u * groups + g + begun);
                     }
-                    finish(tokens, unit, of_unit, products[u * groups ..][0..groups], sums);
+                    const index = slot / groups + u;
+                    if (index < units.len) {
+                        // One at a time: as many as there are tokens would keep activations waiting.
+                        if (index < tokens) end.expect(number * tokens + index);
+                        finish(tokens, &units[index], acts + index * tiles.width, products[u * groups ..][0..groups], &local);
+                    }
+                };
+                if (end.args == null) sums[number] = local else end.store(tokens, number, &local);
+            }
+        }
+
+        /// Where in the sequence of all groups of all tiles one of its steps is. A tile takes whole turns of
+        /// the registers, so that the last slots of one may stay empty.
+        const Cursor = struct {
+            units: []const blocked.Unit(class),
+            /// Those that are left.
+            tiles: Tiles,
+            slots: usize,
+            slot: usize = 0,
+
+            inline fn empty(cursor: *const Cursor) bool {
+                return cursor.slot >= cursor.units.len * groups;
+            }
+
+            inline fn next(cursor: *Cursor) void {
+                cursor.slot += 1;
+                if (cursor.slot != cursor.slots) return;
+                cursor.slot = 0;
+                cursor.tiles.count -= 1;
+                cursor.tiles.acts += cursor.tiles.stride;
+            }
+
+            /// Has the tiles multiply the next group, the one of slot `turn` modulo the turns.
+            inline fn begin(cursor: *Cursor, comptime turn: usize) void {
+                if (cursor.tiles.count == 0) return;
+                if (!cursor.empty()) {
+                    const g = turn % groups;
+                    const index = cursor.slot / groups;
+                    const sum = comptime tileName(turn % turns);
+                    const a = comptime tileName(turns + turn % 2);
+                    const w = comptime tileName(turns + 2 + turn % 2);
+                    const signs = if (class.zero == 0) "tdpbsud " else "tdpbssd ";
+                    asm volatile ("tileloadd (%[acts],%[stride],1), " ++ a ++ "\n" ++
+                            "tileloadd (%[weights],%[stride],1), " ++ w ++ "\n" ++
+                            "tilezero " ++ sum ++ "\n" ++
+                            signs ++ w ++ ", " ++ a ++ ", " ++ sum
+                        :
+                        : [acts] "r" (cursor.tiles.acts + index * cursor.tiles.width * @sizeOf(Act) + g * group_bytes),
+                          [weights] "r" (&cursor.units[index].weights[g * group_bytes / 4]),
+                          [stride] "r" (@as(usize, layout.quad_bytes)),
+                        : .{ .memory = true });
                 }
-            };
-        }
+                cursor.next();
+            }
 
-        /// Has the tiles multiply the group `ahead` of the first of unit `first`, if there is one.
-        inline fn begin(comptime ahead: usize, units: []const blocked.Unit(class), acts: [*]const Act, width: usize, first: usize) void {
-            const g = ahead % groups;
-            const index = first + ahead / groups;
-            if (index >= units.len) return;
-            const sum = comptime tileName(ahead % turns);
-            const a = comptime tileName(turns + ahead % 2);
-            const w = comptime tileName(turns + 2 + ahead % 2);
-            const signs = if (class.zero == 0) "tdpbsud " else "tdpbssd ";
-            asm volatile ("tileloadd (%[acts],%[stride],1), " ++ a ++ "\n" ++
-                    "tileloadd (%[weights],%[stride],1), " ++ w ++ "\n" ++
-                    "tilezero " ++ sum ++ "\n" ++
-                    signs ++ w ++ ", " ++ a ++ ", " ++ sum
-                :
-                : [acts] "r" (@as([*]const u8, @ptrCast(acts + index * width)) + g * group_bytes),
-                  [weights] "r" (&units[index].weights[g * group_bytes / 4]),
-                  [stride] "r" (@as(usize, layout.quad_bytes)),
-                : .{ .memory = true });
-        }
-
-        /// Has the sums of a tile leave it.
-        inline fn store(comptime turn: usize, products: *Products) void {
-            asm volatile ("tilestored " ++ tileName(turn) ++ ", (%[products],%[stride],1)"
-                :
-                : [products] "r" (products),
-                  [stride] "r" (@as(usize, layout.quad_bytes)),
-                : .{ .memory = true });
-        }
+            /// Has the sums of the next group leave their tile.
+            inline fn store(cursor: *Cursor, comptime turn: usize, products: *[turns]Products) void {
+                if (cursor.tiles.count == 0) return;
+                if (!cursor.empty()) asm volatile ("tilestored " ++ tileName(turn % turns) ++ ", (%[products],%[stride],1)"
+                    :
+                    : [products] "r" (&products[turn % turns]),
+                      [stride] "r" (@as(usize, layout.quad_bytes)),
+                    : .{ .memory = true });
+                cursor.next();
+            }
+        };
 
         /// Adds a unit, whose products are there, to the sums.
         inline fn finish(

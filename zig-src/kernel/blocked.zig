@@ -19,8 +19,9 @@ const Act = layout.Act;
 const Vf = vector.Vf;
 const lanes = vector.lanes;
 
-/// Units in a chunk, a multiple of every `Class.span`: unpacked they take half of the first cache.
-const chunk_units = 32;
+/// Most units in a chunk, a multiple of every `Class.span`: unpacked they take half of the first cache, or
+/// less where tiles read activations through it too.
+const chunk_units = if (amx.has) 24 else 32;
 /// Bytes of activations that are passed again and again for each panel: half of the second
 /// cache.
 const block_bytes = 1 << 20;
@@ -114,6 +115,26 @@ fn Registers(comptime class: Class) type {
     return if (amx.has) amx.Registers(class) else void;
 }
 
+/// What is to become of the sums of a chunk.
+pub const End = struct {
+    /// They begin with it.
+    begins: bool,
+    /// They are results, for rows from `row` and tokens from `token` on; null: others follow.
+    args: ?*const table.MatmulArgs,
+    row: usize,
+    token: usize,
+
+    /// The line that the result of a token will be stored to is under way while its products are.
+    pub inline fn expect(end: *const End, at: usize) void {
+        const args = end.args orelse return;
+        @prefetch(args.out + (end.token + at) * args.out_stride + end.row, .{ .rw = .write });
+    }
+
+    pub inline fn store(end: *const End, comptime tokens: usize, number: usize, sums: *const [tokens]Vf) void {
+        inline for (sums, 0..) |sum, t| integer.store(end.args.?, sum, end.row, end.token + number * tokens + t);
+    }
+};
+
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
     const step = tokensOf(layout.valueBytes(.int8, args.cols), args.token_to - args.token_from);
     var registers: Registers(class) = if (amx.has) .init() else {};
@@ -178,7 +199,7 @@ fn multiplyChunk(
     sums: []Vf,
     registers: *Registers(class),
 ) void {
-    var base: usize = 0;
+    var base: usize = if (amx.has and unpacking == .once) multiplyTiles(class, args, rows, chunk, token, sums, registers) else 0;
     while (base < sums.len) : (base += layout.act_width) {
         const row: layout.ActRow = .of(token + base, args.n_tokens, args.act_stride);
         const acts: [*]const Act = @ptrCast(@alignCast(args.acts + row.unitAt(chunk.from)));
@@ -186,16 +207,35 @@ fn multiplyChunk(
         inline for (tiles) |n_tokens| {
             while (row.width - lane >= n_tokens) : (lane += n_tokens) {
                 const at = base + lane;
-                // The lines that results will be stored to are under way while the products are.
-                if (chunk.ends) inline for (0..n_tokens) |t| {
-                    @prefetch(args.out + (token + at + t) * args.out_stride + rows.first, .{ .rw = .write });
-                };
-                const result = sums[at..][0..n_tokens];
-                tile(class, unpacking, n_tokens, rows, chunk, acts + lane, row.width, result, registers);
-                if (chunk.ends) inline for (result, 0..) |sum, t| integer.store(args, sum, rows.first, token + at + t);
+                const end: End = .{ .begins = chunk.begins, .args = if (chunk.ends) args else null, .row = rows.first, .token = token + at };
+                tile(class, unpacking, n_tokens, rows, chunk, end, acts + lane, row.width, sums[at..][0..n_tokens], registers);
             }
         }
     }
+}
+
+/// The whole tiles of a block, of whose tokens the number is returned.
+fn multiplyTiles(
+    comptime class: Class,
+    args: *const table.MatmulArgs,
+    rows: Rows(class, .once),
+    chunk: Chunk(class, .once),
+    token: usize,
+    sums: []Vf,
+    registers: *Registers(class),
+) usize {
+    const count = sums.len / layout.act_width;
+    if (count == 0) return 0;
+    const row: layout.ActRow = .of(token, args.n_tokens, args.act_stride);
+    const whole: amx.Tiles = .{
+        .acts = args.acts + row.unitAt(chunk.from),
+        .stride = layout.act_width * args.act_stride,
+        .width = row.width,
+        .count = count,
+    };
+    const end: End = .{ .begins = chunk.begins, .args = if (chunk.ends) args else null, .row = rows.first, .token = token };
+    registers.multiply(layout.act_width, chunk.unpacked, whole, end, @ptrCast(sums.ptr));
+    return count * layout.act_width;
 }
 
 /// Adds a chunk to sums that were begun, or begins them.
@@ -205,16 +245,22 @@ fn tile(
     comptime n_tokens: usize,
     rows: Rows(class, unpacking),
     chunk: Chunk(class, unpacking),
+    end: End,
     acts: [*]const Act,
     width: usize,
     result: *[n_tokens]Vf,
     registers: *Registers(class),
 ) void {
+    if (amx.has and unpacking == .once) {
+        const one: amx.Tiles = .{ .acts = @ptrCast(acts), .stride = 0, .width = width, .count = 1 };
+        return registers.multiply(n_tokens, chunk.unpacked, one, end, @ptrCast(result));
+    }
     const zero = @TypeOf(rows).zero;
-    var sums: [n_tokens]Vf = if (chunk.begins) @splat(@splat(0)) else result.*;
+    inline for (0..n_tokens) |t| end.expect(t);
+    var sums: [n_tokens]Vf = if (end.begins) @splat(@splat(0)) else result.*;
     var of_unit = acts;
     switch (unpacking) {
-        .once => if (amx.has) registers.multiply(n_tokens, chunk.unpacked, acts, width, &sums) else for (chunk.unpacked) |*unit| {
+        .once => for (chunk.unpacked) |*unit| {
             const set = comptime @min(abreast, n_tokens);
             comptime std.debug.assert(n_tokens % set == 0);
             inline for (0..n_tokens / set) |s| {
@@ -234,5 +280,5 @@ fn tile(
             };
         },
     }
-    result.* = sums;
+    if (end.args == null) result.* = sums else end.store(n_tokens, 0, &sums);
 }

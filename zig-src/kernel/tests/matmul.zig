@@ -14,6 +14,9 @@ const gpa = std.testing.allocator;
 /// More than two tiles of the widest kernel, and an odd rest.
 const tokens_max = 31;
 
+/// Three whole tiles of AMX, and a rest.
+const tokens_of_tiles = 53;
+
 /// A weight with its packed form and some tokens.
 const Case = struct {
     format: quant.Format,
@@ -22,12 +25,24 @@ const Case = struct {
     cols: usize,
     blocks: []u8,
     decoded: []f32, // [rows, cols]
-    x: []f32, // [tokens_max, cols]
+    x: []f32, // [tokens, cols]
     panels: []align(64) u8,
     acts: []align(64) u8,
     act_stride: usize,
 
     fn init(table: *const kernel.Table, random: std.Random, format: quant.Format, precision: kernel.Precision, rows: usize, cols: usize) !Case {
+        return initTokens(table, random, format, precision, rows, cols, tokens_max);
+    }
+
+    fn initTokens(
+        table: *const kernel.Table,
+        random: std.Random,
+        format: quant.Format,
+        precision: kernel.Precision,
+        rows: usize,
+        cols: usize,
+        tokens: usize,
+    ) !Case {
         const row_bytes: usize = @intCast(try quant.rowBytes(format, cols));
         try op.matmul.check(format, cols, row_bytes, cols);
         const stride = std.mem.alignForward(usize, table.act_bytes(@backingInt(precision), cols), 64);
@@ -38,9 +53,9 @@ const Case = struct {
             .cols = cols,
             .blocks = try gpa.alloc(u8, rows * row_bytes),
             .decoded = try gpa.alloc(f32, rows * cols),
-            .x = try gpa.alloc(f32, tokens_max * cols),
+            .x = try gpa.alloc(f32, tokens * cols),
             .panels = try gpa.alignedAlloc(u8, .@"64", table.packed_bytes(@backingInt(format), @backingInt(precision), rows, cols)),
-            .acts = try gpa.alignedAlloc(u8, .@"64", tokens_max * stride),
+            .acts = try gpa.alignedAlloc(u8, .@"64", tokens * stride),
             .act_stride = stride,
         };
         variants.fillBlocks(random, format, case.blocks, case.decoded);
@@ -69,7 +84,27 @@ const Case = struct {
         inline for (.{ "blocks", "decoded", "x", "panels", "acts" }) |field| gpa.free(@field(case, field));
     }
 
+    /// All tokens, and as many in a block as pass together.
+    fn runAtOnce(case: *const Case, table: *const kernel.Table, out: []f32) void {
+        const tokens = case.x.len / case.cols;
+        case.runBlocks(table, 0, tokens, 0, (case.rows + kernel.panel_rows - 1) / kernel.panel_rows, tokens, out);
+    }
+
     fn run(case: *const Case, table: *const kernel.Table, token: usize, n_tokens: usize, panel_from: usize, panel_to: usize, out: []f32) void {
+        // In blocks of tokens as small as they may be.
+        case.runBlocks(table, token, n_tokens, panel_from, panel_to, 1, out);
+    }
+
+    fn runBlocks(
+        case: *const Case,
+        table: *const kernel.Table,
+        token: usize,
+        n_tokens: usize,
+        panel_from: usize,
+        panel_to: usize,
+        together: usize,
+        out: []f32,
+    ) void {
         // What lies between the rows of fewer tokens must not matter.
         @memset(case.acts, 0xa5);
         var from: usize = 0;
@@ -85,8 +120,7 @@ const Case = struct {
             .token = t,
             .n_tokens = n_tokens,
         });
-        // In blocks of tokens as small as they may be.
-        const step = table.block_tokens(@backingInt(case.format), @backingInt(case.precision), case.cols, 1);
+        const step = table.block_tokens(@backingInt(case.format), @backingInt(case.precision), case.cols, together);
         var block: usize = 0;
         while (block < n_tokens) : (block += step) table.matmul(&.{
             .format = @backingInt(case.format),
@@ -198,15 +232,16 @@ test "tiles give the bits of vectors" {
     var diag: Diagnostic = .{};
     const vectors = cpu.chooseNamed("avx512_vnni", &diag) catch return error.SkipZigTest;
     const tiles = cpu.chooseNamed("amx", &diag) catch return error.SkipZigTest;
-    var results: [2][tokens_max * 83]f32 = undefined;
+    var results: [2][tokens_of_tiles * 83]f32 = undefined;
     for (std.enums.values(quant.Format)) |format| {
         errdefer std.debug.print("{t}\n", .{format});
-        const cols = 40 * quant.info(format).block_len;
+        // Of blocks of 32, a number of units that fills no whole turn of the registers.
+        const cols = 27 * quant.info(format).block_len;
         for ([_]*const kernel.Table{ vectors, tiles }, &results) |table, *result| {
             var state: std.Random.DefaultPrng = .init(7);
-            var case: Case = try .init(table, state.random(), format, .int8, 83, cols);
+            var case: Case = try .initTokens(table, state.random(), format, .int8, 83, cols, tokens_of_tiles);
             defer case.deinit();
-            case.run(table, 0, tokens_max, 0, 6, result);
+            case.runAtOnce(table, result);
         }
         try variants.expectSameBits(&results[0], &results[1]);
     }

@@ -52,16 +52,19 @@ pub fn quantise(x: @Vector(unit, f32)) Act {
     // What isn't a number leaves any bits; d says so then.
     const bits: @Vector(unit, u32) = @bitCast(shifted);
     const q: @Vector(unit, i8) = @bitCast(@as(@Vector(unit, u8), @truncate(bits)));
-    const words: [unit]i32 = @as(I, q);
-    const low = @reduce(.Add, @as(@Vector(unit / 2, i32), words[0 .. unit / 2].*));
-    const high = @reduce(.Add, @as(@Vector(unit / 2, i32), words[unit / 2 ..].*));
+    const low, const high = dot.halves(q);
+    const counts: @Vector(4, i32) = .{ 1, low + high, low, high };
+    const sums = @as(@Vector(4, f32), @floatFromInt(counts)) * @as(@Vector(4, f32), @splat(d));
+    const shifts: @Vector(4, u5) = .{ 3, 7, @ctz(@as(u8, dot.zero_of_half)), @ctz(@as(u8, dot.zero_of_half)) };
+    const zeros = @as(@Vector(4, i32), .{ low + high, low + high, low, high }) << shifts;
+    const starts = @as(@Vector(4, i32), @splat(layout.magic)) - zeros;
     return .{
         .q = @bitCast(q),
-        .d = d,
-        .sum = d * @as(f32, @floatFromInt(low + high)),
-        .sums = .{ d * @as(f32, @floatFromInt(low)), d * @as(f32, @floatFromInt(high)) },
-        .start8 = layout.magic - 8 * (low + high),
-        .start128 = layout.magic - 128 * (low + high),
-        .start_half = .{ layout.magic - dot.zero_of_half * low, layout.magic - dot.zero_of_half * high },
+        .d = sums[0],
+        .sum = sums[1],
+        .sums = .{ sums[2], sums[3] },
+        .start8 = starts[0],
+        .start128 = starts[1],
+        .start_half = .{ starts[2], starts[3] },
     };
 }

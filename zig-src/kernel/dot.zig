@@ -127,6 +127,18 @@ pub fn quads(sum: Ints, w: Bytes, a: Signed) Ints {
     };
 }
 
+/// The sums of both halves of 32 bytes.
+pub fn halves(q: @Vector(32, i8)) [2]i32 {
+    if (comptime builtin.cpu.arch == .x86_64 and builtin.cpu.has(.x86, .avx2)) {
+        // Bytes without a sign are added up by eight; as such each is 128 more.
+        const shifted = @as(@Vector(32, u8), @bitCast(q)) ^ @as(@Vector(32, u8), @splat(0x80));
+        const eights = @as(@Vector(4, i64), @"llvm.x86.avx2.psad.bw"(shifted, @splat(0)));
+        return .{ @as(i32, @intCast(eights[0] + eights[1])) - 16 * 128, @as(i32, @intCast(eights[2] + eights[3])) - 16 * 128 };
+    }
+    const words: [32]i32 = @as(@Vector(32, i32), q);
+    return .{ @reduce(.Add, @as(@Vector(16, i32), words[0..16].*)), @reduce(.Add, @as(@Vector(16, i32), words[16..].*)) };
+}
+
 fn broadcast(a: i32) Signed {
     return @bitCast(@as(Ints, @splat(a)));
 }
@@ -180,6 +192,7 @@ extern fn @"llvm.x86.avx512.vpdpbusd.128"(Ints, Bytes, Signed) callconv(direct) 
 extern fn @"llvm.x86.avx512.pmaddubs.w.512"(Bytes, Signed) callconv(direct) Words;
 extern fn @"llvm.x86.avx2.pmadd.ub.sw"(Bytes, Signed) callconv(direct) Words;
 extern fn @"llvm.x86.ssse3.pmadd.ub.sw.128"(Bytes, Signed) callconv(direct) Words;
+extern fn @"llvm.x86.avx2.psad.bw"(@Vector(32, u8), @Vector(32, u8)) callconv(direct) @Vector(4, i64);
 extern fn @"llvm.x86.avx2.psign.b"(Signed, Signed) callconv(direct) Signed;
 extern fn @"llvm.x86.ssse3.psign.b.128"(Signed, Signed) callconv(direct) Signed;
 extern fn @"llvm.x86.avx512.pmaddw.d.512"(Words, Words) callconv(direct) Ints;
@@ -200,4 +213,12 @@ test "extremes are exact for every width" {
             for (sums) |sum| try std.testing.expectEqual(@as([lanes]i32, @splat(3 + 32 * q * value)), @as([lanes]i32, sum));
         };
     }
+}
+
+test "halves of bytes add up" {
+    var q: [32]i8 = @splat(-128);
+    try std.testing.expectEqual([2]i32{ -2048, -2048 }, halves(q));
+    q = @splat(127);
+    for (q[16..], 0..) |*value, i| value.* = @intCast(i);
+    try std.testing.expectEqual([2]i32{ 127 * 16, 120 }, halves(q));
 }

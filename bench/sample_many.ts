@@ -1,15 +1,16 @@
 /**
  * Many continuations of one prompt: `sampleMany`, the same continuations one after another, and llama.cpp's
- * batched decode of the same work. The three take turns, and each round begins with another one. All draw
- * with temperature 0.8, top-k 40 and top-p 0.9; a time is that of the prompt, read once, and of all tokens
- * behind it. One after another takes long, so that only some continuations are made and the time counted as
- * often as there are samples.
+ * batched decode of the same work. They take turns, and each round begins with another one. All draw
+ * with temperature 0.8, top-k 40 and top-p 0.9; a time is that of the prompt and of all tokens behind it.
+ * One after another is measured twice: from forks of a session that read the prompt once, and in sessions
+ * that each read it, as without forks. Either takes long, so that only some continuations are made and the
+ * time counted as often as there are samples.
  *
  * usage: bun run bench/sample_many.ts [MODEL] [--samples 64] [--prompt 256] [--tokens 128] [--rounds 5]
  *          [--alone 4] [--no-peer] [--json] [--out FILE]
  *        deno run -A bench/sample_many.ts …
  *
- * A round takes about half a minute on two cores.
+ * A round takes about forty seconds on two cores.
  *
  * @module
  */
@@ -94,6 +95,21 @@ async function oneByOne(model: Model, maxTokens: number): Promise<Found> {
   return { ms: read - begun + each * samples, texts };
 }
 
+/** Some of them, each in a session of its own that reads the prompt; the time as if it had been all. */
+async function eachReading(model: Model, maxTokens: number): Promise<Found> {
+  const begun = performance.now();
+  const texts: string[] = [];
+  const count = Math.min(alone, samples);
+  for (let i = 0; i < count; i++) {
+    using session = model.session({ context: length + tokens });
+    const text: number[] = [];
+    const generation = session.generate(promptOf(model), { ...options, maxTokens, seed: 1 + i });
+    for await (const { token } of generation) text.push(token);
+    texts.push(text.join());
+  }
+  return { ms: (performance.now() - begun) / count * samples, texts };
+}
+
 using model = await loadModel(positionals[0] ?? "smollm2");
 const { path, threads, cpuVariant } = model.info;
 const say = (text: string) => note(`${text}\n`);
@@ -101,7 +117,11 @@ await using peer: Driver | undefined = values["no-peer"]
   ? undefined
   : await startPeer(path, threads, "", true, say);
 await peer?.ask("context", length + tokens, samples, 1, 1, 1);
-const times = { together: [] as number[], oneByOne: [] as number[] };
+const times = {
+  together: [] as number[],
+  oneByOne: [] as number[],
+  eachReading: [] as number[],
+};
 const theirs = { all: [] as number[], decoding: [] as number[] };
 let texts: readonly string[] = [];
 let same = true;
@@ -115,6 +135,7 @@ const compare = (found: Found): number => {
 const sides = [
   async () => void times.together.push(compare(await together(model, tokens))),
   async () => void times.oneByOne.push(compare(await oneByOne(model, tokens))),
+  async () => void times.eachReading.push(compare(await eachReading(model, tokens))),
   async () => {
     const [all = NaN, decoding = NaN] = await peer?.ask("many", samples, length, tokens) ?? [];
     theirs.all.push(all);
@@ -123,6 +144,7 @@ const sides = [
 ];
 await together(model, warmTokens);
 await oneByOne(model, warmTokens);
+await eachReading(model, warmTokens);
 await peer?.ask("many", samples, length, warmTokens);
 for (let round = 0; round < rounds; round++) {
   for (let i = 0; i < sides.length; i++) await sides[(round + i) % sides.length]?.();
@@ -132,6 +154,11 @@ const ratio = (others: readonly number[]) =>
 const rows: { name: string; ms: Spread; ratio: Spread }[] = [
   { name: "sampleMany", ms: spread(times.together), ratio: ratio(times.together) },
   { name: "one after another", ms: spread(times.oneByOne), ratio: ratio(times.oneByOne) },
+  {
+    name: "one after another, each reading the prompt",
+    ms: spread(times.eachReading),
+    ratio: ratio(times.eachReading),
+  },
 ];
 if (peer !== undefined) {
   rows.push({ name: peerName, ms: spread(theirs.all), ratio: ratio(theirs.all) });

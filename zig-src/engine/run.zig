@@ -422,7 +422,9 @@ pub const Run = struct {
         const bytes = run.model.kernels.packed_bytes(@backingInt(weight.format), @backingInt(run.model.precision), weight_module.panel_rows, weight.cols);
         const least = @min((piece_bytes + bytes - 1) / bytes, (piece_products_least + products - 1) / products);
         const wanted = panels / (run.members * pieces_wanted);
-        return .{ .total = panels, .rounds = blocks.count(), .piece = @min(most, @max(least, wanted)) };
+        // Kernels take two panels together where they can.
+        const piece = @min(most, @max(least, wanted)) + 1;
+        return .{ .total = panels, .rounds = blocks.count(), .piece = piece - piece % 2 };
     }
 
     /// Chosen panels and one block of rows.

@@ -19,9 +19,16 @@ const Act = layout.Act;
 const Vf = vector.Vf;
 const lanes = vector.lanes;
 
-/// Most units in a chunk, a multiple of every `Class.span`: unpacked they take half of the first cache, or
-/// less where tiles read activations through it too.
-const chunk_units = if (amx.has) 24 else 32;
+/// Panels that share each activation. Loads of many tokens' activations are what holds products of the
+/// widest vectors up: two panels halve them, and keep their sums in registers for half of the tokens.
+const panels_many = if (dot.in_one and lanes == 16 and !amx.has) 2 else 1;
+/// Tokens from which on that pays for unpacking all weights into memory.
+const tokens_many = 2 * layout.act_width;
+/// Most units of a panel in a chunk, a multiple of every `Class.span`: unpacked they take half of the first
+/// cache, or less where tiles read activations through it too.
+fn chunkUnits(comptime panels: usize) usize {
+    return if (amx.has) 24 else 32 / panels;
+}
 /// Bytes of activations that are passed again and again for each panel: half of the second
 /// cache.
 const block_bytes = 1 << 20;
@@ -35,6 +42,8 @@ pub const tiles = switch (layout.act_width) {
     8 => .{ 8, 4, 2, 1 },
     else => .{ 4, 2, 1 },
 };
+/// The same for two panels.
+const tiles_of_two = .{ 6, 4, 2, 1 };
 /// Tokens whose products are under way at the same time.
 const abreast = 4;
 
@@ -96,15 +105,15 @@ fn Rows(comptime class: Class, comptime unpacking: Unpacking) type {
     };
 }
 
-/// Consecutive units.
-fn Chunk(comptime class: Class, comptime unpacking: Unpacking) type {
+/// Consecutive units of one or more panels.
+fn Chunk(comptime class: Class, comptime unpacking: Unpacking, comptime panels: usize) type {
     return struct {
         from: usize,
         len: usize,
         begins: bool,
         ends: bool,
         unpacked: switch (unpacking) {
-            .once => []const Unit(class),
+            .once => []const [panels]Unit(class),
             .by_tile => void,
         },
     };
@@ -142,9 +151,17 @@ pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
     var token = args.token_from;
     while (token < args.token_to) : (token += step) {
         const tokens = @min(step, args.token_to - token);
+        var panel = args.panel_from;
+        if (panels_many > 1 and tokens >= tokens_many) {
+            while (panel + panels_many <= args.panel_to) : (panel += panels_many) {
+                var rows: [panels_many]Rows(class, .once) = undefined;
+                for (&rows, panel..) |*of, index| of.* = .of(args, index, 0);
+                multiplyRows(class, .once, panels_many, args, rows, token, tokens, &registers);
+            }
+        }
         switch (unpackingOf(class, tokens)) {
-            inline else => |unpacking| for (args.panel_from..args.panel_to) |panel| for (0..integer.parts) |part| {
-                multiplyRows(class, unpacking, args, .of(args, panel, part), token, tokens, &registers);
+            inline else => |unpacking| while (panel < args.panel_to) : (panel += 1) for (0..integer.parts) |part| {
+                multiplyRows(class, unpacking, 1, args, .{.of(args, panel, part)}, token, tokens, &registers);
             },
         }
     }
@@ -158,28 +175,30 @@ pub fn tokensOf(bytes: usize, n_tokens: usize) usize {
     return @min(tokens_max, (n_tokens + width - 1) / width * layout.act_width);
 }
 
-/// The rows of one part for one block of tokens.
+/// The rows of one part, or of some panels, for one block of tokens.
 fn multiplyRows(
     comptime class: Class,
     comptime unpacking: Unpacking,
+    comptime panels: usize,
     args: *const table.MatmulArgs,
-    rows: Rows(class, unpacking),
+    rows: [panels]Rows(class, unpacking),
     token: usize,
     tokens: usize,
     registers: *Registers(class),
 ) void {
     const units = args.cols / layout.unit;
-    var buffer: [if (unpacking == .once) chunk_units else 0]Unit(class) align(64) = undefined;
-    var sums: [tokens_max]Vf = undefined;
+    const chunk_units = comptime chunkUnits(panels);
+    var buffer: [if (unpacking == .once) chunk_units else 0][panels]Unit(class) align(64) = undefined;
+    var sums: [tokens_max][panels]Vf = undefined;
     var from: usize = 0;
     while (from < units) : (from += chunk_units) {
         const len = @min(chunk_units, units - from);
-        if (unpacking == .once) for (buffer[0..len], from..) |*unit, index| {
-            if (rows.part == 0) rows.prefetch(index);
-            unit.terms = integer.readTerms(class, rows.record(index), index % comptime class.span(), rows.part);
-            unit.weights = dot.split(class.bits, integer.unpack(class, rows.unit(index), rows.part, @TypeOf(rows).zero));
+        if (unpacking == .once) for (buffer[0..len], from..) |*of_panels, index| inline for (of_panels, rows) |*unit, of| {
+            if (of.part == 0) of.prefetch(index);
+            unit.terms = integer.readTerms(class, of.record(index), index % comptime class.span(), of.part);
+            unit.weights = dot.split(class.bits, integer.unpack(class, of.unit(index), of.part, @TypeOf(of).zero));
         };
-        multiplyChunk(class, unpacking, args, rows, .{
+        multiplyChunk(class, unpacking, panels, args, rows, .{
             .from = from,
             .len = len,
             .begins = from == 0,
@@ -192,23 +211,29 @@ fn multiplyRows(
 fn multiplyChunk(
     comptime class: Class,
     comptime unpacking: Unpacking,
+    comptime panels: usize,
     args: *const table.MatmulArgs,
-    rows: Rows(class, unpacking),
-    chunk: Chunk(class, unpacking),
+    rows: [panels]Rows(class, unpacking),
+    chunk: Chunk(class, unpacking, panels),
     token: usize,
-    sums: []Vf,
+    sums: [][panels]Vf,
     registers: *Registers(class),
 ) void {
-    var base: usize = if (amx.has and unpacking == .once) multiplyTiles(class, args, rows, chunk, token, sums, registers) else 0;
+    var ends: [panels]End = undefined;
+    inline for (&ends, rows) |*end, of| {
+        end.* = .{ .begins = chunk.begins, .args = if (chunk.ends) args else null, .row = of.first, .token = token };
+    }
+    var base: usize = 0;
+    if (amx.has and unpacking == .once) base = multiplyTiles(class, args, chunk, token, ends[0], @ptrCast(sums), registers);
     while (base < sums.len) : (base += layout.act_width) {
         const row: layout.ActRow = .of(token + base, args.n_tokens, args.act_stride);
         const acts: [*]const Act = @ptrCast(@alignCast(args.acts + row.unitAt(chunk.from)));
         var lane: usize = 0;
-        inline for (tiles) |n_tokens| {
+        inline for (if (panels == 1) tiles else tiles_of_two) |n_tokens| {
             while (row.width - lane >= n_tokens) : (lane += n_tokens) {
                 const at = base + lane;
-                const end: End = .{ .begins = chunk.begins, .args = if (chunk.ends) args else null, .row = rows.first, .token = token + at };
-                tile(class, unpacking, n_tokens, rows, chunk, end, acts + lane, row.width, sums[at..][0..n_tokens], registers);
+                inline for (&ends) |*end| end.token = token + at;
+                tile(class, unpacking, panels, n_tokens, rows, chunk, &ends, acts + lane, row.width, sums[at..][0..n_tokens], registers);
             }
         }
     }
@@ -218,9 +243,9 @@ fn multiplyChunk(
 fn multiplyTiles(
     comptime class: Class,
     args: *const table.MatmulArgs,
-    rows: Rows(class, .once),
-    chunk: Chunk(class, .once),
+    chunk: Chunk(class, .once, 1),
     token: usize,
+    end: End,
     sums: []Vf,
     registers: *Registers(class),
 ) usize {
@@ -233,8 +258,7 @@ fn multiplyTiles(
         .width = row.width,
         .count = count,
     };
-    const end: End = .{ .begins = chunk.begins, .args = if (chunk.ends) args else null, .row = rows.first, .token = token };
-    registers.multiply(layout.act_width, chunk.unpacked, whole, end, @ptrCast(sums.ptr));
+    registers.multiply(layout.act_width, @ptrCast(chunk.unpacked), whole, end, @ptrCast(sums.ptr));
     return count * layout.act_width;
 }
 
@@ -242,29 +266,35 @@ fn multiplyTiles(
 fn tile(
     comptime class: Class,
     comptime unpacking: Unpacking,
+    comptime panels: usize,
     comptime n_tokens: usize,
-    rows: Rows(class, unpacking),
-    chunk: Chunk(class, unpacking),
-    end: End,
+    rows: [panels]Rows(class, unpacking),
+    chunk: Chunk(class, unpacking, panels),
+    ends: *const [panels]End,
     acts: [*]const Act,
     width: usize,
-    result: *[n_tokens]Vf,
+    result: *[n_tokens][panels]Vf,
     registers: *Registers(class),
 ) void {
     if (amx.has and unpacking == .once) {
         const one: amx.Tiles = .{ .acts = @ptrCast(acts), .stride = 0, .width = width, .count = 1 };
-        return registers.multiply(n_tokens, chunk.unpacked, one, end, @ptrCast(result));
+        return registers.multiply(n_tokens, @ptrCast(chunk.unpacked), one, ends[0], @ptrCast(result));
     }
-    const zero = @TypeOf(rows).zero;
-    inline for (0..n_tokens) |t| end.expect(t);
-    var sums: [n_tokens]Vf = if (end.begins) @splat(@splat(0)) else result.*;
+    const zero = Rows(class, unpacking).zero;
+    inline for (0..n_tokens) |t| inline for (ends) |*end| end.expect(t);
+    var sums: [n_tokens][panels]Vf = if (chunk.begins) @splat(@splat(@splat(0))) else result.*;
+    const of_one: *[n_tokens]Vf = if (panels == 1) @ptrCast(&sums) else undefined;
     var of_unit = acts;
     switch (unpacking) {
-        .once => for (chunk.unpacked) |*unit| {
-            const set = comptime @min(abreast, n_tokens);
-            comptime std.debug.assert(n_tokens % set == 0);
-            inline for (0..n_tokens / set) |s| {
-                integer.step(class, zero, set, &unit.weights, &unit.terms, of_unit + s * set, sums[s * set ..][0..set]);
+        .once => for (chunk.unpacked) |*units| {
+            if (panels > 1) {
+                together(class, zero, panels, n_tokens, units, of_unit, &sums);
+            } else {
+                const set = comptime @min(abreast, n_tokens);
+                comptime std.debug.assert(n_tokens % set == 0);
+                inline for (0..n_tokens / set) |s| {
+                    integer.step(class, zero, set, &units[0].weights, &units[0].terms, of_unit + s * set, of_one[s * set ..][0..set]);
+                }
             }
             of_unit += width;
         },
@@ -272,13 +302,51 @@ fn tile(
             const span = comptime class.span();
             var index = chunk.from;
             while (index < chunk.from + chunk.len) : (index += span) for (0..span) |i| {
-                rows.prefetch(index + i);
-                const weights = dot.split(class.bits, integer.unpack(class, rows.unit(index + i), rows.part, zero));
-                const terms = integer.readTerms(class, rows.record(index), i, rows.part);
-                integer.step(class, zero, n_tokens, &weights, &terms, of_unit, &sums);
+                rows[0].prefetch(index + i);
+                const weights = dot.split(class.bits, integer.unpack(class, rows[0].unit(index + i), rows[0].part, zero));
+                const terms = integer.readTerms(class, rows[0].record(index), i, rows[0].part);
+                integer.step(class, zero, n_tokens, &weights, &terms, of_unit, of_one);
                 of_unit += width;
             };
         },
     }
-    if (end.args == null) result.* = sums else end.store(n_tokens, 0, &sums);
+    if (!chunk.ends) {
+        result.* = sums;
+        return;
+    }
+    inline for (ends, 0..) |*end, panel| {
+        var own: [n_tokens]Vf = undefined;
+        inline for (&own, sums) |*sum, of_token| sum.* = of_token[panel];
+        end.store(n_tokens, 0, &own);
+    }
+}
+
+/// One unit of some panels for some tokens, with the operations of `integer.step` for each.
+inline fn together(
+    comptime class: Class,
+    comptime zero: u8,
+    comptime panels: usize,
+    comptime n_tokens: usize,
+    units: *const [panels]Unit(class),
+    acts: [*]const Act,
+    sums: *[n_tokens][panels]Vf,
+) void {
+    const groups = comptime class.groups();
+    const quads = layout.quads / groups;
+    var totals: [n_tokens][panels]Vf = undefined;
+    inline for (0..groups) |g| {
+        var products: [n_tokens][panels]dot.Ints = undefined;
+        inline for (&products, 0..) |*of, t| of.* = @splat(integer.start(zero, groups, &acts[t], g));
+        inline for (0..quads) |j| inline for (&products, 0..) |*of, t| {
+            const a = dot.broadcast(acts[t].q[g * quads + j]);
+            inline for (of, units) |*product, *unit| product.* = dot.quads(product.*, unit.weights[g * quads + j], a);
+        };
+        inline for (&totals, products) |*of_token, of| inline for (of_token, of, units) |*total, product, *unit| {
+            const value = integer.scaled(class, product, unit.terms[g], unit.terms[class.terms() + g]);
+            total.* = if (g == 0) value else total.* + value;
+        };
+    }
+    inline for (sums, totals, 0..) |*of_token, of, t| inline for (of_token, of, units) |*sum, total, *unit| {
+        integer.addTotal(class, total, &unit.terms, &acts[t], sum);
+    };
 }

@@ -31,6 +31,9 @@ const form: Form = switch (builtin.cpu.arch) {
     else => .plain,
 };
 
+/// Whether a quad is one instruction, whose weights are unsigned.
+pub const in_one = form == .one;
+
 /// Whether signs of weights go over to the activations.
 const moves_signs = form == .pairs and lanes < 16;
 
@@ -87,7 +90,7 @@ pub fn group(
         },
         .pairs => if (moves_signs and bits == 8) {
             inline for (0..n) |j| inline for (&sums, a) |*sum, of| {
-                sum.* +%= madd(maddubs(w[2 * j], psign(broadcast(of[j]), @bitCast(w[2 * j + 1]))));
+                sum.* = signedQuad(sum.*, w[2 * j], w[2 * j + 1], broadcast(of[j]));
             };
         } else inline for (&sums, a) |*sum, of| {
             if (bits == 8) {
@@ -97,6 +100,27 @@ pub fn group(
         },
     }
     return sums;
+}
+
+/// sum + q * a, where `magnitude` is |q|.
+inline fn signedQuad(sum: Ints, magnitude: Bytes, q: Bytes, a: Signed) Ints {
+    if (lanes != 8) return sum +% madd(maddubs(magnitude, psign(a, @bitCast(q))));
+    // Written out, because the compiler would add up the quads of a token in another order, for which it
+    // hasn't the registers.
+    var out = sum;
+    var t = a;
+    asm (
+        \\vpsignb %[q], %[t], %[t]
+        \\vpmaddubsw %[t], %[magnitude], %[t]
+        \\vpmaddwd %[ones], %[t], %[t]
+        \\vpaddd %[t], %[out], %[out]
+        : [out] "+x" (out),
+          [t] "+x" (t),
+        : [q] "x" (q),
+          [magnitude] "x" (magnitude),
+          [ones] "x" (@as(Words, @splat(1))),
+    );
+    return out;
 }
 
 fn pairs(comptime bits: u8, comptime n: usize, comptime step: usize, w: [*]const Bytes, a: *const [n]i32, start: Ints) Ints {
@@ -139,7 +163,7 @@ pub fn halves(q: @Vector(32, i8)) [2]i32 {
     return .{ @reduce(.Add, @as(@Vector(16, i32), words[0..16].*)), @reduce(.Add, @as(@Vector(16, i32), words[16..].*)) };
 }
 
-fn broadcast(a: i32) Signed {
+pub fn broadcast(a: i32) Signed {
     return @bitCast(@as(Ints, @splat(a)));
 }
 

@@ -21,11 +21,12 @@ const parts = integer.parts;
 
 /// Registers for sums.
 const sums_max = if (lanes == 16 or builtin.cpu.arch == .aarch64) 24 else 12;
-/// Panels that many tokens, and one token, take together.
-const panels_many = @max(1, sums_max / (layout.act_width * parts));
+/// Vectors of rows that many tokens take together, of one panel or of several.
+const vectors_many = sums_max / layout.act_width;
+/// Panels that one token takes together.
 const panels_one = @min(4, @max(1, sums_max / parts));
-/// Inputs in a chunk: converted they take 32 KiB.
-const chunk_cols = 32 * 1024 / (4 * panel_rows * panels_many);
+/// Inputs in a chunk: converted they take half of the first cache.
+const chunk_cols = 24 * 1024 / (4 * lanes * vectors_many);
 
 pub fn matmul(comptime format: table.KvFormat, bytes: usize, floats_at: usize, args: *const table.MatmulArgs) void {
     const weights: Weights(format) = .{ .bytes = bytes, .floats_at = floats_at, .args = args };
@@ -34,9 +35,10 @@ pub fn matmul(comptime format: table.KvFormat, bytes: usize, floats_at: usize, a
     var token = args.token_from;
     while (token < args.token_to) : (token += step) {
         const tokens = @min(step, args.token_to - token);
-        var panel = args.panel_from;
-        while (panel + panels_many <= args.panel_to) : (panel += panels_many) weights.many(panels_many, panel, token, tokens);
-        while (panel < args.panel_to) : (panel += 1) weights.many(1, panel, token, tokens);
+        var first = args.panel_from * parts;
+        const last = args.panel_to * parts;
+        while (first + vectors_many <= last) : (first += vectors_many) weights.many(vectors_many, first, last, token, tokens);
+        while (first < last) : (first += 1) weights.many(1, first, last, token, tokens);
     }
 }
 
@@ -49,7 +51,7 @@ fn Weights(comptime format: table.KvFormat) type {
 
         const Self = @This();
 
-        fn load(self: Self, panel: usize, col: usize, comptime part: usize) Vf {
+        fn load(self: Self, panel: usize, col: usize, part: usize) Vf {
             const at = (col * panel_rows + part * lanes) * comptime format.bytes();
             return vector.load(format, lanes, self.args.panels + panel * self.bytes + at);
         }
@@ -98,20 +100,24 @@ fn Weights(comptime format: table.KvFormat) type {
             inline for (sums, 0..) |sum, i| integer.store(self.args, sum, panel * panel_rows + i * lanes, token);
         }
 
-        /// One block of tokens.
-        fn many(self: Self, comptime n_panels: usize, panel: usize, token: usize, tokens: usize) void {
-            const Columns = [n_panels * parts]Vf;
+        /// Some vectors of rows, from vector `first` of all panels on, for one block of tokens. What follows
+        /// before `last` is asked for meanwhile.
+        fn many(self: Self, comptime vectors: usize, first: usize, last: usize, token: usize, tokens: usize) void {
+            const Columns = [vectors]Vf;
             const args = self.args;
             var buffer: [chunk_cols]Columns align(64) = undefined;
             var sums: [blocked.tokens_max]Columns = undefined;
             var from: usize = 0;
             while (from < args.cols) : (from += chunk_cols) {
                 const chunk = buffer[0..@min(chunk_cols, args.cols - from)];
-                for (chunk, from..) |*columns, col| inline for (columns, 0..) |*weight, i| {
-                    weight.* = self.load(panel + i / parts, col, i % parts);
+                for (chunk, from..) |*columns, col| inline for (columns, first..) |*weight, vector_index| {
+                    weight.* = self.load(vector_index / parts, col, vector_index % parts);
                 };
+                const ends = from + chunk.len == args.cols;
+                const next: Next = if (ends) .of(self, first + vectors, @min(first + 2 * vectors, last), 0) else .of(self, first, first + vectors, from + chunk.len);
                 var base: usize = 0;
                 while (base < tokens) : (base += layout.act_width) {
+                    next.prefetch(base, tokens);
                     const row: layout.ActRow = .of(token + base, args.n_tokens, args.act_stride);
                     const x: [*]const f32 = @ptrCast(@alignCast(args.acts + row.floatAt(self.floats_at, from)));
                     var lane: usize = 0;
@@ -122,8 +128,45 @@ fn Weights(comptime format: table.KvFormat) type {
                     }
                 }
             }
-            for (sums[0..tokens], token..) |of_token, t| self.store(n_panels, of_token, panel, t);
+            for (sums[0..tokens], token..) |of_token, t| inline for (of_token, first..) |sum, index| {
+                integer.store(args, sum, index * lanes, t);
+            };
         }
+
+        /// Weights of the chunk after the one that is multiplied: the processor's own prefetching doesn't
+        /// look so far ahead.
+        const Next = struct {
+            at: [*]const u8,
+            /// Bytes between the panels, and of each what is asked for.
+            stride: usize,
+            len: usize,
+            panels: usize,
+
+            fn of(self: Self, first: usize, last: usize, col: usize) Next {
+                const value_bytes = panel_rows * comptime format.bytes();
+                const panel = first / parts;
+                return .{
+                    .at = self.args.panels + panel * self.bytes + col * value_bytes,
+                    .stride = self.bytes,
+                    .len = @min(chunk_cols, self.args.cols - col) * value_bytes,
+                    .panels = if (last <= first) 0 else (last - 1) / parts - panel + 1,
+                };
+            }
+
+            /// Asks for its share of those `act_width` of all tokens that begin at `base`.
+            inline fn prefetch(next: Next, base: usize, tokens: usize) void {
+                const line = 64;
+                const turns = (tokens + layout.act_width - 1) / layout.act_width;
+                const share = std.mem.alignForward(usize, (next.len + turns - 1) / turns, line);
+                const from = base / layout.act_width * share;
+                for (0..next.panels) |panel| {
+                    var at = from;
+                    while (at < @min(from + share, next.len)) : (at += line) {
+                        @prefetch(next.at + panel * next.stride + at, .{ .locality = 2 });
+                    }
+                }
+            }
+        };
     };
 }
 

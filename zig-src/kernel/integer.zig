@@ -167,7 +167,7 @@ pub inline fn scaled(comptime class: Class, product: dot.Ints, scale: Vf, less: 
 }
 
 /// magic - zero * sum of the group's activations.
-inline fn start(comptime zero: u8, comptime groups: usize, act: *const Act, comptime g: usize) dot.Ints {
+pub inline fn start(comptime zero: u8, comptime groups: usize, act: *const Act, comptime g: usize) dot.Ints {
     const none: dot.Ints = @splat(layout.magic);
     if (zero == 0) return none;
     if (groups == 1 and zero == 8) return @splat(act.start8);

@@ -114,7 +114,8 @@ fn Weights(comptime format: table.KvFormat) type {
                     weight.* = self.load(vector_index / parts, col, vector_index % parts);
                 };
                 const ends = from + chunk.len == args.cols;
-                const next: Next = if (ends) .of(self, first + vectors, @min(first + 2 * vectors, last), 0) else .of(self, first, first + vectors, from + chunk.len);
+                const after = first + vectors;
+                const next: Next = if (ends) .of(self, after, @min(after + vectors, last), 0) else .of(self, first, after, from + chunk.len);
                 var base: usize = 0;
                 while (base < tokens) : (base += layout.act_width) {
                     next.prefetch(base, tokens);

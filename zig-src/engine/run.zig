@@ -33,6 +33,8 @@ const piece_products_least = 1 << 21;
 /// Floats of a piece of the gate, and of the up projection, which its member goes on with at once:
 /// both stay in its second cache, where they are written again and again.
 const gate_floats = 36 << 10;
+/// Rows of a batch up to which the reading of panels is what takes time.
+const few_rows = 8;
 /// Pieces of a member's share otherwise.
 const pieces_wanted = 8;
 
@@ -422,9 +424,10 @@ pub const Run = struct {
         const bytes = run.model.kernels.packed_bytes(@backingInt(weight.format), @backingInt(run.model.precision), weight_module.panel_rows, weight.cols);
         const least = @min((piece_bytes + bytes - 1) / bytes, (piece_products_least + products - 1) / products);
         const wanted = panels / (run.members * pieces_wanted);
-        // Kernels take two panels together where they can.
-        const piece = @min(most, @max(least, wanted)) + 1;
-        return .{ .total = panels, .rounds = blocks.count(), .piece = piece - piece % 2 };
+        // Kernels take so many panels together where they can; of many rows, a panel is much work.
+        const abreast = if (blocks.rows <= few_rows) kernel.panels_abreast else 2;
+        const piece = std.mem.alignForward(usize, @min(most, @max(least, wanted)), abreast);
+        return .{ .total = panels, .rounds = blocks.count(), .piece = piece };
     }
 
     /// Chosen panels and one block of rows.

@@ -75,32 +75,32 @@ fn Rows(comptime class: Class, comptime unpacking: Unpacking) type {
             .by_tile => if (dot.wantsSigned(class.bits)) 0 else class.zero,
         };
 
-        data: [*]const u8,
-        scales: [*]const u8,
+        panel: [*]const u8,
+        units: usize,
         part: usize,
         /// The first of them.
         first: usize,
 
         fn of(args: *const table.MatmulArgs, panel: usize, part: usize) @This() {
-            const data = args.panels + panel * class.panelBytes(args.cols);
             return .{
-                .data = data,
-                .scales = data + args.cols / layout.unit * comptime class.dataBytes(),
+                .panel = args.panels + panel * class.panelBytes(args.cols),
+                .units = args.cols / layout.unit,
                 .part = part,
                 .first = panel * layout.panel_rows + part * lanes,
             };
         }
 
         inline fn unit(rows: @This(), index: usize) [*]const u8 {
-            return rows.data + index * comptime class.dataBytes();
+            return rows.panel + class.dataAt(rows.units, index);
         }
 
         inline fn record(rows: @This(), index: usize) [*]const u8 {
-            return rows.scales + index / @as(usize, comptime class.span()) * comptime class.scaleBytes();
+            return rows.panel + class.recordAt(index);
         }
 
         inline fn prefetch(rows: @This(), index: usize) void {
-            integer.prefetch(rows.unit(index) + integer.ahead, comptime class.dataBytes());
+            const bytes = comptime class.unitBytes();
+            integer.prefetch(rows.panel + index * bytes + integer.ahead, bytes);
         }
     };
 }

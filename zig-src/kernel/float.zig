@@ -25,6 +25,8 @@ const sums_max = if (lanes == 16 or builtin.cpu.arch == .aarch64) 24 else 12;
 const vectors_many = sums_max / layout.act_width;
 /// Panels that one token takes together.
 const panels_one = @min(4, @max(1, sums_max / parts));
+/// How many bytes later; see `integer.ahead`.
+const ahead = 4096;
 /// Inputs in a chunk: converted they take half of the first cache.
 const chunk_cols = 24 * 1024 / (4 * lanes * vectors_many);
 
@@ -56,10 +58,10 @@ fn Weights(comptime format: table.KvFormat) type {
             return vector.load(format, lanes, self.args.panels + panel * self.bytes + at);
         }
 
-        /// Asks for what is read somewhat later; see `integer.ahead`.
+        /// Asks for what is read somewhat later.
         inline fn prefetch(self: Self, panel: usize, col: usize) void {
             const at = col * panel_rows * comptime format.bytes();
-            @prefetch(self.args.panels + panel * self.bytes + at + integer.ahead, .{});
+            @prefetch(self.args.panels + panel * self.bytes + at + ahead, .{});
         }
 
         /// All tokens lie interleaved.

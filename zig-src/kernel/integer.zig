@@ -37,67 +37,118 @@ const tiles = if (lanes == 16)
     .{ 12, 8, 4, 2, 1 }
 else if (builtin.cpu.arch == .aarch64) .{ 8, 4, 2, 1 } else if (lanes == 8) .{ 4, 2, 1 } else .{1};
 
+/// Panels that are read at the same time, each a stream of its own: with one stream memory is waited for
+/// at the begin of each page and of each panel.
+const abreast = table.panels_abreast;
+
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
     if (args.n_tokens > layout.act_width) return blocked.matmul(class, args);
-    for (args.panel_from..args.panel_to) |panel| {
+    var panel = args.panel_from;
+    while (panel < args.panel_to) : (panel += abreast) {
+        const n_panels = @min(abreast, args.panel_to - panel);
         var token: usize = 0;
         inline for (tiles) |n_tokens| {
+            // Several tokens pass one part of the rows at a time, so that its weights stay in registers;
+            // one token reads each panel once.
+            const n_parts = if (n_tokens == 1 and parts <= 2) parts else 1;
             while (args.n_tokens - token >= n_tokens) : (token += n_tokens) {
-                // Several tokens pass one part of the rows at a time, so that its weights stay in
-                // registers; one token reads the panel once.
-                if (n_tokens == 1 and parts <= 2) {
-                    tile(class, 1, parts, args, panel, token, 0);
-                } else for (0..parts) |part| {
-                    tile(class, n_tokens, 1, args, panel, token, part);
+                var part: usize = 0;
+                while (part < parts) : (part += n_parts) {
+                    // One token's arithmetic is too little to hide the end of a short loop.
+                    if (n_tokens == 1 and n_panels == abreast) {
+                        tile(class, 1, n_parts, true, args, panel, abreast, token, part);
+                    } else tile(class, n_tokens, n_parts, false, args, panel, n_panels, token, part);
                 }
             }
         }
     }
 }
 
+/// Some tokens with at most `abreast` panels; all of them if `unrolled`.
 fn tile(
     comptime class: Class,
     comptime n_tokens: usize,
     comptime n_parts: usize,
+    comptime unrolled: bool,
     args: *const table.MatmulArgs,
     panel_index: usize,
+    n_panels: usize,
     token: usize,
     part: usize,
 ) void {
-    const zero = comptime if (dot.wantsSigned(class.bits)) 0 else class.zero;
-    const panel = args.panels + panel_index * class.panelBytes(args.cols);
-    const units = args.cols / layout.unit;
-    const scales = panel + units * comptime class.dataBytes();
-    // A call of so few tokens has them all interleaved.
-    const acts: [*]const Act = @ptrCast(@alignCast(args.acts));
-    const width = args.n_tokens;
-
-    var sums: [n_parts][n_tokens]Vf = @splat(@splat(@splat(0)));
+    const unit_bytes = comptime class.unitBytes();
+    const scale_bytes = comptime class.scaleBytes();
+    const data_bytes = comptime class.dataBytes();
     const span = comptime class.span();
-    var index: usize = 0;
-    while (index < units) : (index += span) {
-        const record = scales + index / span * comptime class.scaleBytes();
-        if (parts == 1 or part == 0) prefetch(record + ahead, class.scaleBytes());
-        for (0..span) |i| {
-            const data = panel + (index + i) * comptime class.dataBytes();
-            if (parts == 1 or part == 0) prefetch(data + ahead, class.dataBytes());
-            const of_unit = acts + (index + i) * width + token;
-            inline for (0..n_parts) |p| {
-                const weights = dot.split(class.bits, unpack(class, data, part + p, zero));
-                const terms = readTerms(class, record, i, part + p);
-                step(class, zero, n_tokens, &weights, &terms, of_unit, &sums[p]);
+    const panel_bytes = class.panelBytes(args.cols);
+    const panels = args.panels + panel_index * panel_bytes;
+    const units = args.cols / layout.unit;
+    // A call of so few tokens has them all interleaved.
+    var acts = @as([*]const Act, @ptrCast(@alignCast(args.acts))) + token;
+
+    var sums: [abreast][n_parts][n_tokens]Vf = @splat(@splat(@splat(@splat(0))));
+    var first: usize = 0;
+    while (first < units) : (first += comptime class.stretch()) {
+        const len = @min(comptime class.stretch(), units - first);
+        const begin = panels + first * unit_bytes;
+        var later = begin + ahead;
+        // Behind a panel's end comes one that is read already, but for the last.
+        if (first * unit_bytes + ahead >= panel_bytes) later += (n_panels - 1) * panel_bytes;
+        for (0..len) |index| {
+            const place: Place = .{
+                .record = begin + index / span * scale_bytes,
+                .data = begin + len / span * scale_bytes + index * data_bytes,
+                .later = later + index * unit_bytes,
+                .index = index % span,
+            };
+            if (unrolled) {
+                inline for (&sums, 0..) |*sum, n| addUnit(class, n_tokens, n_parts, place.plus(n * panel_bytes), part, acts, sum);
+            } else for (sums[0..n_panels], 0..) |*sum, n| {
+                addUnit(class, n_tokens, n_parts, place.plus(n * panel_bytes), part, acts, sum);
             }
+            acts += args.n_tokens;
         }
     }
-    inline for (0..n_tokens) |t| inline for (0..n_parts) |p| {
-        store(args, sums[p][t], panel_index * panel_rows + (part + p) * lanes, token + t);
+    for (sums[0..n_panels], panel_index..) |*of_panel, panel| inline for (0..n_tokens) |t| inline for (0..n_parts) |p| {
+        store(args, of_panel[p][t], panel * panel_rows + (part + p) * lanes, token + t);
     };
 }
 
-/// How far before its use memory is asked for: the processor's own prefetching ends at each page. Panels
-/// lie one after the other, so that beyond one's end the next begins; beyond the last, asking is
-/// harmless.
-pub const ahead = 4096;
+/// A unit of a panel.
+const Place = struct {
+    record: [*]const u8,
+    data: [*]const u8,
+    /// What to ask for meanwhile.
+    later: [*]const u8,
+    /// Its number among those of the record.
+    index: usize,
+
+    inline fn plus(place: Place, bytes: usize) Place {
+        return .{ .record = place.record + bytes, .data = place.data + bytes, .later = place.later + bytes, .index = place.index };
+    }
+};
+
+inline fn addUnit(
+    comptime class: Class,
+    comptime n_tokens: usize,
+    comptime n_parts: usize,
+    place: Place,
+    part: usize,
+    acts: [*]const Act,
+    sums: *[n_parts][n_tokens]Vf,
+) void {
+    const zero = comptime if (dot.wantsSigned(class.bits)) 0 else class.zero;
+    if (part == 0) prefetch(place.later, comptime class.unitBytes());
+    inline for (sums, 0..) |*sum, p| {
+        const weights = dot.split(class.bits, unpack(class, place.data, part + p, zero));
+        const terms = readTerms(class, place.record, place.index, part + p);
+        step(class, zero, n_tokens, &weights, &terms, acts, sum);
+    }
+}
+
+/// How far before its use memory is asked for: the processor's own prefetching ends at each page. Beyond
+/// the last panel asking is harmless.
+pub const ahead = 2048;
 
 pub inline fn prefetch(from: [*]const u8, comptime bytes: usize) void {
     inline for (0..(bytes + 63) / 64) |line| @prefetch(from + line * 64, .{});

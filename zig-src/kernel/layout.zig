@@ -4,8 +4,10 @@
 //! belongs to one row and nothing is ever added across lanes. A *unit* is 32 inputs of the 16 rows;
 //! a *quad* is four consecutive inputs, and a vector of one quad holds 16 lanes of four bytes.
 //!
-//! An integer panel has the integers of all units first and the scales of all units after them.
-//! Integers are stored unsigned as u = q + zero in 4, 5, 6 or 8 bits:
+//! An integer panel is a row of *stretches* of 8 or 16 units, each of which has the scales of its units
+//! first and their integers after them. So a panel is read from its begin to its end: processors fetch
+//! memory ahead of such a stream, but not of two that run through the same pages by turns. Integers are
+//! stored unsigned as u = q + zero in 4, 5, 6 or 8 bits:
 //!
 //!     4 bits   4 vectors: the low halves are quads 0 to 3, the high halves quads 4 to 7
 //!     5 bits   the same, then one vector whose bit j is the fifth bit of quad j
@@ -90,9 +92,31 @@ pub const Class = struct {
         return 2 * panel_rows * (@as(usize, 1) + @intFromBool(class.offset));
     }
 
+    /// Units of a stretch, but for a panel's last one: so many that scales take whole cache lines.
+    pub fn stretch(class: Class) usize {
+        return if (8 / class.span() * class.scaleBytes() % 64 == 0) 8 else 16;
+    }
+
+    /// Bytes of a unit with its part of the scales.
+    pub fn unitBytes(class: Class) usize {
+        return class.dataBytes() + class.scaleBytes() / class.span();
+    }
+
+    /// Where in a panel of `units` the integers of a unit are.
+    pub fn dataAt(class: Class, units: usize, index: usize) usize {
+        const first = index / class.stretch() * class.stretch();
+        const len = @min(class.stretch(), units - first);
+        return first * class.unitBytes() + len / class.span() * class.scaleBytes() + (index - first) * class.dataBytes();
+    }
+
+    /// Where the record of a unit's scales is.
+    pub fn recordAt(class: Class, index: usize) usize {
+        const first = index / class.stretch() * class.stretch();
+        return first * class.unitBytes() + (index - first) / class.span() * class.scaleBytes();
+    }
+
     pub fn panelBytes(class: Class, cols: usize) usize {
-        const units = cols / unit;
-        return std.mem.alignForward(usize, units * class.dataBytes() + units / class.span() * class.scaleBytes(), 64);
+        return std.mem.alignForward(usize, cols / unit * class.unitBytes(), 64);
     }
 };
 

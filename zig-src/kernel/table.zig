@@ -190,6 +190,10 @@ pub fn partLen(to: u32) u32 {
 /// Rows (outputs) of a weight that are interleaved in one panel.
 pub const panel_rows = 16;
 
+/// Panels that a product of few tokens reads at the same time: whoever shares them out gives as many
+/// together.
+pub const panels_abreast = 4;
+
 /// out[t * out_stride + row] = sum over k of weight[row][k] * activation[t][k], for the rows of
 /// panels `panel_from` to `panel_to` (exclusive) and the tokens `token_from` to `token_to`.
 pub const MatmulArgs = extern struct {

@@ -50,7 +50,7 @@ fn floats(comptime format: quant.Format, blocks: []align(1) const quant.Member(f
 
 fn integers(comptime M: type, comptime class: Class, blocks: []align(1) const M.Block, row: usize, into: [*]u8) void {
     const units_per_block = M.block_len / unit;
-    const scales = into + blocks.len * units_per_block * class.dataBytes();
+    const units = blocks.len * units_per_block;
     var q: [M.block_len]i8 = undefined;
     var scale: [M.block_len / M.groups.len]f32 = undefined;
     var offset: [M.block_len / M.groups.len]f32 = undefined;
@@ -60,16 +60,16 @@ fn integers(comptime M: type, comptime class: Class, blocks: []align(1) const M.
             const index = b * units_per_block + i;
             const signed: @Vector(unit, i8) = q[i * unit ..][0..unit].*;
             const stored = @as(@Vector(unit, u8), @bitCast(signed)) +% @as(@Vector(unit, u8), @splat(class.zero));
-            writeUnit(class, @bitCast(stored), row, into + index * class.dataBytes());
+            writeUnit(class, @bitCast(stored), row, into + class.dataAt(units, index));
             if (class.scale == .two_level) continue;
             const Stored = if (class.scale == .half) f16 else f32;
-            const to: [*]align(1) Stored = @ptrCast(scales + index * class.scaleBytes());
+            const to: [*]align(1) Stored = @ptrCast(into + class.recordAt(index));
             inline for (0..comptime class.groups()) |g| {
                 to[g * panel_rows + row] = @floatCast(scale[i * class.groups() + g]);
                 if (class.offset) to[(class.groups() + g) * panel_rows + row] = @floatCast(offset[i * class.groups() + g]);
             }
         }
-        if (class.scale == .two_level) writeSpan(M, class, block, &scale, &offset, row, scales + b * class.scaleBytes());
+        if (class.scale == .two_level) writeSpan(M, class, block, &scale, &offset, row, into + class.recordAt(b * units_per_block));
     }
 }
 

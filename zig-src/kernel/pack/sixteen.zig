@@ -39,20 +39,20 @@ fn integers(comptime M: type, comptime class: Class, cols: usize, source: [*]con
     @setEvalBranchQuota(20_000);
     const blocks = cols / M.block_len;
     const units = M.block_len / unit;
-    const data_bytes = class.dataBytes();
-    const scale_bytes = class.scaleBytes() * (units / class.span());
-    const scales = into + blocks * units * data_bytes;
+    // A block has one record of scales.
+    comptime std.debug.assert(units == class.span());
     for (0..blocks) |b| {
         const rows: Rows = .{ .at = source + b * @sizeOf(M.Block), .stride = blocks * @sizeOf(M.Block) };
         const together = @typeInfo(@TypeOf(M.quads(rows, 0))).array.len;
         inline for (0..units / together) |part| {
-            const data = into + (b * units + part * together) * data_bytes;
-            inline for (M.quads(rows, part), 0..) |quads, i| writeUnit(class, quads, data + i * data_bytes);
+            inline for (M.quads(rows, part), 0..) |quads, i| {
+                writeUnit(class, quads, into + class.dataAt(blocks * units, b * units + part * together + i));
+            }
         }
-        const to = scales + b * scale_bytes;
+        const to = into + class.recordAt(b * units);
         if (class.scale == .two_level) writeSpan(M, class, rows, to) else writeHalves(M, class, rows, to);
     }
-    const used = blocks * (units * data_bytes + scale_bytes);
+    const used = blocks * units * comptime class.unitBytes();
     @memset(into[used..class.panelBytes(cols)], 0);
 }
 

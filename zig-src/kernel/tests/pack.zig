@@ -54,6 +54,26 @@ test "panels are those of packing row by row" {
     try variants.each(sameBytes);
 }
 
+test "scales and integers take each byte of a panel once" {
+    @setEvalBranchQuota(200_000);
+    inline for (comptime std.enums.values(quant.Format)) |format| if (comptime layout.classOf(format)) |class| {
+        const span = comptime class.span();
+        for ([_]usize{ 1, 2, 3, 5 }) |blocks| {
+            errdefer std.debug.print("{t}, {d} blocks\n", .{ format, blocks });
+            const units = blocks * span;
+            const taken = try gpa.alloc(u8, units * comptime class.unitBytes());
+            defer gpa.free(taken);
+            @memset(taken, 0);
+            for (0..units) |unit| {
+                for (taken[class.dataAt(units, unit)..][0..comptime class.dataBytes()]) |*byte| byte.* += 1;
+                if (unit % span != 0) continue;
+                for (taken[class.recordAt(unit)..][0..comptime class.scaleBytes()]) |*byte| byte.* += 1;
+            }
+            try std.testing.expect(std.mem.allEqual(u8, taken, 1));
+        }
+    };
+}
+
 test "formats that people use are packed sixteen rows at a time" {
     inline for (.{ "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k" }) |name| {
         try std.testing.expect(comptime by_sixteen.of(@field(quant.Format, name)) != null);

@@ -34,12 +34,16 @@ fn Scaled(comptime key: KvFormat, comptime rows: usize) type {
 
         const Self = @This();
 
-        fn of(kind: channels.Kind, q: [*]const f32, page: [*]const u8, position: usize, acts: [*]Rounded) Self {
+        fn of(kind: channels.Kind, q: [*]const f32, page: [*]const u8, position: usize, acts: [*]Rounded, ahead: *tile.Ahead) Self {
             const units = kind.dim / unit;
             var base: [rows]Unit = @splat(@splat(0));
             var u: usize = 0;
             inline for (.{ 4, 1 }) |n| {
-                while (units - u >= n) : (u += n) add(n, kind, q, page, position, u, acts, &base);
+                // It reads little and computes much meanwhile.
+                while (units - u >= n) : (u += n) {
+                    ahead.lines(comptime n * key.bits() / 2);
+                    add(n, kind, q, page, position, u, acts, &base);
+                }
             }
             var sums: [rows]f32 = undefined;
             for (&sums, base) |*sum, all| sum.* = @reduce(.Add, all);
@@ -165,7 +169,7 @@ pub fn scores(
     var sixteen = from;
     while (sixteen < to) {
         const first = sixteen / in_group * in_group;
-        const scaled: Scaled(key, rows) = .of(kind, q, page, first * beside, acts);
+        const scaled: Scaled(key, rows) = .of(kind, q, page, first * beside, acts, ahead);
         const end = @min(to, first + in_group);
         while (sixteen < end) : (sixteen += 1) scoreSixteen(key, rows, kind, &scaled, page, sixteen, out, ahead);
         if (kind.options.outliers == 0) continue;

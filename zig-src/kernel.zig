@@ -49,6 +49,7 @@ pub const outliers = @import("kernel/attention/outliers.zig");
 pub const LimitKind = limits.Kind;
 pub const panel_rows = table.panel_rows;
 pub const panels_abreast = table.panels_abreast;
+pub const panels_sharing = table.panels_sharing;
 
 /// The table of the instruction set that this compilation is for. In the library use
 /// `backend.cpu.choose`: this one would be the kernels of its baseline.

@@ -425,7 +425,7 @@ pub const Run = struct {
         const least = @min((piece_bytes + bytes - 1) / bytes, (piece_products_least + products - 1) / products);
         const wanted = panels / (run.members * pieces_wanted);
         // Kernels take so many panels together where they can; of many rows, a panel is much work.
-        const abreast: usize = if (blocks.rows <= few_rows) kernel.panels_abreast else 2;
+        const abreast: usize = if (blocks.rows <= few_rows) kernel.panels_abreast else kernel.panels_sharing;
         const piece = std.mem.alignForward(usize, @min(most, @max(least, wanted)), abreast);
         return .{ .total = panels, .rounds = blocks.count(), .piece = piece };
     }

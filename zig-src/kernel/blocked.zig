@@ -21,7 +21,7 @@ const lanes = vector.lanes;
 
 /// Panels that share each activation. Loads of many tokens' activations are what holds products of the
 /// widest vectors up: two panels halve them, and keep their sums in registers for half of the tokens.
-const panels_many = if (dot.in_one and lanes == 16 and !amx.has) 2 else 1;
+const panels_many = if (dot.in_one and lanes == 16 and !amx.has) table.panels_sharing else 1;
 /// Tokens from which on that pays for unpacking all weights into memory.
 const tokens_many = 2 * layout.act_width;
 /// Most units of a panel in a chunk, a multiple of every `Class.span`: unpacked they take half of the first

@@ -193,6 +193,8 @@ pub const panel_rows = 16;
 /// Panels that a product of few tokens reads at the same time: whoever shares them out gives as many
 /// together.
 pub const panels_abreast = 4;
+/// The same for a product of many tokens, where panels share activations; not all variants do.
+pub const panels_sharing = 2;
 
 /// out[t * out_stride + row] = sum over k of weight[row][k] * activation[t][k], for the rows of
 /// panels `panel_from` to `panel_to` (exclusive) and the tokens `token_from` to `token_to`.

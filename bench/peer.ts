@@ -20,12 +20,13 @@ export const nodePeerName = "node-llama-cpp 3.22.1";
 
 const version = "3.22.1";
 
-/** Its back end for each of our CPU variants; without one, it chooses itself. */
+/** Its back end for each of our CPU variants, with the same instructions; without one, it chooses itself. */
 const backEnds: Readonly<Record<string, string>> = {
   x86_64: "x64",
   avx2: "haswell",
   avx_vnni: "alderlake",
   avx512: "skylakex",
+  avx512_vnni: "cooperlake",
 };
 
 /** How llama.cpp is run. */

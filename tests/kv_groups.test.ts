@@ -190,6 +190,26 @@ for (const format of kvGroupFormats) {
   }
 }
 
+groups("one head in groups and one by itself: real and simulated are the same bits", async () => {
+  using model = await load();
+  const window = { sinks: 2, recent: 40 } as const;
+  const full = { key: "f32", value: "f32", ...window } as const;
+  const rules = [{ which: "key", layers: 0, heads: 1, format: "int4" }] as const;
+  for (const key of ["q8_0", "f32"] as const) {
+    using session = model.session({ context: 256, kv: { ...full, key, rules } });
+    using simulated = model.session({ context: 256, kv: full });
+    using _first = simulated.simulateKv(key === "f32" ? {} : { key, rules });
+    // What another simulation replaces counts, too.
+    using _second = key === "f32" ? simulated.simulateKv({ rules }) : undefined;
+    for (const one of [session, simulated]) {
+      await one.prefill(tokens.slice(0, 50));
+      await one.prefill(tokens.slice(50));
+    }
+    const part = { which: "key", layer: 0 } as const;
+    same(session.kv.read(part), simulated.kv.read(part));
+  }
+});
+
 groups(
   "options are checked: format, group, heads, window, outliers, and files with others",
   async () => {

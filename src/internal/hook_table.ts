@@ -25,6 +25,12 @@ const layerPoints: readonly PointName[] = [
 /** What only simulations look at: its rows are no tokens of the batch. */
 const ownPoints: readonly PointName[] = ["k_group"];
 
+/** Keys of whole groups of tokens, as simulations see them. */
+export interface GroupActivation extends Activation {
+  /** The KV heads that were replaced; the engine leaves the others as they were stored. */
+  readonly replaced: Set<number>;
+}
+
 /** Where a hook can be, and what the engine calls it. */
 interface Place {
   readonly name: string;
@@ -208,9 +214,11 @@ export class HookTable {
     const place = placesOf(core.model.info.layers, [...layerPoints, ...ownPoints]).find((place) =>
       place.point === point && (place.layer ?? 0) === layer
     ) as Place;
+    const isOwn = ownPoints.some((own) => HookPoint[own] === point);
     // The request may have been cancelled meanwhile: then nobody needs the values.
     if (calls.vitrine_hooks_read(core.handle, values, values.length) !== 0) return;
     let written = false;
+    const replaced = new Set<number>();
     for (const set of this.#sets) {
       const hooks = set.calls.get(place.name);
       if (hooks === undefined) continue;
@@ -222,12 +230,30 @@ export class HookTable {
           name: place.name,
           layer: place.layer,
           values: shown,
+          ...(isOwn && { replaced }),
         });
         if (set.writes) replace(shown, returned, place.name);
       }
       written ||= set.writes;
     }
+    if (isOwn) blank(rows, core.settings.kv.shape.heads, replaced);
     if (written && !core.disposed) calls.vitrine_hooks_write(core.handle, values, values.length);
+  }
+}
+
+/** Fills the heads that nobody has replaced with NaN, by which the engine knows them. */
+function blank(
+  { values, rows, width }: Pick<Activation, "values" | "rows" | "width">,
+  heads: number,
+  replaced: ReadonlySet<number>,
+): void {
+  const length = width / heads;
+  for (let head = 0; head < heads; head++) {
+    if (replaced.has(head)) continue;
+    for (let row = 0; row < rows; row++) {
+      const from = row * width + head * length;
+      values.fill(NaN, from, from + length);
+    }
   }
 }
 

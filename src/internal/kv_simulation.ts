@@ -29,6 +29,7 @@ import {
   layOut,
   storedOf,
 } from "./kv_table.ts";
+import type { GroupActivation } from "./hook_table.ts";
 import type { ModelCore } from "./model_core.ts";
 import { KvWindows } from "./kv_windows.ts";
 import { hadamard, quantise, type Scheme, schemeBits } from "./quantise.ts";
@@ -303,6 +304,7 @@ function apply(
     }
     const block = { which, layer: layer as number, head, position, rows, length };
     const left = leave(core, own, quantiser, block, turned[head] as boolean);
+    if ("replaced" in activation) (activation as GroupActivation).replaced.add(head);
     for (let row = 0; row < rows; row++) {
       values.set(left.subarray(row * length, (row + 1) * length), row * width + head * length);
     }

@@ -126,6 +126,8 @@ fn showGroups(run: *Run, index: usize) void {
             if (sequence.pool.layout.groups(index, kv_head)) continue;
             const format = sequence.pool.layout.code(.key, index, kv_head);
             const from = values[task / h.kv_heads * width + kv_head * h.head_dim_k ..][0..h.head_dim_k];
+            // A head that nobody replaces comes back as NaN: it stays as it was stored, by itself.
+            if (std.math.isNan(from[0])) continue;
             const keys = sequence.pageMemory(.key, position, index, kv_head);
             k.kv_store(format, @backingInt(kernel.KvSide.key), from.ptr, from.len, keys, position % cache.page_len);
         }

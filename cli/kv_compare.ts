@@ -19,7 +19,7 @@ import { type Arguments, UsageError } from "./arguments.ts";
 import { scatter } from "./chart.ts";
 import type { KvAction } from "./kv.ts";
 import { textOf, withTokens } from "./kv_source.ts";
-import { readPolicy } from "./model.ts";
+import { formatNames, readPolicy } from "./model.ts";
 import { figure, note, print, printJson, ProgressBar, snakeCase, table } from "./output.ts";
 
 type LayerErrors = KvCandidate["layers"][number];
@@ -64,10 +64,12 @@ export function cacheOf(text: string, option: string): Named {
   if (text.endsWith(".json")) return { name: basename(text, ".json"), policy: readPolicy(text) };
   const words = text.split("/");
   const [key, value] = [words[0], words[1] ?? words[0]].map((word) => {
-    const format = kvFormats.find((name) => name === word);
+    const format = formatNames.find((name) => name === word);
     if (format !== undefined && words.length <= 2) return format;
     throw new UsageError(
-      `Expected KEY or KEY/VALUE of ${kvFormats.join(", ")}, or a policy in a .json file, after ` +
+      `Expected KEY or KEY/VALUE of ${
+        formatNames.join(", ")
+      }, or a policy in a .json file, after ` +
         `--${option}, but found "${text}"`,
     );
   }) as [KvFormat, KvFormat];

@@ -8,7 +8,9 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import {
   type EvictPolicy,
+  type KvFormat,
   kvFormats,
+  kvGroupFormats,
   type KvPolicy,
   loadModel,
   type LoadOptions,
@@ -33,13 +35,16 @@ export const loadOptions = {
   precision: { value: "P", help: "int8 (default), or float: activations are not rounded, slower" },
 } as const satisfies Record<string, CommandOption>;
 
-const formatNames = `f16 (default), ${kvFormats.filter((name) => name !== "f16").join(", ")}`;
+/** Formats by name. Keys in those of groups need recent tokens, which only a policy can say. */
+export const formatNames: readonly KvFormat[] = [...kvFormats, ...kvGroupFormats];
+const formatList = (names: readonly KvFormat[]) =>
+  `f16 (default), ${names.filter((name) => name !== "f16").join(", ")}`;
 
 /** Options of the commands that make a session. */
 export const sessionOptions = {
   ctx: { value: "N", help: "tokens that fit; default: the model's, at most 4096" },
-  "key-format": { value: "F", help: `keys of the KV cache: ${formatNames}` },
-  "value-format": { value: "F", help: `values of the KV cache: ${formatNames}` },
+  "key-format": { value: "F", help: `keys of the KV cache: ${formatList(kvFormats)}` },
+  "value-format": { value: "F", help: `values of the KV cache: ${formatList(formatNames)}` },
   "kv-policy": { value: "FILE", help: "formats of the KV cache by layer and head, as JSON" },
 } as const satisfies Record<string, CommandOption>;
 
@@ -93,8 +98,8 @@ export function sessionSettings(given: Arguments): SessionOptions {
     );
   }
   const policy = given.text("kv-policy");
-  const key = given.choice("key-format", kvFormats);
-  const value = given.choice("value-format", kvFormats);
+  const key = given.choice("key-format", formatNames);
+  const value = given.choice("value-format", formatNames);
   if (policy !== undefined && (key !== undefined || value !== undefined)) {
     throw new UsageError(
       "Expected --kv-policy, or --key-format and --value-format, but found both",

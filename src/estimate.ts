@@ -60,7 +60,7 @@ export async function estimate(
   options: EstimateOptions = {},
 ): Promise<MemoryEstimate> {
   checkFields(options, ["context", "kv"], "estimate");
-  checkPolicy(options.kv ?? {}, "kv");
+  checkPolicy(options.kv, "kv");
   const given = options.context;
   if (given !== undefined) checkInteger(given, 1, 1 << 20, "context");
 
@@ -80,7 +80,7 @@ export async function estimate(
     );
   }
   const table = new KvTable(
-    options.kv ?? {},
+    options.kv,
     { layers, heads, keyLength, valueLength },
     "kv",
   );

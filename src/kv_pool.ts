@@ -110,7 +110,7 @@ export function createPool(model: ModelCore, options: KvPoolOptions): KvPool {
     const found = pages === undefined ? "neither" : "both";
     throw new TypeError(`Expected either pages or bytes of a pool, but found ${found}`);
   }
-  const kv = new KvTable(options.kv ?? {}, cacheShapeOf(model.info), "kv");
+  const kv = new KvTable(options.kv, cacheShapeOf(model.info), "kv");
   const whenFull = checkChoice(options.whenFull, ["error", "wait", "evict"], "whenFull");
   if (pages !== undefined) checkInteger(pages, 1, 1 << 24, "pages");
   if (bytes !== undefined) {

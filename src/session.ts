@@ -541,7 +541,7 @@ const sessionFields = ["context", "chunk", "shift", "evict"];
 /** Checks the options and makes a session; `Model.session` calls it. */
 export function createSession(model: ModelCore, options: SessionOptions): Session {
   checkFields(options, [...sessionFields, "kv"], "session");
-  const kv = new KvTable(options.kv ?? {}, cacheShapeOf(model.info), "kv");
+  const kv = new KvTable(options.kv, cacheShapeOf(model.info), "kv");
   return new Session(SessionCore.create(model, { ...sessionSettings(options), kv }));
 }
 

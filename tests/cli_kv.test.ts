@@ -194,11 +194,15 @@ kv("ledgers over time, and the charts of ledger and compare", () => {
   assert.is(ledger.history.key_payload[2], ledger.key_payload);
   assert.is(ledger.history.page_slack[2], ledger.page_slack);
   assert.match(readFileSync(bytes, "utf8"), /where its bytes are.*over time.*by layer/s);
-  const compared = json([model, "compare", ...few, "--formats", "f16,q4_0/f16", "--svg", points]);
+  const formats = ["--formats", "f16,q4_0/f16,f16/int4"];
+  const compared = json([model, "compare", ...few, ...formats, "--svg", points]);
+  assert.is(compared.candidates[2].bits_per_value, 10.5);
+  const { stderr } = run([model, "compare", ...few, "--formats", "int4"]);
+  assert.match(stderr, /candidates\[0\] to keep at least 32 recent tokens.*int4/);
   assert.ok(compared.candidates[1].layers[1].attention_error > 0);
   const chart = readFileSync(points, "utf8");
   assert.match(chart, />f16<.*|>q4_0\/f16</s);
-  assert.is(chart.match(/<circle /g)!.length, 2);
+  assert.is(chart.match(/<circle /g)!.length, 3);
 });
 
 kv("charts have a place for what is no size", () => {

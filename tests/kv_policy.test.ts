@@ -139,6 +139,8 @@ policies("what isn't a policy for this model is refused with the reason", async 
     { rule: [] },
     /option of kv \(key, value, rules, shape, sinks, recent, exact\), but found "rule"/,
   );
+  // What a file with nothing but null says is no default.
+  refused(null as never, /an object with the options of kv, but found null/);
   refused({ rules: {} }, /kv\.rules to be an array, but found a Object/);
   refused({ rules: [7] }, /options of kv\.rules\[0\], but found 7/);
   refused({ rules: [{}] }, /kv\.rules\[0\]\.format to be one of f32.*but found none/);
@@ -160,6 +162,23 @@ policies("what isn't a policy for this model is refused with the reason", async 
     () => narrow.session({ kv: { rules: [{ layers: 1, which: "value", format: "q8_0" }] } }),
     /cache format for values that takes heads of/,
   );
+});
+
+policies("a comparison says which of its caches is wrong", async () => {
+  using model = await load();
+  const rejected = async (options: object, message: RegExp) => {
+    let found = "";
+    const { candidates = [{}] } = options as { candidates?: [] };
+    await compareKv(model, tokens, { ...options, candidates }).catch((error) => found = `${error}`);
+    assert.match(found, message);
+  };
+  const far = { rules: [{ layers: 2, format: "f16" }] };
+  await rejected({ candidates: [{}, far] }, /candidates\[1\]\.rules\[0\]\.layers.*found 2/);
+  await rejected({ reference: far }, /reference\.rules\[0\]\.layers.*found 2/);
+  await rejected({ reference: null }, /options of reference, but found null/);
+  await rejected({ candidates: [{}, undefined] }, /options of candidates\[1\], but found/);
+  const wide = { simulate: { key: { bits: 9 } } };
+  await rejected({ candidates: [{}, wide] }, /candidates\[1\]\.simulate\.key\.bits.*found 9/);
 });
 
 policies.run();

@@ -14,7 +14,8 @@ import {
   checkSignal,
   found,
 } from "./check.ts";
-import { checkPolicy } from "./kv_table.ts";
+import { SimulationTable } from "./kv_simulation.ts";
+import { cacheShapeOf, KvTable, type KvTableShape, policyFields } from "./kv_table.ts";
 import type { KvSimulation } from "../kv_simulation.ts";
 
 /** A cache, real or simulated. */
@@ -48,13 +49,13 @@ export function checkComparison(model: Model, options: CompareKvOptions): Compar
       `Expected candidates to be an array of at least one cache, but found ${found(candidates)}`,
     );
   }
+  const shape = cacheShapeOf(model.info);
+  const { reference = { key: "f32", value: "f32" } } = options;
   const most = model.info.contextTrain || contextDefault;
   checkFunction(options.onProgress, "onProgress");
   return {
-    reference: {
-      policy: checkPolicy(options.reference ?? { key: "f32", value: "f32" }, "reference"),
-    },
-    candidates: candidates.map((given, i) => checkCache(given, `candidates[${i}]`)),
+    reference: { policy: policyOf(reference, shape, "reference") },
+    candidates: candidates.map((given, i) => checkCache(given, shape, `candidates[${i}]`)),
     context: options.context === undefined
       ? Math.min(contextDefault, most)
       : checkInteger(options.context, 2, 1 << 20, "context"),
@@ -67,11 +68,19 @@ export function checkComparison(model: Model, options: CompareKvOptions): Compar
   };
 }
 
-/** The session that simulates checks the simulation: it needs the model. */
-function checkCache(given: unknown, what: string): ComparedCache {
+function checkCache(given: unknown, shape: KvTableShape, what: string): ComparedCache {
   if (typeof given !== "object" || given === null || !("simulate" in given)) {
-    return { policy: checkPolicy(given, what) };
+    return { policy: policyOf(given, shape, what) };
   }
   checkFields(given, ["simulate"], what);
-  return { simulation: given.simulate as KvSimulation };
+  const simulation = given.simulate as KvSimulation;
+  // Here the error says which one it is; the session that simulates lays it out again.
+  void new SimulationTable(simulation, shape, `${what}.simulate`);
+  return { simulation };
+}
+
+function policyOf(given: unknown, shape: KvTableShape, what: string): KvPolicy {
+  // Only what is missing altogether has a default.
+  checkFields(given, policyFields, what);
+  return new KvTable(given as KvPolicy, shape, what).policy;
 }

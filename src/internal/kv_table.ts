@@ -35,7 +35,7 @@ export interface KvTableShape extends KvShape {
 
 const sides = ["key", "value"] as const;
 type Which = (typeof sides)[number];
-const policyFields = ["key", "value", "rules", "shape", "sinks", "recent", "exact"];
+export const policyFields = ["key", "value", "rules", "shape", "sinks", "recent", "exact"];
 const ruleFields = ["layers", "heads", "which", "format", "sinks", "recent"];
 const allFormats = [...kvFormats, ...kvGroupFormats];
 /** More than any model has. */
@@ -90,7 +90,7 @@ export class KvTable {
   readonly windows: KvWindows;
 
   /** Checks the policy and lays it out; `what` names it in errors. */
-  constructor(given: KvPolicy, shape: KvTableShape, what: string) {
+  constructor(given: KvPolicy | undefined, shape: KvTableShape, what: string) {
     const policy = checkPolicy(given, what);
     const { key = "f16", value = "f16" } = policy;
     this.policy = policy;
@@ -217,8 +217,8 @@ export function cacheShapeOf(info: ModelInfo): KvTableShape {
   return { layers, heads: kvHeads, keyLength, valueLength };
 }
 
-/** Checks what can be checked without a model, and copies it. */
-export function checkPolicy(given: unknown, what: string): KvPolicy {
+/** Checks what can be checked without a model, and copies it; nothing at all is `"f16"`. */
+export function checkPolicy(given: unknown = {}, what: string): KvPolicy {
   const { key = "f16", value = "f16", ...rest } = checkRuled(given, what, checkFormat);
   return { key, value, ...rest };
 }

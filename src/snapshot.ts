@@ -1,5 +1,6 @@
 import { EngineError } from "./engine_error.ts";
 import { checkChoice, checkFields, checkInteger, checkSide, found } from "./internal/check.ts";
+import { inFewRules } from "./internal/few_rules.ts";
 import { inGroups, keyGroup, type KvHead } from "./internal/kv_layout.ts";
 import { decodeGroups, decodeRows, rawRows, rowBytes } from "./internal/kv_rows.ts";
 import { rotateRows, type Rotation } from "./internal/rope.ts";
@@ -97,7 +98,6 @@ export class Snapshot {
       identity: model.identity,
     };
     this.engine = { precision: engine.precision, cpuVariant: engine.cpu_variant };
-    this.policy = cache.policy;
     this.layers = cache.layers;
     this.heads = cache.heads;
     this.keyLength = cache.key_length;
@@ -118,7 +118,8 @@ export class Snapshot {
       keyLength: cache.key_length,
       valueLength: cache.value_length,
     };
-    this.#table = new KvTable(cache.policy, shape, "the policy of the file");
+    this.#table = inFewRules(new KvTable(cache.policy, shape, "the policy of the file"));
+    this.policy = this.#table.policy;
     this.#starts = startsOf(pages);
     this.#exactStarts = startsOf(file.header.exact_pages ?? []);
   }

@@ -1,8 +1,10 @@
 /** Cache policies: formats of single layers, KV heads, keys and values. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { compareKv, estimate, type KvPolicy, loadModel } from "../mod.ts";
-import { tinyModel } from "./support/tiny_model.ts";
+import { compareKv, estimate, type KvPolicy, loadModel, readSnapshot } from "../mod.ts";
+import { inFewRules } from "../src/internal/few_rules.ts";
+import { KvTable } from "../src/internal/kv_table.ts";
+import { temporaryPath, tinyModel } from "./support/tiny_model.ts";
 
 /** Two layers, two KV heads of 32 values. */
 const path = tinyModel({ embedding: 128 });
@@ -162,6 +164,44 @@ policies("what isn't a policy for this model is refused with the reason", async 
     () => narrow.session({ kv: { rules: [{ layers: 1, which: "value", format: "q8_0" }] } }),
     /cache format for values that takes heads of/,
   );
+});
+
+policies("a saved session has the policy in as many rules as one would write", async () => {
+  using model = await load();
+  const key = { format: "q4_0", rotate: true } as const;
+  const rule = { layers: [1], heads: [0], which: "value", format: "f32" } as const;
+  for (
+    const kv of [
+      { key, value: "q8_0" },
+      { key, value: key },
+      { key: "f32", value: "q8_0", rules: [{ layers: [0], which: "key", format: key }] },
+      { key: "f16", value: "q8_0", rules: [rule] },
+      { key: { ...key, beforeRope: true }, value: "q8_0", sinks: 2, recent: 4, exact: "f32" },
+    ] as readonly KvPolicy[]
+  ) {
+    using session = model.session({ context: 64, kv });
+    await session.prefill(tokens.slice(0, 9));
+    const file = temporaryPath("policy.session");
+    await session.save(file);
+    using snapshot = readSnapshot(file);
+    assert.equal(snapshot.policy, kv);
+    using restored = await model.restore(file);
+    assert.equal(restored.kv.policy, kv);
+    assert.equal(restored.kv.ledger(), session.kv.ledger());
+  }
+  // What depends on the order of rules stays in it.
+  const overlapping: KvPolicy = {
+    key: "f16",
+    value: "f16",
+    rules: [
+      { layers: [0], which: "key", format: "f32" },
+      { layers: [0, 1], which: "key", format: "q8_0" },
+      { layers: [1], which: "key", format: "f32" },
+    ],
+  };
+  const shape = { layers: 2, heads: 2, keyLength: 32, valueLength: 32 };
+  const table = new KvTable(overlapping, shape, "kv");
+  assert.equal(inFewRules(table).formats("key"), ["q8_0", "q8_0", "f32", "f32"]);
 });
 
 policies("a comparison says which of its caches is wrong", async () => {

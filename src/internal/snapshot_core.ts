@@ -7,6 +7,7 @@ import { check, type Library, statusError } from "../ffi/library.ts";
 import { SnapshotPhase, SnapshotStateLayout } from "../ffi/symbols.gen.ts";
 import type { SnapshotProgress } from "../snapshot_options.ts";
 import { checkFunction, checkSignal, found } from "./check.ts";
+import { inFewRules } from "./few_rules.ts";
 import { cacheShapeOf, KvTable } from "./kv_table.ts";
 import type { ModelCore } from "./model_core.ts";
 import { SessionCore } from "./session_core.ts";
@@ -62,7 +63,8 @@ export function restoreSessions(
       library.calls.vitrine_snapshot_restore(model.handle, bytes, bytes.length, context ?? 0, out),
     (handle, count) => {
       const header = readHeader(library, handle);
-      const kv = new KvTable(header.cache.policy, cacheShapeOf(model.info), "kv");
+      const shape = cacheShapeOf(model.info);
+      const kv = inFewRules(new KvTable(header.cache.policy, shape, "kv"));
       const handles = new Uint32Array(count);
       const { vitrine_snapshot_sessions } = library.calls;
       check(library, vitrine_snapshot_sessions(handle, handles, count), handle);

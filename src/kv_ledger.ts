@@ -28,7 +28,10 @@ export interface KvBytes {
   readonly valuePayload: number;
   /** Scales, minimums and outliers of those values. */
   readonly valueScales: number;
-  /** Tokens that are kept at full precision too, beside their place; 0 where the policy has none. */
+  /**
+   * Tokens that are at full precision too, beside their place; 0 where the policy has none. Those that left the
+   * window lately are among them: attention doesn't read them there any more, but their pages are still in use.
+   */
   readonly exact: number;
   /** Room for further tokens in pages that are in use. */
   readonly pageSlack: number;

@@ -2,7 +2,7 @@ import type { SessionCore } from "./internal/session_core.ts";
 
 /**
  * What passes of the model read from memory and computed, as columns. The numbers are counted where the
- * kernels are called: bytes of weights as they are packed, of keys and values as they are stored, scales
+ * kernels are called: bytes of weight matrices as they are packed (norms and biases are left out), of keys and values as they are stored, scales
  * included, once for all rows that share the read; operations of products and attention, a multiplication
  * and an addition as two. A processor's cache may have had some of it.
  */

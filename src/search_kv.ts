@@ -15,7 +15,7 @@ export interface SearchKvOptions {
    */
   readonly budget: { readonly kl: number } | { readonly bytes: number };
   /**
-   * Formats to choose from, at least two; by default `"f16"`, `"q8_0"` and `"f8_e4m3"`, as far as
+   * Formats to choose from, at least two of `kvFormats`, which round token by token; by default `"f16"`, `"q8_0"` and `"f8_e4m3"`, as far as
    * the model's heads fit them.
    */
   readonly formats?: readonly KvFormat[] | undefined;

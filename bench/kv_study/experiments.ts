@@ -261,7 +261,9 @@ const recent: Experiment = {
     "KIVI (Liu et al. 2024, arXiv 2402.02750) keeps the last tokens in full, 128 of them in its tables, because " +
     "attention looks at them most and a group of keys is only rounded when it is whole. Two bits, groups of 32, keys " +
     "per channel, values per token; the window is in f16. The last row is the same policy in real storage, where " +
-    "keys are rounded when 32 tokens are there.",
+    "keys are rounded when 32 tokens are there. Bits are those in memory behind 1,024 tokens, where a window is long: " +
+    "tokens that have left it stay in its pages for a while (a session can be shortened by 64), so that 192 tokens are " +
+    "in f16 beside their places for a window of 32 or 64, and 256 for one of 128, however long the text is.",
   variants: [
     ...[0, 32, 64, 128].map((count) => ({
       name: `${count} recent tokens`,

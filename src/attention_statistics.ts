@@ -1,5 +1,5 @@
 import type { AttentionRows } from "./attention_rows.ts";
-import { checkFields, checkInteger } from "./internal/check.ts";
+import { checkFields, checkInteger, found } from "./internal/check.ts";
 
 /** What `attentionStatistics` counts. */
 export interface AttentionStatisticsOptions {
@@ -48,6 +48,11 @@ export function attentionStatistics(
   options: AttentionStatisticsOptions = {},
 ): AttentionStatistics {
   checkFields(options, ["sinks"], "options");
+  if (!(attention?.weights instanceof Float32Array)) {
+    throw new TypeError(
+      `Expected attention as KvCache.attention returns it, but found ${found(attention)}`,
+    );
+  }
   const { rows, heads, positions, position, weights } = attention;
   const sinks = options.sinks === undefined ? 4 : checkInteger(options.sinks, 0, 1 << 20, "sinks");
   const entropy = new Float64Array(rows * heads);

@@ -1,6 +1,7 @@
 import { storeOf } from "./internal/kv_windows.ts";
 import { checkComparison, type ComparedCache } from "./internal/kv_comparison_options.ts";
 import { type Distribution, Side } from "./internal/kv_comparison_side.ts";
+import { checkTokens } from "./internal/check.ts";
 import { EngineError } from "./engine_error.ts";
 import type { KvFormat } from "./kv_format.ts";
 import type { KvPolicy } from "./kv_policy.ts";
@@ -185,7 +186,7 @@ export async function compareKv(
 
 function tokensOf(model: Model, text: string | readonly number[] | Uint32Array): Uint32Array {
   if (typeof text === "string") return model.tokenize(text, { parseSpecial: false });
-  return Uint32Array.from(text);
+  return checkTokens(text, model.info.vocabulary, "text");
 }
 
 /** One position: the distributions, and how probable the token behind it was, if there is one. */

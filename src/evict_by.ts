@@ -1,4 +1,5 @@
 import type { EvictPolicy } from "./evict_policy.ts";
+import { checkFields } from "./internal/check.ts";
 
 /** Tokens of a KV cache, in the order of the text. All arrays have `count` elements. */
 export interface CachedTokens {
@@ -55,6 +56,7 @@ export interface EvictByOptions {
  * ```
  */
 export function evictBy(choose: EvictFunction, options: EvictByOptions): EvictPolicy {
+  checkFields(options, ["budget", "every", "scores"], "evictBy");
   const { budget, every, scores } = options;
   return {
     name: "script",

@@ -1,4 +1,5 @@
 import type { EvictPolicy } from "./evict_policy.ts";
+import { checkFields } from "./internal/check.ts";
 
 /**
  * Keeps heavy hitters and the last tokens: Zhang et al. 2023, "H2O: Heavy-Hitter Oracle for Efficient
@@ -28,6 +29,7 @@ export function h2o(
     readonly every?: number | undefined;
   },
 ): EvictPolicy {
+  checkFields(options, ["budget", "recent", "every"], "h2o");
   const { budget, recent = Math.floor(budget / 2), every } = options;
   return { name: "h2o", budget, recent, ...(every !== undefined && { every }) };
 }

@@ -42,6 +42,13 @@ export function kvLevels(samples: readonly KvSample[], scheme: KvScheme): number
   const all = samples.flatMap(({ values, length, ...rest }, i) => {
     checkFields(rest, [], `samples[${i}]`);
     checkInteger(length, 1, 1 << 20, `samples[${i}].length`);
+    if (!(values instanceof Float32Array) || values.length % length !== 0) {
+      throw new RangeError(
+        `Expected samples[${i}].values to be whole rows of ${length} values, but found ${
+          found(values)
+        } of ${values?.length}`,
+      );
+    }
     return normalised(values, { position: 0, rows: values.length / length, length }, checked);
   });
   all.sort((a, b) => a.share - b.share);

@@ -1,4 +1,5 @@
 import type { EvictPolicy } from "./evict_policy.ts";
+import { checkFields, checkInteger } from "./internal/check.ts";
 
 /** What `slidingWindow` takes. */
 export interface SlidingWindowOptions {
@@ -14,6 +15,9 @@ export interface SlidingWindowOptions {
    */
   readonly positions?: "cache" | "text" | undefined;
 }
+
+/** As long as a context can be. */
+const countMax = 1 << 20;
 
 /**
  * Keeps the first tokens, which models use as attention sinks, and the last ones: Xiao et al. 2023,
@@ -35,7 +39,11 @@ export interface SlidingWindowOptions {
  * ```
  */
 export function slidingWindow(options: SlidingWindowOptions): EvictPolicy {
+  checkFields(options, ["sinks", "recent", "every", "positions"], "slidingWindow");
   const { sinks = 4, recent, every, positions } = options;
+  // The budget is their sum, of which an error would say less.
+  checkInteger(sinks, 0, countMax, "sinks of slidingWindow");
+  checkInteger(recent, 0, countMax, "recent of slidingWindow");
   return {
     name: "sliding_window",
     budget: sinks + recent,

@@ -1,4 +1,5 @@
 import type { EvictPolicy } from "./evict_policy.ts";
+import { checkFields } from "./internal/check.ts";
 
 /**
  * Cuts each prompt down to what its end looks at: Li et al. 2024, "SnapKV: LLM Knows What You are Looking for
@@ -31,6 +32,7 @@ export function snapKv(
     readonly pooling?: number | undefined;
   },
 ): EvictPolicy {
+  checkFields(options, ["budget", "window", "pooling"], "snapKv");
   const { budget, window = Math.min(32, Math.floor(budget / 2)), pooling = 7 } = options;
   return { name: "snap_kv", budget, window, pooling };
 }

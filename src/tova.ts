@@ -1,4 +1,5 @@
 import type { EvictPolicy } from "./evict_policy.ts";
+import { checkFields } from "./internal/check.ts";
 
 /**
  * Evicts what the last query looks at least: Oren et al. 2024, "Transformers are Multi-State RNNs" (TOVA).
@@ -23,6 +24,7 @@ import type { EvictPolicy } from "./evict_policy.ts";
 export function tova(
   options: { readonly budget: number; readonly every?: number | undefined },
 ): EvictPolicy {
+  checkFields(options, ["budget", "every"], "tova");
   const { budget, every } = options;
   return { name: "tova", budget, ...(every !== undefined && { every }) };
 }

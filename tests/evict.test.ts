@@ -304,6 +304,8 @@ evict("misuse is refused with the reason", async () => {
   using model = await load();
   const wrong: [unknown, RegExp][] = [
     [{}, /Expected evict to be a policy/],
+    [() => [0], /evict to be a policy.*but found a function; evictBy\(choose/],
+    ["h2o", /evict to be a policy.*but found "h2o"/],
     [{ name: "lru" }, /sliding_window, h2o, snap_kv, tova, script/],
     [{ ...tova({ budget: 4 }), recent: 2 }, /"recent"/],
     [tova({ budget: 0 }), /budget to be a whole number from 1/],
@@ -316,6 +318,17 @@ evict("misuse is refused with the reason", async () => {
   for (const [policy, expected] of wrong) {
     assert.match(await thrown(() => model.session({ evict: policy as EvictPolicy })), expected);
   }
+  const factories: [() => EvictPolicy, RegExp][] = [
+    [() => h2o(undefined as never), /options of h2o, but found undefined/],
+    [() => h2o({ budget: 8, recents: 4 } as never), /option of h2o.*"recents"/],
+    [() => tova({ budget: 8, recent: 4 } as never), /option of tova.*"recent"/],
+    [() => snapKv({ budget: 8, windows: 4 } as never), /option of snapKv.*"windows"/],
+    [() => slidingWindow({ recent: 8, sink: 4 } as never), /option of slidingWindow.*"sink"/],
+    [() => slidingWindow({} as never), /recent of slidingWindow to be a number.*undefined/],
+    [() => slidingWindow({ recent: 8, sinks: NaN }), /sinks of slidingWindow.*NaN/],
+    [() => evictBy(() => [0], { budget: 8, score: "sum" } as never), /option of evictBy.*"score"/],
+  ];
+  for (const [make, expected] of factories) assert.throws(make, expected);
   const policy = h2o({ budget: 20 });
   assert.match(await thrown(() => model.session({ evict: policy, context: 21 })), /context of 21/);
   assert.match(

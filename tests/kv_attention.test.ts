@@ -93,6 +93,10 @@ attention("what cannot be is refused", async () => {
   assert.throws(of({}, { head: 4 }), /head .* from 0 to 3/);
   assert.throws(of({}, { to: 101 }), /to .* 100/);
   assert.throws(of({}, { heads: 1 }), /heads/);
+  assert.throws(
+    () => attentionStatistics(queries as never),
+    /attention as KvCache.attention returns/,
+  );
   session.truncate(60);
   assert.throws(of({}), /positions under 60/);
   assert.is(session.kv.attention(queries, { to: 60 }).rows, 60);

@@ -215,6 +215,9 @@ policies("a comparison says which of its caches is wrong", async () => {
   const far = { rules: [{ layers: 2, format: "f16" }] };
   await rejected({ candidates: [{}, far] }, /candidates\[1\]\.rules\[0\]\.layers.*found 2/);
   await rejected({ reference: far }, /reference\.rules\[0\]\.layers.*found 2/);
+  let wrong = "";
+  await compareKv(model, 5 as never, { candidates: [{}] }).catch((error) => wrong = `${error}`);
+  assert.match(wrong, /text to be text or an array of token ids, but found 5/);
   await rejected({ reference: null }, /options of reference, but found null/);
   await rejected({ candidates: [{}, undefined] }, /options of candidates\[1\], but found/);
   const wide = { simulate: { key: { bits: 9 } } };

@@ -231,6 +231,8 @@ simulation("what can't be simulated is refused with the reason", async () => {
   refused({ key: "q9" }, /simulation\.key to be one of f32/);
   refused({ shape: { layers: 3, heads: 2 } }, /a model of 2 layers/);
   assert.throws(() => kvLevels([], { bits: 2 }), /samples of values/);
+  const part = [{ values: new Float32Array(10), length: 3 }];
+  assert.throws(() => kvLevels(part, { bits: 2 }), /samples\[0\]\.values.*rows of 3.*of 10/);
   using _wrong = session.simulateKv({ key: () => new Float32Array(3) });
   try {
     await session.prefill(tokens);

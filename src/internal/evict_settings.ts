@@ -7,7 +7,7 @@ import { EngineError } from "../engine_error.ts";
 import type { EvictFunction } from "../evict_by.ts";
 import type { EvictPolicy } from "../evict_policy.ts";
 import { EvictPolicyId, EvictScoringId } from "../ffi/symbols.gen.ts";
-import { checkChoice, checkFields, checkFunction, checkInteger } from "./check.ts";
+import { checkChoice, checkFields, checkFunction, checkInteger, found } from "./check.ts";
 import type { KvWindow } from "./kv_windows.ts";
 
 /** A checked policy. */
@@ -44,7 +44,13 @@ const countMax = 1 << 20;
 
 /** Checks a policy. */
 export function evictSettings(policy: EvictPolicy): EvictSettings {
-  const name = checkChoice(policy?.name, names, "evict.name");
+  if (typeof policy !== "object" || policy === null) {
+    const how = typeof policy === "function" ? "; evictBy(choose, { budget }) makes one of it" : "";
+    throw new TypeError(
+      `Expected evict to be a policy (${names.join(", ")}), but found ${found(policy)}${how}`,
+    );
+  }
+  const name = checkChoice(policy.name, names, "evict.name");
   if (name === undefined) {
     throw new TypeError(`Expected evict to be a policy (${names.join(", ")}), but found none`);
   }

@@ -68,6 +68,8 @@ pub const Vocabulary = @import("sampler/core/vocabulary.zig").Vocabulary;
 /// The passes over all logits; `Chain.use` takes those of a CPU variant.
 pub const Passes = @import("sampler/core/sweep.zig").Passes;
 pub const topLogprobs = top.topLogprobs;
+/// What a pass over a row found, for `Chain.sampleKnown`.
+pub const Known = candidates_file.Known;
 
 pub const philox = @import("sampler/core/philox.zig");
 
@@ -116,14 +118,20 @@ test {
     _ = @import("sampler/core/closest.zig");
     _ = @import("sampler/core/counts.zig");
     _ = @import("sampler/core/draw.zig");
+    _ = @import("sampler/core/gather.zig");
     _ = @import("sampler/core/half.zig");
     _ = @import("sampler/core/head.zig");
+    _ = @import("sampler/core/mask.zig");
+    _ = @import("sampler/core/maxima.zig");
     _ = @import("sampler/core/reference.zig");
+    _ = @import("sampler/core/remove.zig");
     _ = @import("sampler/core/select.zig");
     _ = @import("sampler/core/sweep.zig");
     _ = @import("sampler/core/test_chain.zig");
     _ = @import("sampler/core/test_draw.zig");
+    _ = @import("sampler/core/test_known.zig");
     _ = @import("sampler/core/test_memory.zig");
+    _ = @import("sampler/core/untouched_memory.zig");
 }
 
 test "every file of sampler/ is registered under its name" {

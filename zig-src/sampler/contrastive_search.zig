@@ -30,7 +30,7 @@ pub fn looksAhead(self: *const ContrastiveSearch) u32 {
 
 pub fn apply(self: *ContrastiveSearch, set: *candidates.Candidates, step: stage.Step) candidates.Error!void {
     const total = set.mass();
-    if (self.k < set.len()) set.keep(head.cut(set, self.k));
+    head.keep(set, self.k);
     var indices: [stage.ahead_max]usize = undefined;
     var ids: [stage.ahead_max]u32 = undefined;
     var count: usize = 0;

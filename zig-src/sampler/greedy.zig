@@ -9,6 +9,9 @@ pub const name = "greedy";
 pub const about = "Keeps only the most probable token.";
 pub const parameters = [_]stage.Parameter{};
 
+/// Asks for single blocks of a row.
+pub const by_blocks = true;
+
 pub fn apply(_: *Greedy, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
     set.keepOnly(set.best());
 }

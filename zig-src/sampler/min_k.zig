@@ -24,7 +24,7 @@ pub fn apply(self: *MinK, set: *candidates.Candidates, _: stage.Step) candidates
     const least = @floor(self.tau / range);
     var k = steepest(set, n, range);
     if (least > @as(f64, @floatFromInt(k))) k = if (least >= @as(f64, @floatFromInt(n))) n else @intFromFloat(least);
-    if (k < set.len()) set.keep(head.cut(set, @intCast(k)));
+    if (k < set.len()) head.keep(set, @intCast(k));
 }
 
 /// The i of the highest weighted decay, the first among equals. What follows the m highest falls

@@ -13,6 +13,9 @@ pub const name = "min_p";
 pub const about = "Keeps the tokens at least p times as probable as the most probable one.";
 pub const parameters = [_]stage.Parameter{.{ .name = "p", .min = 0, .max = 1 }};
 
+/// Asks for single blocks of a row.
+pub const by_blocks = true;
+
 pub fn apply(self: *MinP, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
     set.keepFrom(self.p);
 }

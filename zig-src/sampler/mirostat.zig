@@ -30,7 +30,7 @@ pub const parameters = Feedback.parameters ++ [_]stage.Parameter{
 
 pub fn apply(self: *Mirostat, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
     const k = self.count(head.sorted(set, self.m), set.beta, set.logits.len);
-    if (k < set.len()) set.keep(head.cut(set, @intCast(k)));
+    if (k < set.len()) head.keep(set, @intCast(k));
 }
 
 /// k, of the highest logits in descending order.

@@ -26,7 +26,7 @@ pub fn apply(self: *TailFree, set: *candidates.Candidates, _: stage.Step) candid
     while (true) : (len *= head.growth) {
         const sorted = head.sorted(set, @min(len, n));
         const k = beforeTail(set, sorted, self.z, if (sorted.len == n) null else lowest) orelse continue;
-        if (k < set.len()) set.keep(head.cut(set, @intCast(k)));
+        if (k < set.len()) head.keep(set, @intCast(k));
         return;
     }
 }

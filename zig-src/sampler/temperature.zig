@@ -13,6 +13,9 @@ pub const name = "temperature";
 pub const about = "Divides the logits by t; 0 keeps only the most probable token.";
 pub const parameters = [_]stage.Parameter{.{ .name = "t", .min = 0, .max = 1e6 }};
 
+/// Asks for single blocks of a row.
+pub const by_blocks = true;
+
 pub fn apply(self: *Temperature, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
     if (self.t == 0) set.keepOnly(set.best()) else set.heat(self.t);
 }

@@ -16,8 +16,11 @@ pub const about = "Keeps the k most probable tokens.";
 /// Up to the largest range in which every whole number is an f32.
 pub const parameters = [_]stage.Parameter{.{ .name = "k", .min = 1, .max = 1 << 24, .whole = true }};
 
+/// Asks for single blocks of a row.
+pub const by_blocks = true;
+
 pub fn apply(self: *TopK, set: *candidates.Candidates, _: stage.Step) candidates.Error!void {
-    if (self.k < set.len()) set.keep(head.cut(set, self.k));
+    head.keep(set, self.k);
 }
 
 const reference = @import("core/reference.zig");

@@ -38,6 +38,7 @@ fn cutAt(set: *candidates.Candidates, centre: f64, p: f32) ?closest.Cut {
         .block_max = set.maxima(),
         .highest = set.max,
         .lowest = lowest,
+        .passes = set.passes,
     }, set.probs)) |probable| {
         input.values = probable;
         if (closest.cut(input, target, set.probs)) |made| {

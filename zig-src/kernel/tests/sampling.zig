@@ -4,6 +4,7 @@
 const std = @import("std");
 const kernel = @import("../../kernel.zig");
 const counts = @import("../../sampler/core/counts.zig");
+const gather = @import("../../sampler/core/gather.zig");
 const sweep = @import("../../sampler/core/sweep.zig");
 const variants = @import("variants.zig");
 
@@ -49,6 +50,10 @@ fn compare(table: *const kernel.Table, values: []const f32) !void {
         try std.testing.expectEqual(sweep.Moments{ .mass = mass, .exponents = exponents }, both);
         try variants.expectSameBits(want[0..blocks], got[0..blocks]);
         try std.testing.expectEqual(exponents, table.sampling.exponents(values, found.max, beta));
+        var weights: [longest]f32 = @splat(777);
+        table.sampling.weightsOf(values, found.max, beta, &weights);
+        for (values, weights[0..values.len]) |x, w| try std.testing.expectEqual(sweep.weight(x, found.max, beta), w);
+        if (values.len < longest) try std.testing.expectEqual(777, weights[values.len]);
     }
     try std.testing.expectEqual(sweep.spread(values, found.max), table.sampling.spread(values, found.max));
     for ([_]f32{ found.max, 0, -3, -std.math.floatMax(f32) }) |bound| {
@@ -64,6 +69,10 @@ fn compare(table: *const kernel.Table, values: []const f32) !void {
     try std.testing.expectEqual(sweep.scan(wide[0..values.len], &want), widened);
     try variants.expectSameBits(want[0..blocks], got[0..blocks]);
     try std.testing.expectEqual(777, got[blocks]);
+    var masses: [2][longest]f32 = undefined;
+    const mass = table.sampling.massHalf(bits[0..values.len], widened.max, 1.25, &masses[0]);
+    try std.testing.expectEqual(sweep.mass(wide[0..values.len], widened.max, 1.25, &masses[1]), mass);
+    try variants.expectSameBits(masses[1][0..blocks], masses[0][0..blocks]);
     bits[values.len - 1] = @bitCast(std.math.nan(f16));
     try std.testing.expect(table.sampling.scanHalf(bits[0..values.len], wide[0..values.len], got[0..blocks]).nan);
     var lowest = std.math.inf(f32);
@@ -71,6 +80,43 @@ fn compare(table: *const kernel.Table, values: []const f32) !void {
     try std.testing.expectEqual(lowest, table.sampling.lowestFinite(values));
     const wanted: counts.Range = .{ .count = values.len / 2 + 1, .spare = 3, .low = -std.math.inf(f32), .high = found.max };
     try std.testing.expectEqual(counts.boundOf(values, wanted), table.sampling.boundOf(values, wanted));
+    try compareMoves(table, values);
+}
+
+fn compareMoves(table: *const kernel.Table, values: []const f32) !void {
+    var block_max: [longest]f32 = undefined;
+    const max = sweep.scan(values, &block_max).max;
+    for ([_]f32{ max, 0.5, -3, -std.math.floatMax(f32) }) |bound| {
+        var kept: [longest]f32 = undefined;
+        var ids: [longest]u32 = undefined;
+        const count = table.sampling.gather(.{
+            .values = values.ptr,
+            .ids = null,
+            .len = values.len,
+            .block_max = &block_max,
+            .bound = bound,
+            .to_values = &kept,
+            .to_ids = &ids,
+        });
+        var expected: usize = 0;
+        for (values, 0..) |x, id| {
+            if (x < bound) continue;
+            try std.testing.expectEqual(x, kept[expected]);
+            try std.testing.expectEqual(id, ids[expected]);
+            expected += 1;
+        }
+        try std.testing.expectEqual(expected, count);
+        if (count == 0 or count > gather.rank_max) continue;
+        var sorted: [2][gather.rank_max]f32 = undefined;
+        var weights: [2][gather.rank_max]f32 = undefined;
+        var few: gather.Few = .{ .values = &kept, .len = count, .max = max, .beta = 1.25, .sorted = &sorted[0], .weights = &weights[0] };
+        table.sampling.rank(few);
+        few.sorted = &sorted[1];
+        few.weights = &weights[1];
+        gather.rankRow(&few);
+        try variants.expectSameBits(sorted[1][0..count], sorted[0][0..count]);
+        try variants.expectSameBits(weights[1][0..count], weights[0][0..count]);
+    }
 }
 
 test "passes of the sampler" {

@@ -13,7 +13,10 @@
 
 const std = @import("std");
 const sweep = @import("sweep.zig");
+const masks = @import("mask.zig");
+const remove = @import("remove.zig");
 const select = @import("select.zig");
+const untouched_memory = @import("untouched_memory.zig");
 const assert = std.debug.assert;
 
 const lanes = sweep.lanes;
@@ -34,6 +37,13 @@ pub const Error = error{
     LookAhead,
 };
 
+/// What a scan of a row finds where all are numbers and one is above -inf.
+pub const Known = struct {
+    max: f32,
+    /// Of each block of `sweep.block_len` logits.
+    block_max: []const f32,
+};
+
 pub const Candidates = struct {
     /// Own memory, one place a token of the vocabulary.
     ids: []u32,
@@ -46,6 +56,8 @@ pub const Candidates = struct {
     /// The logits of the set, in ascending order of id: the model's own row or a part of
     /// `logits`.
     values: []const f32,
+    /// Not null: the logits in 16 bits, of which `values` has only the blocks that somebody needed.
+    half: ?[]align(1) const u16,
     /// Who makes the passes over all values.
     passes: sweep.Passes,
     /// The set is still every token, and ids are indices.
@@ -61,6 +73,9 @@ pub const Candidates = struct {
     /// The `beta` for which `total` and `block_mass` belong to the set as it is; 0 for none.
     mass_beta: f32,
     total: f64,
+    /// The block that `weights` are of, for the set and temperature that `total` is of; null for none.
+    weights_block: ?usize,
+    weights: [sweep.block_len]f32,
     /// The `beta` for which `exponents` belongs to the set with that mass; 0 for none.
     mean_beta: f32,
     exponents: f64,
@@ -72,9 +87,9 @@ pub const Candidates = struct {
     pub fn init(gpa: std.mem.Allocator, vocab: u32) error{OutOfMemory}!Candidates {
         assert(vocab > 0);
         const blocks = sweep.blockCount(vocab);
-        const ids = try gpa.alloc(u32, vocab);
-        errdefer gpa.free(ids);
-        const floats = try gpa.alloc(f32, 2 * @as(usize, vocab) + 2 * blocks);
+        const ids = try untouched_memory.alloc(u32, gpa, vocab);
+        errdefer untouched_memory.free(gpa, ids);
+        const floats = try untouched_memory.alloc(f32, gpa, 2 * @as(usize, vocab) + 2 * blocks);
         return .{
             .ids = ids,
             .logits = floats[0..vocab],
@@ -82,6 +97,7 @@ pub const Candidates = struct {
             .block_max = floats[2 * @as(usize, vocab) ..][0..blocks],
             .block_mass = floats[2 * @as(usize, vocab) + blocks ..][0..blocks],
             .values = &.{},
+            .half = null,
             .passes = .compiled,
             .whole = true,
             .beta = 1,
@@ -90,35 +106,51 @@ pub const Candidates = struct {
             .maxima_known = false,
             .mass_beta = 0,
             .total = 0,
+            .weights_block = null,
+            .weights = undefined,
             .mean_beta = 0,
             .exponents = 0,
         };
     }
 
     pub fn deinit(set: *Candidates, gpa: std.mem.Allocator) void {
-        gpa.free(set.logits.ptr[0 .. 2 * set.logits.len + 2 * set.block_max.len]);
-        gpa.free(set.ids);
+        untouched_memory.free(gpa, set.logits.ptr[0 .. 2 * set.logits.len + 2 * set.block_max.len]);
+        untouched_memory.free(gpa, set.ids);
         set.* = undefined;
     }
 
     /// Makes the set the whole vocabulary again. `values` is borrowed until the next `begin`.
     pub fn begin(set: *Candidates, values: []const f32) Error!void {
-        assert(values.len == set.logits.len);
-        set.values = values;
-        set.whole = true;
-        set.beta = 1;
-        set.temperature = 1;
+        set.beginAs(values, true);
         try set.rescan();
     }
 
     /// As `begin`, for logits in 16 bits; `values` gets them and is borrowed until the next one.
     pub fn beginHalf(set: *Candidates, bits: []align(1) const u16, values: []f32) Error!void {
-        assert(values.len == set.logits.len);
-        set.values = values;
-        set.whole = true;
-        set.beta = 1;
-        set.temperature = 1;
+        set.beginAs(values, true);
         try set.scanned(set.passes.scanHalf(bits, values, set.block_max));
+    }
+
+    /// As `begin`, for logits that a scan has been over, which found numbers: no pass is made.
+    pub fn beginKnown(set: *Candidates, values: []const f32, known: Known) void {
+        set.beginAs(values, true);
+        set.take(known);
+    }
+
+    /// The same for logits in 16 bits. `values` gets those that somebody needs, all with `widen`.
+    pub fn beginHalfKnown(set: *Candidates, bits: []align(1) const u16, values: []f32, known: Known) void {
+        assert(bits.len == values.len);
+        set.beginAs(values, true);
+        set.half = bits;
+        set.take(known);
+    }
+
+    fn take(set: *Candidates, known: Known) void {
+        assert(std.math.isFinite(known.max));
+        @memcpy(set.block_max, known.block_max);
+        set.max = known.max;
+        set.maxima_known = true;
+        set.mass_beta = 0;
     }
 
     /// Makes the set some tokens of the vocabulary, in ascending order of id; both are copied.
@@ -127,11 +159,34 @@ pub const Candidates = struct {
         assert(values.len <= set.logits.len);
         @memcpy(set.ids[0..ids.len], ids);
         @memcpy(set.logits[0..values.len], values);
-        set.values = set.logits[0..values.len];
-        set.whole = false;
+        set.beginAs(set.logits[0..values.len], false);
+        try set.rescan();
+    }
+
+    fn beginAs(set: *Candidates, values: []const f32, whole: bool) void {
+        assert(!whole or values.len == set.logits.len);
+        set.values = values;
+        set.half = null;
+        set.whole = whole;
         set.beta = 1;
         set.temperature = 1;
-        try set.rescan();
+    }
+
+    /// Fills `values`, for stages that read them.
+    pub fn widen(set: *Candidates) void {
+        const bits = set.half orelse return;
+        // The pass is that of the processor, and finds the same maxima again.
+        _ = set.passes.scanHalf(bits, @constCast(set.values), set.block_max);
+        set.half = null;
+    }
+
+    /// Fills one block.
+    fn widenBlock(set: *Candidates, block: usize) void {
+        const bits = set.half orelse return;
+        const start = block * sweep.block_len;
+        const end = @min(start + sweep.block_len, bits.len);
+        var block_max: [1]f32 = undefined;
+        _ = set.passes.scanHalf(bits[start..end], @constCast(set.values[start..end]), &block_max);
     }
 
     pub fn len(set: *const Candidates) usize {
@@ -164,8 +219,12 @@ pub const Candidates = struct {
     /// Σ exp((logit - max) · beta), computed once for a set and a temperature.
     pub fn mass(set: *Candidates) f64 {
         if (set.mass_beta != set.beta) {
-            set.total = set.passes.mass(set.values, set.max, set.beta, set.block_mass);
+            set.total = if (set.half) |bits|
+                set.passes.massHalf(bits, set.max, set.beta, set.block_mass)
+            else
+                set.passes.mass(set.values, set.max, set.beta, set.block_mass);
             set.mass_beta = set.beta;
+            set.weights_block = null;
             set.mean_beta = 0;
         }
         return set.total;
@@ -187,6 +246,7 @@ pub const Candidates = struct {
             const found = set.passes.moments(set.values, set.max, set.beta, set.block_mass);
             set.total = found.mass;
             set.mass_beta = set.beta;
+            set.weights_block = null;
             set.exponents = found.exponents;
         } else if (set.mean_beta != set.beta) {
             set.exponents = set.passes.exponents(set.values, set.max, set.beta);
@@ -204,6 +264,19 @@ pub const Candidates = struct {
     /// The unnormalised probability of one member: 1 for the best.
     pub fn weight(set: *const Candidates, index: usize) f32 {
         return sweep.weight(set.values[index], set.max, set.beta);
+    }
+
+    /// The weights of the members of a block, for the set that `mass` was asked of last.
+    pub fn weightsOfBlock(set: *Candidates, block: usize) []const f32 {
+        assert(set.mass_beta == set.beta);
+        const start = block * sweep.block_len;
+        const values = set.values[start..@min(start + sweep.block_len, set.values.len)];
+        if (set.weights_block != block) {
+            set.widenBlock(block);
+            set.passes.weightsOf(values, set.max, set.beta, &set.weights);
+            set.weights_block = block;
+        }
+        return set.weights[0..values.len];
     }
 
     /// The members below this logit, were they all just below it, would not add up to a share of
@@ -229,6 +302,7 @@ pub const Candidates = struct {
         for (set.maxima(), 0..) |block_max, block| {
             if (block_max != set.max) continue;
             const start = block * sweep.block_len;
+            set.widenBlock(block);
             return start + std.mem.findScalar(f32, set.values[start..], set.max).?;
         }
         unreachable;
@@ -249,20 +323,39 @@ pub const Candidates = struct {
     /// Removes all but what `cut` keeps. At least the best member must stay.
     pub fn keep(set: *Candidates, cut_: select.Cut) void {
         assert(cut_.threshold <= set.max);
-        const block_max = set.maxima();
-        var kept: usize = 0;
-        var ties = cut_.ties;
-        for (block_max, 0..) |top, block| {
-            if (top < cut_.threshold) continue;
-            const start = block * sweep.block_len;
-            const end = @min(start + sweep.block_len, set.values.len);
-            kept = set.keepRange(start, end, cut_.threshold, &ties, kept);
-        }
+        const kept = set.passes.gather(.{
+            .values = set.values.ptr,
+            .half = if (set.half) |bits| bits.ptr else null,
+            .ids = if (set.whole) null else set.ids.ptr,
+            .len = set.values.len,
+            .block_max = set.maxima().ptr,
+            .bound = @max(cut_.threshold, -std.math.floatMax(f32)),
+            .to_values = set.logits.ptr,
+            .to_ids = set.ids.ptr,
+        });
         assert(kept > 0);
         set.values = set.logits[0..kept];
+        set.half = null;
         set.whole = false;
         set.maxima_known = false;
         set.mass_beta = 0;
+        if (cut_.ties < kept) set.limitTies(cut_);
+    }
+
+    /// Removes members that are equal to the threshold, but for the first.
+    fn limitTies(set: *Candidates, cut_: select.Cut) void {
+        var ties = cut_.ties;
+        var kept: usize = 0;
+        for (set.values, set.ids[0..set.values.len]) |x, token| {
+            const is_tie = x == cut_.threshold;
+            if (is_tie and ties == 0) continue;
+            ties -= @intFromBool(is_tie);
+            set.logits[kept] = x;
+            set.ids[kept] = token;
+            kept += 1;
+        }
+        assert(kept > 0);
+        set.values = set.logits[0..kept];
     }
 
     /// Keeps the members of an unnormalised probability of at least `lowest`, a share of the best
@@ -275,52 +368,7 @@ pub const Candidates = struct {
         set.keep(.{ .threshold = threshold, .ties = ties });
     }
 
-    /// Removes the members with a logit of at least `bound`, all but the lowest of them and, of equal
-    /// ones, that of the highest id. With fewer than two, nothing.
-    pub fn removeFrom(set: *Candidates, bound: f32) void {
-        var lowest = std.math.inf(f32);
-        var last: usize = 0;
-        var found: usize = 0;
-        for (set.maxima(), 0..) |block_max, block| {
-            if (block_max < bound) continue;
-            const start = block * sweep.block_len;
-            for (set.values[start..@min(start + sweep.block_len, set.values.len)], start..) |x, index| {
-                if (x < bound or x == -std.math.inf(f32)) continue;
-                found += 1;
-                if (x > lowest) continue;
-                lowest = x;
-                last = index;
-            }
-        }
-        if (found < 2) return;
-        var kept: usize = 0;
-        var i: usize = 0;
-        while (i < set.values.len) : (i += lanes) {
-            const mask = set.maskBelow(i, lowest) | if (last -% i < lanes) @as(u16, 1) << @intCast(last - i) else 0;
-            if (mask == 0) continue;
-            const many = @popCount(mask) > lanes / 4 and i + lanes <= set.values.len;
-            kept = if (many) set.keepMany(i, mask, kept) else set.keepFew(i, mask, kept);
-        }
-        set.values = set.logits[0..kept];
-        set.whole = false;
-        set.max = lowest;
-        set.maxima_known = false;
-        set.mass_beta = 0;
-    }
-
-    /// Which of the members from `start` on have a logit below `bound` and above -inf.
-    fn maskBelow(set: *const Candidates, start: usize, bound: f32) u16 {
-        const none: F = @splat(-std.math.inf(f32));
-        var x = none;
-        if (start + lanes <= set.values.len) {
-            x = set.values[start..][0..lanes].*;
-        } else {
-            var padded: [lanes]f32 = none;
-            @memcpy(padded[0 .. set.values.len - start], set.values[start..]);
-            x = padded;
-        }
-        return @as(u16, @bitCast(x < @as(F, @splat(bound)))) & @as(u16, @bitCast(x > none));
-    }
+    pub const removeFrom = remove.removeFrom;
 
     /// Keeps the members for whose logits `stays` is true, in ascending order of id. Blocks without
     /// a logit of at least `lowest` are not read.
@@ -343,90 +391,11 @@ pub const Candidates = struct {
         try set.rescan();
     }
 
-    /// Keeps the tokens whose bits are set; a token beyond the words is not kept.
-    pub fn keepBits(set: *Candidates, words: []const u64) Error!void {
-        var kept: usize = 0;
-        if (set.whole and set.lacksFew(words)) return set.dropRest(words);
-        if (set.whole) {
-            var at: usize = 0;
-            for (words) |word| {
-                // Each word is four pieces of `lanes` members.
-                for (0..64 / lanes) |part| {
-                    const mask: u16 = @truncate(word >> @intCast(part * lanes));
-                    const start = at + part * lanes;
-                    if (mask == 0 or start >= set.values.len) continue;
-                    const there = @min(lanes, set.values.len - start);
-                    const inside = if (there == lanes) mask else mask & ((@as(u16, 1) << @intCast(there)) - 1);
-                    const many = there == lanes and @popCount(inside) > lanes / 4;
-                    kept = if (many) set.keepMany(start, inside, kept) else set.keepFew(start, inside, kept);
-                }
-                at += 64;
-            }
-        } else for (0..set.values.len) |index| {
-            const token = set.id(index);
-            if (token / 64 >= words.len) continue;
-            if (words[token / 64] >> @intCast(token % 64) & 1 != 0) kept = set.keepFew(index, 1, kept);
-        }
-        set.values = set.logits[0..kept];
-        set.whole = false;
-        try set.rescan();
-    }
+    pub const keepBits = masks.keepBits;
 
-    /// Whether the words have nearly the whole vocabulary.
-    fn lacksFew(set: *const Candidates, words: []const u64) bool {
-        const count = set.values.len;
-        if (words.len < (count + 63) / 64) return false;
-        var there: usize = 0;
-        for (words[0 .. count / 64]) |word| there += @popCount(word);
-        return count - there <= count / 8;
-    }
-
-    /// Takes the tokens out whose bits are not set; the others stay where they are.
-    fn dropRest(set: *Candidates, words: []const u64) Error!void {
-        for (words[0 .. (set.values.len + 63) / 64], 0..) |word, at| {
-            var rest = ~word;
-            while (rest != 0) : (rest &= rest - 1) {
-                const index = at * 64 + @ctz(rest);
-                if (index < set.values.len) set.change(index, -std.math.inf(f32));
-            }
-        }
-        try set.changed();
-    }
-
-    /// Moves the members of one block that stay to `kept` and on, which is never beyond the place
-    /// they are read from. Returns the new number kept.
-    fn keepRange(
-        set: *Candidates,
-        start: usize,
-        end: usize,
-        threshold: f32,
-        ties: *usize,
-        kept_before: usize,
-    ) usize {
-        var kept = kept_before;
-        var i = start;
-        while (i + lanes <= end) : (i += lanes) {
-            const x: F = set.values[i..][0..lanes].*;
-            const mask = above(x, threshold, ties);
-            if (mask == 0) continue;
-            kept = if (@popCount(mask) > lanes / 4)
-                set.keepMany(i, mask, kept)
-            else
-                set.keepFew(i, mask, kept);
-        }
-        for (i..end) |index| {
-            const x = set.values[index];
-            if (x < threshold) continue;
-            if (x == threshold) {
-                if (ties.* == 0) continue;
-                ties.* -= 1;
-            }
-            kept = set.keepFew(index, 1, kept);
-        }
-        return kept;
-    }
-
-    fn keepFew(set: *Candidates, start: usize, mask: u16, kept_before: usize) usize {
+    /// Moves the members of some neighbours that stay to `kept` and on, which is never beyond the place they are
+    /// read from. Returns the new number kept.
+    pub fn keepFew(set: *Candidates, start: usize, mask: u16, kept_before: usize) usize {
         var kept = kept_before;
         var rest = mask;
         while (rest != 0) : (rest &= rest - 1) {
@@ -441,7 +410,7 @@ pub const Candidates = struct {
 
     /// As `keepFew`, without a branch for each member: all are written, and one that does not
     /// stay is written over. The last write is at most at the place that is read.
-    fn keepMany(set: *Candidates, start: usize, mask: u16, kept_before: usize) usize {
+    pub fn keepMany(set: *Candidates, start: usize, mask: u16, kept_before: usize) usize {
         const values: [lanes]f32 = set.values[start..][0..lanes].*;
         const tokens: [lanes]u32 = if (set.whole)
             std.simd.iota(u32, lanes) + @as(@Vector(lanes, u32), @splat(@intCast(start)))
@@ -462,6 +431,7 @@ pub const Candidates = struct {
         set.logits[0] = set.values[index];
         set.ids[0] = token;
         set.values = set.logits[0..1];
+        set.half = null;
         set.whole = false;
         set.max = set.logits[0];
         set.maxima_known = false;
@@ -545,7 +515,7 @@ pub const Candidates = struct {
         return out;
     }
 
-    fn rescan(set: *Candidates) Error!void {
+    pub fn rescan(set: *Candidates) Error!void {
         try set.scanned(set.passes.scan(set.values, set.block_max));
     }
 

@@ -314,6 +314,38 @@ pub fn ChainType(comptime registry: anytype) type {
             return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
         }
 
+        /// As `sample`, for a row that a scan has been over: nothing reads all of it but stages and draws that
+        /// need all. Choices have no log-probabilities.
+        pub fn sampleKnown(
+            chain: *Chain,
+            logits: []const f32, // [vocab]
+            known: candidates_file.Known,
+            sequence: u32,
+            position: u64,
+            diag: *Diagnostic,
+        ) candidates_file.Error!Choice {
+            assert(!chain.logprobs);
+            chain.candidates.beginKnown(logits, known);
+            return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
+        }
+
+        /// The same for a row in 16 bits; `logits` gets what is needed of it.
+        pub fn sampleHalfKnown(
+            chain: *Chain,
+            bits: []align(1) const u16, // [vocab]
+            logits: []f32, // [vocab]
+            known: candidates_file.Known,
+            sequence: u32,
+            position: u64,
+            diag: *Diagnostic,
+        ) candidates_file.Error!Choice {
+            assert(!chain.logprobs);
+            const set = &chain.candidates;
+            set.beginHalfKnown(bits, logits, known);
+            if (chain.observer != null or chain.excluded.len > 0) set.widen();
+            return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
+        }
+
         /// The same for a row of which only some logits are known, with ids in ascending order.
         pub fn sampleSome(
             chain: *Chain,
@@ -354,6 +386,7 @@ pub fn ChainType(comptime registry: anytype) type {
                 switch (stage.*) {
                     inline else => |*member| {
                         const Member = @TypeOf(member.*);
+                        if (!@hasDecl(Member, "by_blocks")) set.widen();
                         member.apply(set, step) catch |err| {
                             var buffer: [64]u8 = undefined;
                             const where = std.fmt.bufPrint(&buffer, "sampler stage {d} ({s})", .{

@@ -69,6 +69,11 @@ pub fn countFrom(values: []const f32, bound: f32) usize {
 /// enough whatever the values: with `spare` 0, those that stay are the `count` highest and their equals.
 pub fn boundOf(values: []const f32, range: Range) f32 {
     var low: i64 = orderOf(range.low);
+    if (range.low == -std.math.inf(f32)) {
+        // Real values are near to each other: their lowest saves half of the steps.
+        const lowest = lowestFinite(values);
+        if (countFrom(values, lowest) >= range.count) low = orderOf(lowest);
+    }
     var high: i64 = @as(i64, orderOf(range.high)) + 1;
     while (high - low > 1) {
         const middle = low + @divFloor(high - low, 2);

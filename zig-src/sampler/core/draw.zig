@@ -23,15 +23,13 @@ pub fn pick(set: *Candidates, u: f64) usize {
     return pickInBlock(set, last, target - before);
 }
 
-fn pickInBlock(set: *const Candidates, block: usize, target: f64) usize {
+fn pickInBlock(set: *Candidates, block: usize, target: f64) usize {
     const start = block * sweep.block_len;
-    const end = @min(start + sweep.block_len, set.len());
     var sum: f64 = 0;
     // The mass of the block was summed in another order, so the target can lie a rounding error
     // beyond the sum found here; the last member with mass is then the one meant.
     var last = start;
-    for (start..end) |index| {
-        const weight = set.weight(index);
+    for (set.weightsOfBlock(block), start..) |weight, index| {
         if (weight == 0) continue;
         last = index;
         sum += weight;

@@ -11,7 +11,19 @@ const assert = std.debug.assert;
 
 const F = @Vector(sweep.lanes, f32);
 
-/// Leaves exactly the `k` highest, of equal ones those of the lowest ids. For `k` below the number
+/// Removes all but the `k` highest, of equal ones those of the highest ids.
+pub fn keep(set: *candidates.Candidates, k: u32) void {
+    assert(k > 0);
+    if (k >= set.len()) return;
+    // What is far below goes in one pass; the cut is then among few.
+    const lowest = lowestOfBest(k, set);
+    if (lowest > -std.math.inf(f32)) set.keep(.{ .threshold = lowest, .ties = set.len() });
+    if (k >= set.len()) return;
+    set.widen();
+    set.keep(set.cut(.count, @floatFromInt(k), lowest));
+}
+
+/// The cut that leaves exactly the `k` highest, of equal ones those of the lowest ids. For `k` below the number
 /// of members.
 pub fn cut(set: *candidates.Candidates, k: u32) select.Cut {
     assert(k > 0);
@@ -183,6 +195,7 @@ fn lowestOfBest(k: u32, set: *candidates.Candidates) f32 {
 fn lowestBySample(k: u32, set: *candidates.Candidates) f32 {
     const distance = set.len() / sample_len;
     if (distance < 4) return -std.math.inf(f32);
+    set.widen();
     const sample = set.probs[0..sample_len];
     for (sample, 0..) |*x, index| x.* = set.values[index * distance];
     const share = @as(f64, @floatFromInt(k)) / @as(f64, @floatFromInt(set.len()));

@@ -11,6 +11,7 @@
 //! order it had, which is ascending token id, so equal values are kept from the lowest id on.
 
 const std = @import("std");
+const gather = @import("gather.zig");
 const sweep = @import("sweep.zig");
 const assert = std.debug.assert;
 
@@ -45,7 +46,7 @@ pub const Input = struct {
 
 const buckets = 512;
 /// A set this small is sorted at once; a round of buckets would cost more.
-const sort_max = 64;
+const sort_max = gather.rank_max;
 const lanes = sweep.lanes;
 const F = @Vector(lanes, f32);
 
@@ -54,19 +55,21 @@ const F = @Vector(lanes, f32);
 pub fn cut(input: Input, measure: Measure, target: f64, scratch: []f32) Cut {
     assert(scratch.len >= input.values.len);
     assert(input.block_max.len >= sweep.blockCount(input.values.len));
-    if (input.values.len <= sort_max) {
-        return cutSorted(copyFinite(input.values, scratch), measure, target);
+    if (input.values.len <= sort_max) return cutRanked(copyFinite(input.values, scratch), input.passes, measure, target);
+    if (measure == .count and input.values.len <= count_max) {
+        const finite = input.passes.countFrom(input.values, -std.math.floatMax(f32));
+        return if (@as(f64, @floatFromInt(finite)) < target) .everything else cutCounted(input.values, input, target);
     }
 
     if (gatherAbove(input, scratch)) |few| {
         // Fewer than were asked for: then they are all that there are.
         if (measure == .count and @as(f64, @floatFromInt(few.len)) < target) return .everything;
         if (measure == .count and few.len <= count_max) return cutCounted(few, input, target);
-        return cutScratch(few, measure, target);
+        return cutScratch(few, input.passes, measure, target);
     }
     const bottom = if (input.lowest > -std.math.inf(f32)) input.lowest else input.passes.lowestFinite(input.values);
     if (!(bottom < input.highest)) {
-        return cutScratch(copyFinite(input.values, scratch), measure, target);
+        return cutScratch(copyFinite(input.values, scratch), input.passes, measure, target);
     }
     const range: Range = .init(input.highest, bottom);
     var sums: [buckets]f64 = @splat(0);
@@ -76,7 +79,7 @@ pub fn cut(input: Input, measure: Measure, target: f64, scratch: []f32) Cut {
     // error is missing and the caller has promised that nothing lower is needed.
     const met = meet(&sums, &need) orelse
         return .{ .threshold = bottom, .ties = input.values.len };
-    return cutScratch(gatherFrom(input.values, range, met, scratch), measure, need);
+    return cutScratch(gatherFrom(input.values, range, met, scratch), input.passes, measure, need);
 }
 
 /// As many are counted again and again, in vectors; a round of buckets would cost more.
@@ -93,7 +96,7 @@ fn cutCounted(values: []const f32, input: Input, target: f64) Cut {
 }
 
 /// As `cut`, on values that may be moved about and are all finite.
-fn cutScratch(scratch: []f32, measure: Measure, target: f64) Cut {
+fn cutScratch(scratch: []f32, passes: sweep.Passes, measure: Measure, target: f64) Cut {
     var rest = scratch;
     var need = target;
     while (rest.len > sort_max) {
@@ -108,7 +111,7 @@ fn cutScratch(scratch: []f32, measure: Measure, target: f64) Cut {
         // The highest value falls into the first bucket and the lowest into one of the last.
         assert(rest.len < before);
     }
-    return cutSorted(rest, measure, need);
+    return cutRanked(rest, passes, measure, need);
 }
 
 /// A linear map of values to buckets, in f64 so that no difference of two floats overflows.
@@ -173,26 +176,17 @@ fn meet(sums: *const [buckets]f64, need: *f64) ?u32 {
 /// eighth of all: then a round of buckets over all of them is the cheaper way to fewer.
 pub fn gatherAbove(input: Input, out: []f32) ?[]f32 {
     if (input.lowest == -std.math.inf(f32)) return null;
-    const bound: F = @splat(input.lowest);
-    const len_max = input.values.len / 8;
-    var len: usize = 0;
-    var start: usize = 0;
-    for (input.block_max[0..sweep.blockCount(input.values.len)]) |block_max| {
-        const end = @min(start + sweep.block_len, input.values.len);
-        defer start = end;
-        if (block_max < input.lowest) continue;
-        if (len > len_max) return null;
-        var i = start;
-        while (i < end) : (i += lanes) {
-            const each: [lanes]f32 = sweep.loadPadded(input.values[i..end]);
-            var mask: u16 = @bitCast(@as(F, each) >= bound);
-            while (mask != 0) : (mask &= mask - 1) {
-                out[len] = each[@ctz(mask)];
-                len += 1;
-            }
-        }
-    }
-    return out[0..len];
+    const len = input.passes.gather(.{
+        .values = input.values.ptr,
+        .ids = null,
+        .len = input.values.len,
+        .block_max = input.block_max.ptr,
+        .bound = input.lowest,
+        .to_values = out.ptr,
+        .to_ids = null,
+        .limit = input.values.len / 8,
+    });
+    return if (len == gather.too_many) null else out[0..len];
 }
 
 /// Copies the finite values of one bucket to `out`, which may be where they already are.
@@ -223,6 +217,29 @@ fn copyFinite(values: []const f32, out: []f32) []f32 {
     return out[0..len];
 }
 
+/// As `cutSorted`, of at most `sort_max` values.
+fn cutRanked(values: []const f32, passes: sweep.Passes, measure: Measure, target: f64) Cut {
+    if (values.len == 0) return .everything;
+    var sorted: [sort_max]f32 = undefined;
+    var weights: [sort_max]f32 = undefined;
+    switch (measure) {
+        .count => {
+            passes.rank(.{ .values = values.ptr, .len = values.len, .max = 0, .beta = 1, .sorted = &sorted, .weights = null });
+            @memset(weights[0..values.len], 1);
+        },
+        .mass => |mass| passes.rank(.{ .values = values.ptr, .len = values.len, .max = mass.max, .beta = mass.beta, .sorted = &sorted, .weights = &weights }),
+    }
+    var sum: f64 = 0;
+    var ties: usize = 0;
+    for (sorted[0..values.len], weights[0..values.len], 0..) |x, each, i| {
+        ties = if (i > 0 and sorted[i - 1] == x) ties + 1 else 1;
+        sum += each;
+        if (sum >= target) return .{ .threshold = x, .ties = ties };
+    }
+    return lowestOf(values);
+}
+
+/// The definition, which tests compare with.
 fn cutSorted(values: []f32, measure: Measure, target: f64) Cut {
     if (values.len == 0) return .everything;
     std.sort.pdq(f32, values, {}, std.sort.desc(f32));
@@ -258,7 +275,7 @@ fn one(x: f32, measure: Measure) f64 {
     };
 }
 
-/// The definition: sort all, take from the top until the target is met.
+/// Sort all, take from the top until the target is met.
 fn cutNaive(values: []const f32, measure: Measure, target: f64, sorted: []f32) Cut {
     return cutSorted(copyFinite(values, sorted), measure, target);
 }

@@ -14,6 +14,8 @@
 //!                                                expected and found when `apply` failed, or nothing
 //!   pub fn outcome(*const Stage, Accepted) f32   only when traces shall show what it says of a choice
 //!   pub const draws_numbers = true               only when it does
+//!   pub const by_blocks = true                   only when it reads no `values` of a whole vocabulary, but asks
+//!                                                the set: `best`, `keep`, `mass`, `head.keep`
 //!   pub const data: Data                         only when it has data beside its numbers
 //!
 //! A stage without memory of its own is a value: resetting and copying it need no code. One that has

@@ -1,4 +1,4 @@
-//! The passes that touch every logit: the maximum with the check for NaN, the sum of exponentials,
+//! The passes that touch every logit: the maximum with the check for NaN (`maxima.zig`), the sum of exponentials,
 //! and for stages that ask for them the mean of the exponents, the moments of the logits and counts.
 //! Everything else in the sampler works on the few values that these leave standing, so they are
 //! the cost of a step.
@@ -14,30 +14,30 @@
 
 const std = @import("std");
 const counts = @import("counts.zig");
+const gather_file = @import("gather.zig");
 const half_file = @import("half.zig");
+const maxima = @import("maxima.zig");
 const assert = std.debug.assert;
 
 pub const lanes = 16;
 pub const block_len = 128;
 const F = @Vector(lanes, f32);
 const I = @Vector(lanes, i32);
-const U = @Vector(lanes, u32);
 const D = @Vector(lanes, f64);
 
 pub fn blockCount(len: usize) usize {
     return (len + block_len - 1) / block_len;
 }
 
-pub const Scan = extern struct {
-    /// -inf when there is no value above it. Meaningless when `nan` is set.
-    max: f32,
-    nan: bool,
-};
+pub const Scan = maxima.Scan;
+pub const scan = maxima.scan;
+pub const scanHalf = maxima.scanHalf;
 
 /// The passes as functions of one compilation of this file.
 pub const Passes = extern struct {
     scan_row: *const fn (values: [*]const f32, len: usize, block_max: [*]f32, found: *Scan) callconv(.c) void,
     mass_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32) callconv(.c) f64,
+    mass_half_row: *const fn (bits: [*]align(1) const u16, len: usize, max: f32, beta: f32, block_mass: [*]f32) callconv(.c) f64,
     exponents_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32) callconv(.c) f64,
     spread_row: *const fn (values: [*]const f32, len: usize, origin: f32, found: *Spread) callconv(.c) void,
     count_row: *const fn (values: [*]const f32, len: usize, bound: f32) callconv(.c) usize,
@@ -45,18 +45,25 @@ pub const Passes = extern struct {
     half_row: *const fn (bits: [*]align(1) const u16, len: usize, values: [*]f32, block_max: [*]f32, found: *Scan) callconv(.c) void,
     moments_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32, found: *Moments) callconv(.c) void,
     bound_row: *const fn (values: [*]const f32, len: usize, range: *const counts.Range) callconv(.c) f32,
+    gather_row: *const fn (move: *const gather_file.Move) callconv(.c) usize,
+    weights_row: *const fn (values: [*]const f32, len: usize, max: f32, beta: f32, out: [*]f32) callconv(.c) void,
+    rank_row: *const fn (few: *const gather_file.Few) callconv(.c) void,
 
     /// Those of the compilation that this name is used in.
     pub const compiled: Passes = .{
-        .scan_row = scanRow,
+        .scan_row = maxima.scanRow,
         .mass_row = massRow,
+        .mass_half_row = massHalfRow,
         .exponents_row = exponentsRow,
         .spread_row = spreadRow,
-        .half_row = halfRow,
+        .half_row = maxima.halfRow,
         .moments_row = momentsRow,
         .count_row = counts.countRow,
         .lowest_row = counts.lowestRow,
         .bound_row = counts.boundRow,
+        .gather_row = gather_file.gatherRow,
+        .weights_row = weightsRow,
+        .rank_row = gather_file.rankRow,
     };
 
     /// As the function `scan`.
@@ -82,6 +89,14 @@ pub const Passes = extern struct {
         assert(std.math.isFinite(max));
         assert(beta > 0);
         return passes.mass_row(values.ptr, values.len, max, beta, block_mass.ptr);
+    }
+
+    /// As the function `massHalf`.
+    pub fn massHalf(passes: Passes, bits: []align(1) const u16, max: f32, beta: f32, block_mass: []f32) f64 {
+        assert(block_mass.len >= blockCount(bits.len));
+        assert(std.math.isFinite(max));
+        assert(beta > 0);
+        return passes.mass_half_row(bits.ptr, bits.len, max, beta, block_mass.ptr);
     }
 
     /// As the function `exponents`.
@@ -123,6 +138,25 @@ pub const Passes = extern struct {
     pub fn boundOf(passes: Passes, values: []const f32, range: counts.Range) f32 {
         return passes.bound_row(values.ptr, values.len, &range);
     }
+
+    /// As the function `gatherRow` of `gather.zig`.
+    pub fn gather(passes: Passes, move: gather_file.Move) usize {
+        assert(!std.math.isNan(move.bound));
+        assert(move.bound > -std.math.inf(f32));
+        return passes.gather_row(&move);
+    }
+
+    /// The weight of each value, as `weights` gives it.
+    pub fn weightsOf(passes: Passes, values: []const f32, max: f32, beta: f32, out: []f32) void {
+        assert(out.len >= values.len);
+        passes.weights_row(values.ptr, values.len, max, beta, out.ptr);
+    }
+
+    /// As the function `rankRow` of `gather.zig`.
+    pub fn rank(passes: Passes, few: gather_file.Few) void {
+        assert(few.len <= gather_file.rank_max);
+        passes.rank_row(&few);
+    }
 };
 
 /// What `mass` and `exponents` give.
@@ -135,14 +169,6 @@ pub const Spread = extern struct {
     squares: f64,
 };
 
-fn scanRow(values: [*]const f32, len: usize, block_max: [*]f32, found: *Scan) callconv(.c) void {
-    found.* = scan(values[0..len], block_max[0..blockCount(len)]);
-}
-
-fn halfRow(bits: [*]align(1) const u16, len: usize, values: [*]f32, block_max: [*]f32, found: *Scan) callconv(.c) void {
-    found.* = scanHalf(bits[0..len], values[0..len], block_max[0..blockCount(len)]);
-}
-
 fn momentsRow(values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*]f32, found: *Moments) callconv(.c) void {
     found.* = moments(values[0..len], max, beta, block_mass[0..blockCount(len)]);
 }
@@ -151,94 +177,25 @@ fn massRow(values: [*]const f32, len: usize, max: f32, beta: f32, block_mass: [*
     return mass(values[0..len], max, beta, block_mass[0..blockCount(len)]);
 }
 
+fn weightsRow(values: [*]const f32, len: usize, max: f32, beta: f32, out: [*]f32) callconv(.c) void {
+    var i: usize = 0;
+    while (i < len) : (i += lanes) {
+        const there = @min(lanes, len - i);
+        const w: [lanes]f32 = weights(loadPadded(values[i..][0..there]), max, beta);
+        if (there == lanes) out[i..][0..lanes].* = w else @memcpy(out[i..][0..there], w[0..there]);
+    }
+}
+
+fn massHalfRow(bits: [*]align(1) const u16, len: usize, max: f32, beta: f32, block_mass: [*]f32) callconv(.c) f64 {
+    return massHalf(bits[0..len], max, beta, block_mass[0..blockCount(len)]);
+}
+
 fn exponentsRow(values: [*]const f32, len: usize, max: f32, beta: f32) callconv(.c) f64 {
     return exponents(values[0..len], max, beta);
 }
 
 fn spreadRow(values: [*]const f32, len: usize, origin: f32, found: *Spread) callconv(.c) void {
     found.* = spread(values[0..len], origin);
-}
-
-/// The maximum of `values`, and of each block into `block_max`. A NaN anywhere sets `nan`.
-pub fn scan(values: []const f32, block_max: []f32) Scan {
-    // The hot loop is bounds-checked per vector otherwise. Sound: `block` never leaves
-    // `values`, because its end is clamped to the length, and there are enough blocks by the
-    // assert, which is checked before safety is given up.
-    assert(block_max.len >= blockCount(values.len));
-    @setRuntimeSafety(false);
-    var top: f32 = -std.math.inf(f32);
-    var unordered: U = @splat(0);
-    var index: usize = 0;
-    var start: usize = 0;
-    while (start + block_len <= values.len) : (start += block_len) {
-        const found = maxOf(values[start..][0..block_len], &unordered);
-        if (found > top) top = found;
-        block_max[index] = found;
-        index += 1;
-    }
-    if (start < values.len) {
-        // Past the end there are lanes of -inf, which are no maximum.
-        var tail: [block_len]f32 = @splat(-std.math.inf(f32));
-        @memcpy(tail[0 .. values.len - start], values[start..]);
-        block_max[index] = maxOf(&tail, &unordered);
-        if (block_max[index] > top) top = block_max[index];
-    }
-    return .{ .max = top, .nan = @reduce(.Or, unordered) != 0 };
-}
-
-/// As `scan`, of a row in 16 bits, which is widened into `values` on the way.
-pub fn scanHalf(bits: []align(1) const u16, values: []f32, block_max: []f32) Scan {
-    assert(values.len == bits.len);
-    assert(block_max.len >= blockCount(values.len));
-    @setRuntimeSafety(false); // Sound for the reason given in `scan`.
-    var top: f32 = -std.math.inf(f32);
-    var unordered: U = @splat(0);
-    var index: usize = 0;
-    var start: usize = 0;
-    while (start + block_len <= values.len) : (start += block_len) {
-        const block = values[start..][0..block_len];
-        inline for (0..block_len / lanes) |i| {
-            block[i * lanes ..][0..lanes].* = half_file.widenLanes(bits[start + i * lanes ..][0..lanes].*);
-        }
-        const found = maxOf(block, &unordered);
-        if (found > top) top = found;
-        block_max[index] = found;
-        index += 1;
-    }
-    if (start < values.len) {
-        half_file.widen(bits[start..], values[start..]);
-        const rest = scan(values[start..], block_max[index..]);
-        return .{ .max = if (rest.max > top) rest.max else top, .nan = rest.nan or @reduce(.Or, unordered) != 0 };
-    }
-    return .{ .max = top, .nan = @reduce(.Or, unordered) != 0 };
-}
-
-/// The maximum, two chains of it; the bits of `unordered` are set in lanes that had a NaN. A
-/// comparison of two vectors is unordered where either has one, so each looks at two.
-inline fn maxOf(block: *const [block_len]f32, unordered: *U) f32 {
-    var top: [2]F = @splat(@splat(-std.math.inf(f32)));
-    var is_nan: @Vector(lanes, bool) = @splat(false);
-    inline for (0..block_len / lanes / 2) |i| {
-        const x: F = block[2 * i * lanes ..][0..lanes].*;
-        const y: F = block[(2 * i + 1) * lanes ..][0..lanes].*;
-        top[0] = higher(x, top[0]);
-        top[1] = higher(y, top[1]);
-        is_nan = is_nan | ((x != x) | (y != y));
-    }
-    unordered.* |= @select(u32, is_nan, @as(U, @splat(~@as(u32, 0))), @as(U, @splat(0)));
-    return maxLane(higher(top[0], top[1]));
-}
-
-/// A tree of comparisons; `@reduce(.Max)` has another meaning of NaN and takes longer.
-inline fn maxLane(v: F) f32 {
-    const a = higher(halfOf(0, v), halfOf(1, v));
-    const b = higher(halfOf(0, a), halfOf(1, a));
-    const c = higher(halfOf(0, b), halfOf(1, b));
-    return if (c[0] > c[1]) c[0] else c[1];
-}
-
-inline fn higher(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
-    return @select(f32, a > b, a, b);
 }
 
 /// Σ exp((x - max) · beta) over `values`, and the same of each block into `block_mass`.
@@ -263,6 +220,30 @@ pub fn mass(values: []const f32, max: f32, beta: f32, block_mass: []f32) f64 {
         @memcpy(tail[0 .. values.len - start], values[start..]);
         block_mass[index] = massOf(&tail, max, beta);
         total += block_mass[index];
+    }
+    return total;
+}
+
+/// The same of a row in 16 bits, with the bits that its values have.
+pub fn massHalf(bits: []align(1) const u16, max: f32, beta: f32, block_mass: []f32) f64 {
+    assert(block_mass.len >= blockCount(bits.len));
+    assert(std.math.isFinite(max));
+    assert(beta > 0);
+    @setRuntimeSafety(false); // Sound for the reason given in `scan`.
+    var total: f64 = 0;
+    var index: usize = 0;
+    var start: usize = 0;
+    while (start < bits.len) : (start += block_len) {
+        var block: [block_len]f32 = undefined;
+        if (start + block_len <= bits.len) {
+            inline for (0..block_len / lanes) |i| block[i * lanes ..][0..lanes].* = half_file.widenLanes(bits[start + i * lanes ..][0..lanes].*);
+        } else {
+            block = @splat(-std.math.inf(f32));
+            half_file.widen(bits[start..], block[0 .. bits.len - start]);
+        }
+        block_mass[index] = massOf(&block, max, beta);
+        total += block_mass[index];
+        index += 1;
     }
     return total;
 }
@@ -387,7 +368,7 @@ inline fn sumLanes(v: F) f32 {
     return c[0] + c[1];
 }
 
-inline fn halfOf(comptime which: usize, v: anytype) @Vector(@typeInfo(@TypeOf(v)).vector.len / 2, f32) {
+pub inline fn halfOf(comptime which: usize, v: anytype) @Vector(@typeInfo(@TypeOf(v)).vector.len / 2, f32) {
     const half = @typeInfo(@TypeOf(v)).vector.len / 2;
     return @shuffle(f32, v, undefined, std.simd.iota(i32, half) + @as(@Vector(half, i32), @splat(which * half)));
 }
@@ -471,34 +452,6 @@ test "weights are within their bound, and exact at their ends" {
     try std.testing.expectEqual(0, weight(-88, 0, 1));
     try std.testing.expectEqual(0, weight(-3.0e38, 3.0e38, 1e30));
     try std.testing.expectEqual(1, weight(5, 5, 1e30));
-}
-
-test "scan finds every maximum and every NaN, tails included" {
-    var prng: std.Random.DefaultPrng = .init(1);
-    const random = prng.random();
-    var values: [3 * block_len + 5]f32 = undefined;
-    for (1..values.len + 1) |len| {
-        for (values[0..len]) |*x| x.* = random.floatNorm(f32);
-        const at = random.uintLessThan(usize, len);
-        if (len % 3 == 0) values[at] = -std.math.inf(f32);
-        var block_max: [4]f32 = undefined;
-        const found = scan(values[0..len], &block_max);
-        try std.testing.expect(!found.nan);
-        try std.testing.expectEqual(std.mem.max(f32, values[0..len]), found.max);
-        for (0..blockCount(len)) |b| {
-            const block = values[b * block_len .. @min((b + 1) * block_len, len)];
-            try std.testing.expectEqual(std.mem.max(f32, block), block_max[b]);
-        }
-        values[at] = std.math.nan(f32);
-        try std.testing.expect(scan(values[0..len], &block_max).nan);
-    }
-    // Infinities are not NaN, even when both signs meet in one lane.
-    @memset(&values, -std.math.inf(f32));
-    values[7] = std.math.inf(f32);
-    var block_max: [4]f32 = undefined;
-    const found = scan(&values, &block_max);
-    try std.testing.expect(!found.nan);
-    try std.testing.expectEqual(std.math.inf(f32), found.max);
 }
 
 test "mass agrees with f64, and its blocks add up" {

@@ -16,6 +16,8 @@ import {
   type GenerateOptions,
   loadModel,
   type LogitTape,
+  parseSampler,
+  type SamplerStage,
   type Session,
   temperature,
   topK,
@@ -28,6 +30,15 @@ const sampler = [temperature(0.8), topK(40), topP(0.9)];
 /** Sees all candidates and changes none. */
 const idle = customStage("idle", ({ probabilities }) => void probabilities[0]);
 const drawRounds = 5;
+/** Chains of which one draw of each step is timed. */
+const chains = [
+  "temperature=0.8,top-k=40,top-p=0.9",
+  "greedy",
+  "temperature=0.8,min-p=0.05",
+  "temperature=0.8",
+  "temperature=0.8,top-p=0.9",
+  "typical=0.9",
+];
 
 const { values, positionals } = parseArgs({
   args: process.argv.slice(2),
@@ -81,19 +92,28 @@ async function generated(session: Session, prompt: number, options: GenerateOpti
   return { ms, text: session.tokens.join(), tape: generation.tape };
 }
 
-/** Draws a second: many of each step, and one of each. */
-async function drawRates(tape: LogitTape): Promise<{ many: Spread; one: Spread }> {
-  const timed = async (draws: number, times: number) => {
+/** Draws a second. */
+interface DrawRates {
+  /** Of the default chain, 1000 of each step. */
+  readonly many: Spread;
+  /** One of each step, by chain. */
+  readonly one: Readonly<Record<string, Spread>>;
+}
+
+async function drawRates(tape: LogitTape): Promise<DrawRates> {
+  const timed = async (chain: readonly SamplerStage[], draws: number, times: number) => {
     const taken: number[] = [];
     for (let round = 0; round <= drawRounds; round++) {
       const begun = performance.now();
-      for (let i = 0; i < times; i++) await tape.sample(sampler, { draws, seed: round });
+      for (let i = 0; i < times; i++) await tape.sample(chain, { draws, seed: round });
       taken.push(performance.now() - begun);
     }
-    // The first pays for page faults.
+    // The first pays for page faults, and for the index of the tape.
     return rates(taken.slice(1), tape.steps * draws * times);
   };
-  return { many: await timed(1000, 1), one: await timed(1, 20) };
+  const one: Record<string, Spread> = {};
+  for (const notation of chains) one[notation] = await timed(parseSampler(notation), 1, 20);
+  return { many: await timed(sampler, 1000, 1), one };
 }
 
 using model = await loadModel(positionals[0] ?? "smollm2");
@@ -123,7 +143,7 @@ const recording = ways.map(([name], way) => ({
   rate: rates(times[way]!, tokens),
   slower: spread(times[way]!.map((ms, round) => ms / times[0]![round]! - 1)),
 }));
-const drawing: { name: string; many: Spread; one: Spread }[] = [];
+const drawing: ({ name: string } & DrawRates)[] = [];
 for (const [name, tape] of tapes) drawing.push({ name, ...await drawRates(tape) });
 if (values.json) {
   printJson({ tokens, candidates, vocabulary: model.info.logits, same, recording, drawing });
@@ -139,13 +159,15 @@ if (values.json) {
     ]),
   ]));
   if (drawing.length > 0) {
+    const names = drawing.map(({ name }) => name);
+    const row = (name: string, of: (rates: DrawRates) => Spread) => [
+      name,
+      ...drawing.map((rates) => of(rates).median.toFixed(0)),
+    ];
     print(table([
-      ["draws a second, one core", "1000 of each step", "one of each step"],
-      ...drawing.map(({ name, many, one }) => [
-        name,
-        many.median.toFixed(0),
-        one.median.toFixed(0),
-      ]),
+      ["draws a second, one core", ...names],
+      row("1000 of each step", ({ many }) => many),
+      ...chains.map((chain) => row(`one: ${chain}`, ({ one }) => one[chain] as Spread)),
     ]));
   }
   print(same ? "all wrote the same tokens\n" : "the tokens differ\n");

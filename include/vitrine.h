@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0xe6f14753)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x9fbf4525)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x5bcd0618)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x918da77f)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -515,8 +515,9 @@ typedef struct {
     uint32_t skip; /* at 40 */
     uint32_t history_count; /* at 44 */
     uint32_t model; /* at 48 */
-    uint32_t reserved; /* at 52 */
-} vitrine_tape_draw_t; /* 56 bytes */
+    uint32_t index_length; /* at 52 */
+    uint32_t token_count; /* at 56 */
+} vitrine_tape_draw_t; /* 60 bytes */
 
 typedef struct {
     uint32_t id; /* at 0 */
@@ -1306,14 +1307,22 @@ int32_t vitrine_session_tape(uint32_t session, void *bytes, uint32_t length);
 /*
  * Draws tokens from the rows of a tape with a sampler chain: those of a row one behind the other. The
  * first of each row is the one that a session draws at the row's position with the same chain and seed.
+ * An index makes further draws from the same rows faster, and changes no token.
  *   options: How.
  *   stages: In the order of their application, each with its data; read during the call only.
  *   rows: As vitrine_session_tape gives them; read during the call only.
  *   length: Of the rows, in bytes.
- *   tokens: The caller's; filled with token ids: [rows behind `skip`][draws].
- *   count: Of them, exactly.
+ *   index: The caller's, `index_length` bytes at a multiple of 4, all 0 before the first draw; filled with what was found out of rows, and read again. Rows that have changed since need another one. Null for none.
+ *   tokens: The caller's; filled with token ids: [rows behind `skip`][draws], `token_count` of them.
  */
-int32_t vitrine_tape_draw(const vitrine_tape_draw_t *options, const vitrine_stage_t *stages, const void *rows, uint32_t length, uint32_t *tokens, uint32_t count);
+int32_t vitrine_tape_draw(const vitrine_tape_draw_t *options, const vitrine_stage_t *stages, const void *rows, uint32_t length, void *index, uint32_t *tokens);
+
+/*
+ * How long an index of a tape is: 0 where the rows have few logits.
+ *   options: Of which kind, count, vocabulary and rows count.
+ *   out_length: Gets the length, in bytes.
+ */
+int32_t vitrine_tape_index_length(const vitrine_tape_draw_t *options, uint32_t *out_length);
 
 /*
  * The distributions that tokens of the rows of a tape would be drawn from; 0 for those that no stage left,

@@ -8,7 +8,7 @@ import {
   writeSync,
 } from "node:fs";
 import { EngineError } from "./engine_error.ts";
-import { openLibrary } from "./ffi/library.ts";
+import { type Library, openLibrary } from "./ffi/library.ts";
 import { StageLayout, TapeDrawLayout, TapeKind } from "./ffi/symbols.gen.ts";
 import { formatSampler } from "./format_sampler.ts";
 import { checkFields, checkInteger, checkTokens, found } from "./internal/check.ts";
@@ -152,6 +152,8 @@ const distributionsMax = 1 << 24;
 export class LogitTape {
   readonly header: TapeHeader;
   readonly #rows: Uint8Array<ArrayBuffer>;
+  /** What draws found out of rows, and need not look for again. */
+  #index: Uint8Array<ArrayBuffer> | undefined;
 
   /** Only generations and `readTape` make these. */
   constructor(header: TapeHeader, rows: Uint8Array<ArrayBuffer>) {
@@ -222,10 +224,20 @@ export class LogitTape {
     const stages = packStages(sampler);
     const { steps } = this.header;
     const tokens = new Uint32Array(steps * draws);
-    const packed = this.#pack({ stages, seed, draws, rows: steps, skip: 0, model: options.model });
+    const index = this.#index ??= this.#newIndex(library);
+    const packed = this.#pack({
+      stages,
+      seed,
+      draws,
+      rows: steps,
+      skip: 0,
+      model: options.model,
+      index: index.length,
+      tokens: tokens.length,
+    });
     const { vitrine_tape_draw } = library.calls;
     const rows = this.#rows;
-    const draw = () => vitrine_tape_draw(packed, stages, rows, rows.length, tokens, tokens.length);
+    const draw = () => vitrine_tape_draw(packed, stages, rows, rows.length, index, tokens);
     drawing(library, sampler, seed, this.header.vocabulary, draw);
     return tokens;
   }
@@ -411,6 +423,22 @@ export class LogitTape {
     );
   }
 
+  /** Of all rows; empty where rows have few logits. */
+  #newIndex(library: Library): Uint8Array<ArrayBuffer> {
+    const stages = new Uint8Array();
+    const { steps } = this.header;
+    const shape = { stages, seed: 0n, draws: 1, rows: steps, skip: 0, model: undefined };
+    const length = new Uint32Array(1);
+    drawing(
+      library,
+      [],
+      0n,
+      0,
+      () => library.calls.vitrine_tape_index_length(this.#pack(shape), length),
+    );
+    return new Uint8Array(length[0]!);
+  }
+
   #pack(given: {
     readonly stages: Uint8Array;
     readonly seed: bigint;
@@ -418,10 +446,12 @@ export class LogitTape {
     readonly rows: number;
     readonly skip: number;
     readonly model: Model | undefined;
+    readonly index?: number;
+    readonly tokens?: number;
   }): Uint8Array<ArrayBuffer> {
     const at = TapeDrawLayout;
     const { vocabulary, kind, count, history } = this.header;
-    const { stages, seed, draws, rows, skip, model } = given;
+    const { stages, seed, draws, rows, skip, model, index = 0, tokens = 0 } = given;
     const view = new DataView(new ArrayBuffer(at.bytes + 4 * history.length));
     if (model !== undefined && model.info.logits !== vocabulary) {
       throw new RangeError(
@@ -442,6 +472,8 @@ export class LogitTape {
       [at.skip, skip],
       [at.history_count, history.length],
       [at.model, handleOf(model)],
+      [at.index_length, index],
+      [at.token_count, tokens],
     ];
     for (const [offset, value] of fields) view.setUint32(offset, value, true);
     new Uint32Array(view.buffer, at.bytes).set(history);

@@ -368,7 +368,11 @@ command("what records cost is measured, small", () => {
   const { same, recording, drawing } = JSON.parse(run.stdout);
   assert.is(same, true);
   assert.is(recording.length, 7);
-  assert.ok(drawing.every(({ many }: { many: { median: number } }) => many.median > 0));
+  for (const { many, one } of drawing) {
+    assert.ok(many.median > 0);
+    assert.is(Object.keys(one).length, 6);
+    for (const { median } of Object.values(one) as { median: number }[]) assert.ok(median > 0);
+  }
   const few = JSON.parse(bench("--only", "trace").stdout);
   assert.equal(few.recording.map(({ name }: { name: string }) => name), [
     "nothing",

@@ -130,6 +130,37 @@ tapes("draws follow the distribution that a chain leaves", async () => {
   }
 });
 
+tapes("another draw from rows that were looked at before is the same", async () => {
+  for (const options of [true, { kind: "f16" }, { top: 40 }] as const) {
+    const { tape } = await recorded(options);
+    const file = join(folder, "again.tape");
+    tape.save(file);
+    const best = await tape.sample([greedy()]);
+    for (const step of [0, 11, 23]) {
+      const { tokens, logits } = tape.row(step);
+      assert.is(best[step], tokens[logits.indexOf(Math.max(...logits))]);
+    }
+    for (
+      const chain of [[], [topK(3)], [temperature(0.7), topK(9), topP(0.8)], [minP(0.05)], [
+        topP(0.6),
+      ]]
+    ) {
+      const fresh = readTape(file);
+      const draws = { draws: 20, seed: 4 };
+      const expected = await fresh.sample(chain, draws);
+      assert.equal(await fresh.sample(chain, draws), expected);
+      assert.equal(await tape.sample(chain, draws), expected);
+      // What is left is found by a way of its own.
+      const shares = await tape.distribution(chain, 7);
+      const { tokens } = tape.row(7);
+      for (const token of expected.subarray(7 * 20, 8 * 20)) {
+        assert.ok((shares[tokens.indexOf(token)] as number) > 0);
+      }
+    }
+    rmSync(file);
+  }
+});
+
 tapes("draws of a chain that draws numbers itself are those of its sequences", async () => {
   const { tape } = await recorded(true);
   const tokens = await tape.sample([xtc(0.5, 0.01)], { draws: 300, seed: 3 });

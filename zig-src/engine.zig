@@ -34,6 +34,7 @@ pub const draft = @import("engine/draft.zig");
 pub const identity = @import("engine/identity.zig");
 pub const recorder = @import("engine/recorder.zig");
 pub const tape = @import("engine/tape.zig");
+pub const tape_index = @import("engine/tape_index.zig");
 pub const texts = @import("engine/sampling.zig").texts;
 pub const tokenTree = @import("engine/sampling.zig").tree;
 pub const unembed = @import("engine/unembed.zig");
@@ -78,6 +79,7 @@ test {
     _ = @import("engine/snapshot_test.zig");
     _ = @import("engine/snapshot_damage_test.zig");
     _ = tape;
+    _ = tape_index;
     _ = @import("engine/team.zig");
     _ = @import("engine/weight.zig");
     _ = Model;

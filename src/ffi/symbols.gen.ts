@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0xe6f14753, 0x9fbf4525];
+export const abiHash: readonly [number, number] = [0x5bcd0618, 0x918da77f];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -86,7 +86,8 @@ export const functions = {
   vitrine_session_recorded: ["u32", "buffer", "u32"],
   vitrine_session_column: ["u32", "u32", "buffer", "u32"],
   vitrine_session_tape: ["u32", "buffer", "u32"],
-  vitrine_tape_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
+  vitrine_tape_draw: ["buffer", "buffer", "buffer", "u32", "buffer", "buffer"],
+  vitrine_tape_index_length: ["buffer", "buffer"],
   vitrine_tape_distribution: ["buffer", "buffer", "buffer", "u32", "buffer", "u32"],
   vitrine_stage_host: ["callback"],
   vitrine_stage_take: ["buffer", "u32", "buffer", "buffer", "u32"],
@@ -749,15 +750,23 @@ export interface Calls {
   /**
    * Draws tokens from the rows of a tape with a sampler chain: those of a row one behind the other. The
    * first of each row is the one that a session draws at the row's position with the same chain and seed.
+   * An index makes further draws from the same rows faster, and changes no token.
    *
    * @param options How.
    * @param stages In the order of their application, each with its data; read during the call only.
    * @param rows As vitrine_session_tape gives them; read during the call only.
    * @param length Of the rows, in bytes.
-   * @param tokens The caller's; filled with token ids: [rows behind `skip`][draws].
-   * @param count Of them, exactly.
+   * @param index The caller's, `index_length` bytes at a multiple of 4, all 0 before the first draw; filled with what was found out of rows, and read again. Rows that have changed since need another one. Null for none.
+   * @param tokens The caller's; filled with token ids: [rows behind `skip`][draws], `token_count` of them.
    */
-  vitrine_tape_draw(options: Bytes, stages: Bytes, rows: Bytes, length: number, tokens: Bytes, count: number): number;
+  vitrine_tape_draw(options: Bytes, stages: Bytes, rows: Bytes, length: number, index: Bytes, tokens: Bytes): number;
+  /**
+   * How long an index of a tape is: 0 where the rows have few logits.
+   *
+   * @param options Of which kind, count, vocabulary and rows count.
+   * @param out_length Gets the length, in bytes.
+   */
+  vitrine_tape_index_length(options: Bytes, out_length: Bytes): number;
   /**
    * The distributions that tokens of the rows of a tape would be drawn from; 0 for those that no stage left,
    * more than 0 for all others.
@@ -1287,7 +1296,7 @@ export const GrammarMatchLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const TapeDrawLayout = {
-  bytes: 56,
+  bytes: 60,
   size: 0,
   version: 4,
   seed_low: 8,
@@ -1301,7 +1310,8 @@ export const TapeDrawLayout = {
   skip: 40,
   history_count: 44,
   model: 48,
-  reserved: 52,
+  index_length: 52,
+  token_count: 56,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

@@ -9,6 +9,7 @@ const half = @import("../sampler/core/half.zig");
 const head = @import("../sampler/core/head.zig");
 const sweep = @import("../sampler/core/sweep.zig");
 const recorder = @import("recorder.zig");
+const Entry = @import("tape_index.zig").Entry;
 const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 
 /// How a row keeps logits. The numbers are part of the C ABI and of files.
@@ -150,6 +151,8 @@ pub const Reader = struct {
     /// been widened into `own`, which whoever samples does with the pass that looks at all logits anyway.
     logits: []const f32 = &.{}, // [count]
     half: ?[]align(1) const u16 = null, // [count]
+    /// What is known of the row, where it has an index.
+    known: ?sampler.Known = null,
 
     pub fn init(gpa: std.mem.Allocator, kind: Kind, count: usize) error{OutOfMemory}!Reader {
         const ids = try gpa.alloc(u32, if (kind == .top) count else 0);
@@ -167,6 +170,8 @@ pub const Reader = struct {
     pub fn read(reader: *Reader, row: []const u8, vocab: u32) ?Head {
         const from = row[@sizeOf(Head)..];
         reader.logits = reader.own;
+        reader.half = null;
+        reader.known = null;
         switch (reader.kind) {
             .f32 => if (std.mem.isAligned(@intFromPtr(from.ptr), @alignOf(f32))) {
                 const floats: [*]const f32 = @ptrCast(@alignCast(from.ptr));
@@ -185,6 +190,15 @@ pub const Reader = struct {
             },
         }
         return headOf(row);
+    }
+
+    /// Learns from the entry what is known of the row that was read, or makes it. A row without a distribution
+    /// stays unknown, for whoever samples to say what is wrong with it.
+    pub fn look(reader: *Reader, row: []const u8, entry: Entry, passes: sampler.Passes) void {
+        reader.known = entry.known(row) orelse entry.learn(row, if (reader.half) |bits|
+            passes.scanHalf(bits, reader.own, entry.blockMax())
+        else
+            passes.scan(reader.logits, entry.blockMax()));
     }
 };
 

@@ -66,8 +66,10 @@ pub const TapeDraw = extern struct {
     history_count: u32 = 0,
     /// A loaded model whose texts of tokens stages may ask for; 0: none.
     model: u32 = 0,
-    /// 0.
-    reserved: u32 = 0,
+    /// Bytes of the index that a draw may use, as vitrine_tape_index_length says; 0: none.
+    index_length: u32 = 0,
+    /// How many tokens a draw fills: rows behind `skip` times `draws`.
+    token_count: u32 = 0,
 };
 
 /// One stage of a sampler chain; parameters that the stage doesn't have are 0. The data of a stage fills as

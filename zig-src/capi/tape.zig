@@ -280,7 +280,15 @@ test "an index changes no token, whatever is in it" {
             const values: []align(1) T = std.mem.bytesAsSlice(T, at[0 .. vocab * @sizeOf(T)]);
             for (values) |*x| x.* = @floatCast(prng.random().floatNorm(f32) * 3);
         }
-        var options: abi.TapeDraw = .{ .stage_count = 1, .vocabulary = vocab, .kind = @backingInt(kind), .count = vocab, .draws = 20, .rows = 4, .token_count = 80 };
+        var options: abi.TapeDraw = .{
+            .stage_count = 1,
+            .vocabulary = vocab,
+            .kind = @backingInt(kind),
+            .count = vocab,
+            .draws = 20,
+            .rows = 4,
+            .token_count = 80,
+        };
         const bytes = std.mem.asBytes(&options);
         var length: u32 = 0;
         try std.testing.expectEqual(0, indexLength(bytes, &length));

@@ -67,18 +67,18 @@ fn evictIdle(scheduler: *Scheduler, pool: *cache.Pool) bool {
         var oldest: ?*Session = null;
         for (scheduler.sessions.items) |session| {
             if (session.running.load(.acquire) or (oldest != null and oldest.?.used <= session.used)) continue;
-            // Who is in use is not idle.
-            if (!session.access.tryLock()) continue;
+            // Who is in use is not idle; it counts when it is let go of.
+            if (!session.tryClaim()) continue;
             const sequence = &session.sequence;
             if (sequence.pool != pool or sequence.pages == 0 or sequence.plain != sequence.len) {
-                session.unlock();
+                session.unclaim();
                 continue;
             }
-            if (oldest) |other| other.unlock();
+            if (oldest) |other| other.unclaim();
             oldest = session;
         }
         const session = oldest orelse return false;
-        defer session.unlock();
+        defer session.unclaim();
         while (session.sequence.pages != 0) {
             session.sequence.evictLast();
             if (pool.hasFree()) return true;

@@ -333,6 +333,35 @@ test "who waits goes on when pages come free, can be cancelled, and fails when t
     try std.testing.expectEqual(0, waiter.position());
 }
 
+test "who waits gets the pages of a session that was in use for a moment" {
+    var fixture = try Fixture.init(.{ .context = 512 }, .{ .threads = 2, .batch_rows = 64 });
+    defer fixture.deinit();
+    var diag: Diagnostic = .{};
+    const pool = try poolOf(&fixture, 4, .evict);
+    defer pool.release();
+    const holder = try sessionOf(&fixture, pool);
+    defer holder.destroy();
+    try read(holder, long[100..300]);
+    const waiter = try sessionOf(&fixture, pool);
+    defer waiter.destroy();
+    {
+        // As a fork, a reader or a save has it.
+        holder.lock();
+        defer holder.unlock();
+        try waiter.start(.{ .tokens = long[0..100], .max_tokens = 3, .seed = 4, .ignore_eog = true }, &diag);
+        while (blockedSince(waiter) == null) std.Thread.yield() catch {};
+    }
+    const io = std.Io.Threaded.global_single_threaded.io();
+    for (0..1000) |_| {
+        if (!waiter.running.load(.acquire)) break;
+        try io.sleep(.fromMilliseconds(10), .awake);
+    }
+    try std.testing.expect(!waiter.running.load(.acquire));
+    const expected: State = try .alone(&fixture, long[0..100], 3);
+    defer expected.deinit();
+    try expected.expect(waiter);
+}
+
 fn blockedSince(session: *Session) ?i96 {
     const scheduler = &session.model.scheduler;
     const io = std.Io.Threaded.global_single_threaded.io();

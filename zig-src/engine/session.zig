@@ -140,6 +140,8 @@ pub const Session = struct {
     running: std.atomic.Value(bool) = .init(false),
     /// Whoever uses the pages of the idle session holds it, so that the pool doesn't take them meanwhile.
     access: std.Io.Mutex = .init,
+    /// Somebody waits for pages and found `access` held; told when it is let go of.
+    wanted: std.atomic.Value(bool) = .init(false),
     /// When it was last used, in requests of the model.
     used: u64 = 0,
     /// The running request waits for pages, since then.
@@ -522,7 +524,21 @@ pub const Session = struct {
         session.access.lockUncancelable(io);
     }
 
+    /// Not under the scheduler's mutex.
     pub fn unlock(session: *Session) void {
+        session.access.unlock(io);
+        if (session.wanted.swap(false, .seq_cst)) session.model.scheduler.nudge();
+    }
+
+    /// For the scheduler: whether nobody uses the pages, and then it has them. Otherwise it will be told.
+    pub fn tryClaim(session: *Session) bool {
+        if (session.access.tryLock()) return true;
+        session.wanted.store(true, .seq_cst);
+        // Whoever had them may have let go before they could see that.
+        return session.access.tryLock();
+    }
+
+    pub fn unclaim(session: *Session) void {
         session.access.unlock(io);
     }
 

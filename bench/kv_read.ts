@@ -60,8 +60,10 @@ try {
   const plain = kvFormats.filter((format) => length % kvLayouts[format].unit === 0);
   const cases: (readonly [string, KvStored])[] = [
     ...plain.map((format) => [format, { format }] as const),
-    ...kvGroupFormats.filter(() => length % 32 === 0).flatMap((format) =>
-      groupOptions.map(([name, options]) => [`${format}${name}`, { format, ...options }] as const)
+    ...kvGroupFormats.flatMap((format) =>
+      groupOptions
+        .map(([name, options]) => [`${format}${name}`, { format, ...options }] as const)
+        .filter(([, options]) => length % (("group" in options && options.group) || 32) === 0)
     ),
   ];
   for (const [done, [format, key]] of cases.entries()) {

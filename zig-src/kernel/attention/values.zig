@@ -100,26 +100,44 @@ inline fn add(
     const F = @Vector(n, f32);
     const bytes = comptime value.bytes();
     const at_once = comptime @min(count, vector.together(value));
+    // Pairs of bf16 are two f32 but for a shift and a mask: every second value of two vectors goes into each.
+    const paired = comptime value == .bf16 and count % 2 == 0;
     var sums: [rows][count]F = undefined;
-    inline for (&sums, 0..) |*row, r| inline for (row, 0..) |*sum, i| {
-        sum.* = out[r][index + i * n ..][0..n].*;
-    };
+    inline for (&sums, 0..) |*row, r| {
+        inline for (row, 0..) |*sum, i| sum.* = out[r][index + i * n ..][0..n].*;
+        if (paired) inline for (0..count / 2) |i| {
+            row[2 * i ..][0..2].* = std.simd.deinterlace(2, std.simd.join(row[2 * i], row[2 * i + 1]));
+        };
+    }
     for (from..to) |position| {
         const at = page + page_layout.valueAt(value, .value, dim, position, index);
         ahead.lines(comptime @max(1, count * n * bytes / 64));
         var v: [count]F = undefined;
-        inline for (0..count / at_once) |i| {
-            const together = vector.loadSteps(value, at_once * n, at + i * at_once * n * bytes);
-            inline for (0..at_once) |j| v[i * at_once + j] = std.simd.extract(together, j * n, n);
+        if (paired) {
+            inline for (0..count / 2) |i| {
+                const pairs = vector.read(u32, n, at + 2 * i * n * bytes);
+                v[2 * i] = @bitCast(pairs << @splat(16));
+                v[2 * i + 1] = @bitCast(pairs & @as(@Vector(n, u32), @splat(0xffff0000)));
+            }
+        } else {
+            inline for (0..count / at_once) |i| {
+                const together = vector.loadSteps(value, at_once * n, at + i * at_once * n * bytes);
+                inline for (0..at_once) |j| v[i * at_once + j] = std.simd.extract(together, j * n, n);
+            }
         }
         inline for (&sums, 0..) |*row, r| inline for (row, 0..) |*sum, i| {
             const u = if (comptime value.scaled()) i * n / unit else 0;
             sum.* = vector.fma(v[i], @as(F, @splat(weights[u][r][position])), sum.*);
         };
     }
-    inline for (sums, 0..) |row, r| inline for (row, 0..) |sum, i| {
-        out[r][index + i * n ..][0..n].* = sum;
-    };
+    inline for (&sums, 0..) |*row, r| {
+        if (paired) inline for (0..count / 2) |i| {
+            const both = std.simd.interlace(row[2 * i ..][0..2].*);
+            row[2 * i] = std.simd.extract(both, 0, n);
+            row[2 * i + 1] = std.simd.extract(both, n, n);
+        };
+        inline for (row, 0..) |sum, i| out[r][index + i * n ..][0..n].* = sum;
+    }
 }
 
 /// Columns of a unit: lanes of its blocks. A vector of codes holds four positions of a column, in two

@@ -44,6 +44,14 @@ const stored = 1;
 /// Sums on their way.
 const turns = 4;
 
+/// Lines of a unit of the weights to come that each tile of tokens asks for.
+const asked = 2;
+
+/// Whether so many tiles ask for all of it. If not, unpacking has to.
+pub fn askForAll(comptime class: Class, count: usize) bool {
+    return count * asked * 64 >= comptime class.unitBytes();
+}
+
 /// Activations of tiles of tokens, `stride` bytes apart; those of a tile are `width` a unit.
 pub const Tiles = struct { acts: [*]const u8, stride: usize, width: usize, count: usize };
 
@@ -87,13 +95,15 @@ pub fn Registers(comptime class: Class) type {
 
         /// Adds the products of a chunk of units with some tiles of tokens to sums that were begun, or begins
         /// them. Tiles go on from one to the next without a pause: the first groups of the next are multiplied
-        /// while the last ones of this become sums.
+        /// while the last ones of this become sums. The units that are unpacked next begin at `later`: asked for
+        /// at once they would keep one another waiting, so each product is accompanied by some lines.
         pub fn multiply(
             registers: *Self,
             comptime tokens: usize,
             units: []const blocked.Unit(class),
             tiles: Tiles,
             end: blocked.End,
+            later: ?[*]const u8,
             sums: [*][tokens]Vf,
         ) void {
             if (registers.tokens != tokens) {
@@ -110,6 +120,8 @@ pub fn Registers(comptime class: Class) type {
             for (0..tiles.count) |number| {
                 const acts: [*]const Act = @ptrCast(@alignCast(tiles.acts + number * tiles.stride));
                 var local: [tokens]Vf = if (end.begins) @splat(@splat(0)) else sums[number];
+                const line = number * asked * 64;
+                const asks = later != null and line < class.unitBytes();
                 var slot: usize = 0;
                 while (slot < slots) : (slot += turns) inline for (0..turns / groups) |u| {
                     inline for (0..groups) |g| {
@@ -118,6 +130,7 @@ pub fn Registers(comptime class: Class) type {
                     }
                     const index = slot / groups + u;
                     if (index < units.len) {
+                        if (asks) ask(later.? + index * class.unitBytes() + line);
                         // One at a time: as many as there are tokens would keep activations waiting.
                         if (index < tokens) end.expect(number * tokens + index);
                         finish(tokens, &units[index], acts + index * tiles.width, products[u * groups ..][0..groups], &local);
@@ -125,6 +138,11 @@ pub fn Registers(comptime class: Class) type {
                 };
                 if (end.args == null) sums[number] = local else end.store(tokens, number, &local);
             }
+        }
+
+        /// Into the second cache: activations that pass would drive them from the first one.
+        inline fn ask(from: [*]const u8) void {
+            inline for (0..asked) |line| @prefetch(from + line * 64, .{ .locality = 2 });
         }
 
         /// Where in the sequence of all groups of all tiles one of its steps is. A tile takes whole turns of

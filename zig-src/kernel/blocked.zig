@@ -188,13 +188,14 @@ fn multiplyRows(
 ) void {
     const units = args.cols / layout.unit;
     const chunk_units = comptime chunkUnits(panels);
+    const asked = amx.has and amx.askForAll(class, tokens / layout.act_width);
     var buffer: [if (unpacking == .once) chunk_units else 0][panels]Unit(class) align(64) = undefined;
     var sums: [tokens_max][panels]Vf = undefined;
     var from: usize = 0;
     while (from < units) : (from += chunk_units) {
         const len = @min(chunk_units, units - from);
         if (unpacking == .once) for (buffer[0..len], from..) |*of_panels, index| inline for (of_panels, rows) |*unit, of| {
-            if (of.part == 0) of.prefetch(index);
+            if (of.part == 0 and !asked) of.prefetch(index);
             unit.terms = integer.readTerms(class, of.record(index), index % comptime class.span(), of.part);
             unit.weights = dot.split(class.bits, integer.unpack(class, of.unit(index), of.part, @TypeOf(of).zero));
         };
@@ -224,7 +225,7 @@ fn multiplyChunk(
         end.* = .{ .begins = chunk.begins, .args = if (chunk.ends) args else null, .row = of.first, .token = token };
     }
     var base: usize = 0;
-    if (amx.has and unpacking == .once) base = multiplyTiles(class, args, chunk, token, ends[0], @ptrCast(sums), registers);
+    if (amx.has and unpacking == .once) base = multiplyTiles(class, args, rows[0], chunk, token, ends[0], @ptrCast(sums), registers);
     while (base < sums.len) : (base += layout.act_width) {
         const row: layout.ActRow = .of(token + base, args.n_tokens, args.act_stride);
         const acts: [*]const Act = @ptrCast(@alignCast(args.acts + row.unitAt(chunk.from)));
@@ -243,6 +244,7 @@ fn multiplyChunk(
 fn multiplyTiles(
     comptime class: Class,
     args: *const table.MatmulArgs,
+    rows: Rows(class, .once),
     chunk: Chunk(class, .once, 1),
     token: usize,
     end: End,
@@ -258,7 +260,9 @@ fn multiplyTiles(
         .width = row.width,
         .count = count,
     };
-    registers.multiply(layout.act_width, @ptrCast(chunk.unpacked), whole, end, @ptrCast(sums.ptr));
+    // The rest of the panel, or the next one.
+    const later: ?[*]const u8 = if (amx.askForAll(class, count)) rows.panel + (chunk.from + chunk.len) * class.unitBytes() else null;
+    registers.multiply(layout.act_width, @ptrCast(chunk.unpacked), whole, end, later, @ptrCast(sums.ptr));
     return count * layout.act_width;
 }
 
@@ -278,7 +282,7 @@ fn tile(
 ) void {
     if (amx.has and unpacking == .once) {
         const one: amx.Tiles = .{ .acts = @ptrCast(acts), .stride = 0, .width = width, .count = 1 };
-        return registers.multiply(n_tokens, @ptrCast(chunk.unpacked), one, ends[0], @ptrCast(result));
+        return registers.multiply(n_tokens, @ptrCast(chunk.unpacked), one, ends[0], null, @ptrCast(result));
     }
     const zero = Rows(class, unpacking).zero;
     inline for (0..n_tokens) |t| inline for (ends) |*end| end.expect(t);

@@ -8,6 +8,7 @@
  *        deno run -A bench/cache_formats.ts …
  *
  * The model has the shape of a real one and as many layers as are asked for. VITRINE_CPU forces a variant.
+ * `int8_channel:64` is that format with groups of 64 instead of 32.
  * A file of results takes the rows of this run in the place of those that it has of the same formats: all
  * of them at once take more memory than some machines have.
  *
@@ -39,21 +40,31 @@ import { cacheTarget } from "./targets.ts";
 
 /** A cache in one format, filled, and one that is almost empty. */
 interface Case extends Disposable {
-  readonly format: KvFormat;
   readonly deep: Session;
   readonly shallow: Session;
 }
 
-async function prepare(model: Model, format: KvFormat, depth: number, room: number): Promise<Case> {
-  // Groups of 32 tokens are rounded when they are whole: such keys need a window of exact ones.
+/** A format as it is asked for. */
+interface Asked {
+  readonly name: string;
+  readonly format: KvFormat;
+  /** Tokens of a channel, and values of a token, that share a scale. */
+  readonly group: 32 | 64;
+}
+
+async function prepare(model: Model, asked: Asked, depth: number, room: number): Promise<Case> {
+  const { format, group } = asked;
+  // Groups of tokens are rounded when they are whole: such keys need a window of exact ones.
   const grouped = kvGroupFormats.some((name) => name === format);
-  const kv = { key: format, value: format, ...(grouped && { recent: 32 }) };
+  const stored = { format, group };
+  const kv = grouped
+    ? { key: stored, value: stored, recent: group }
+    : { key: format, value: format };
   const deep = model.session({ context: depth + room, kv });
   const shallow = model.session({ context: 1 + room, kv });
   const vocabulary = model.info.vocabulary;
   await deep.prefill(Uint32Array.from({ length: depth }, (_, i) => (1000 + 37 * i) % vocabulary));
   return {
-    format,
     deep,
     shallow,
     [Symbol.dispose]: () => {
@@ -75,7 +86,7 @@ async function step(session: Session, depth: number, count: number) {
 }
 
 /** Rows of a file of results, by variant. */
-type Variants = Readonly<Record<string, readonly { format: KvFormat; share: Spread }[]>>;
+type Variants = Readonly<Record<string, readonly { format: string; share: Spread }[]>>;
 
 /** The rounds of one format. */
 interface Times {
@@ -113,14 +124,25 @@ if (shape === undefined || !(values.weights in fileFormats)) {
     `Expected a model and weights of the benchmark, but found ${values.model} in ${values.weights}`,
   );
 }
-const all: readonly KvFormat[] = [...kvFormats, ...kvGroupFormats];
-const chosen = (values.formats?.split(",") ?? all) as KvFormat[];
-const wrong = chosen.find((format) => !all.includes(format));
-if (wrong !== undefined) {
-  throw new RangeError(`Expected formats of ${all.join(", ")}, but found ${wrong}`);
-}
+const all: readonly Asked[] = [
+  ...[...kvFormats, ...kvGroupFormats].map((format) => ({
+    name: format,
+    format,
+    group: 32 as const,
+  })),
+  ...kvGroupFormats.map((format) => ({ name: `${format}:64`, format, group: 64 as const })),
+];
+const chosen = (values.formats?.split(",") ?? all.map(({ name }) => name)).map((name) => {
+  const found = all.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  const names = all.map((one) => one.name).join(", ");
+  throw new RangeError(`Expected formats of ${names}, but found ${name}`);
+});
 // Everything is a share of it.
-const formats: KvFormat[] = ["f16", ...chosen.filter((format) => format !== "f16")];
+const formats: Asked[] = [
+  { name: "f16", format: "f16", group: 32 },
+  ...chosen.filter(({ name }) => name !== "f16"),
+];
 
 const path = join(values.folder, `cache-${values.model}-${layers}-${values.weights}.gguf`);
 // The output matrix is no part of attention: a small one leaves less that can vary.
@@ -159,7 +181,7 @@ const aloneOf = ({ deep, shallow }: Times) => {
 };
 const { cacheValues } = workOf(own, values.weights as FileFormat);
 const base = aloneOf(times[0]!);
-const rows = formats.map((format, i) => {
+const rows = formats.map(({ name, format }, i) => {
   const { deep, shallow, hashes } = times[i]!;
   sameInAll(hashes, "the same tokens");
   const alone = aloneOf(times[i]!);
@@ -168,7 +190,14 @@ const rows = formats.map((format, i) => {
   const target = cacheTarget(format);
   const share = spread(alone.map((ms, round) => ms / base[round]!));
   return {
-    ...{ format, shallow: spread(shallow), deep: spread(deep), alone: spread(alone), share, bytes },
+    ...{
+      format: name,
+      shallow: spread(shallow),
+      deep: spread(deep),
+      alone: spread(alone),
+      share,
+      bytes,
+    },
     ofBandwidth: bytes / (spread(alone).median / 1000) / readBytes,
     ...(target !== undefined && { target, holds: share.median <= target }),
   };

@@ -45,7 +45,7 @@ const small =
 formats("each format is a share of f16, of the bytes that its ledger has", () => {
   const { status, text, error } = run(
     "cache_formats",
-    `${small} --formats q8_0,int8_channel,f32 --json`,
+    `${small} --formats q8_0,int8_channel,int8_channel:64,f32 --json`,
   );
   assert.is(status, 0, error);
   const { rows, readBytes, ...setting } = JSON.parse(text);
@@ -55,11 +55,14 @@ formats("each format is a share of f16, of the bytes that its ledger has", () =>
   assert.match(setting.version, /^\d+\.\d+\.\d+/);
   assert.match(setting.cpuVariant, /./);
   const of = (row: FormatRow) => [row.format, row.target];
-  const targets = [["f16", 1], ["q8_0", 0.65], ["int8_channel", 0.65], ["f32", undefined]];
+  const targets = [["f16", 1], ["q8_0", 0.65], ["int8_channel", 0.65], [
+    "int8_channel:64",
+    0.65,
+  ], ["f32", undefined]];
   assert.equal((rows as FormatRow[]).map(of), targets);
   // Two heads of 64 values, keys and values, behind 160 tokens and the first of two. A scale of 16 bits for 32
-  // values; and a minimum besides.
-  const bits = [16, 8.5, 9, 32];
+  // values; and a minimum besides, for 32 or for 64.
+  const bits = [16, 8.5, 9, 8.5, 32];
   for (const [i, row] of (rows as FormatRow[]).entries()) {
     for (const part of ["shallow", "deep", "alone", "share"] as const) isSpread(row[part], 2, part);
     assert.ok(row.shallow.min > 0 && row.deep.min > 0);
@@ -102,7 +105,7 @@ formats("a file of results keeps the rows of other formats", () => {
 formats("what cannot be measured is refused", () => {
   for (
     const [args, expected] of [
-      ["--formats f17", /Expected formats of f32.*int2, but found f17/],
+      ["--formats f17", /Expected formats of f32.*int2:64, but found f17/],
       ["--rounds 0", /Expected whole numbers of at least 1, but found .*, 0,/],
       ["--model llama", /Expected a model and weights of the benchmark, but found llama in Q4_0/],
     ] as const

@@ -109,7 +109,7 @@ cli("what doesn't fit is refused by name, with exit status 2", () => {
     [["run", "--temperature", "hot", "x"], /a number after --temperature, but found "hot"/],
     [
       ["run", "--key-format", "f61", "x"],
-      /f32 or f16 or bf16 or q8_0 or int8 or f8_e4m3 or f8_e5m2 or q5_1 or .* or mxfp4 after --key-format, but found "f61"/,
+      /f32 or f16 or bf16 or q8_0 or int8 or f8_e4m3 or f8_e5m2 or q5_1 or .* or int2 after --key-format, but found "f61"/,
     ],
     [["run", "--restore", "f", "--kv-policy", "p", "x"], /as the file .* but found --kv-policy/],
     [["run", "--evict", "lru=5", "x"], /window=SINKS:RECENT.* after --evict, but found "lru=5"/],

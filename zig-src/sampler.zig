@@ -70,6 +70,7 @@ pub const Passes = @import("sampler/core/sweep.zig").Passes;
 pub const topLogprobs = top.topLogprobs;
 /// What a pass over a row found, for `Chain.sampleKnown`.
 pub const Known = candidates_file.Known;
+pub const Row = candidates_file.Row;
 
 pub const philox = @import("sampler/core/philox.zig");
 

@@ -205,12 +205,7 @@ fn drawRow(chain: *sampler.Chain, reader: *Reader, position: u64, out: Out, inde
 
 fn sample(chain: *sampler.Chain, reader: *Reader, sequence: u32, position: u64, diag: *Diagnostic) errors.Error!sampler.Choice {
     if (reader.kind == .top) return try chain.sampleSome(reader.ids, reader.logits, sequence, position, diag);
-    if (reader.half) |bits| {
-        if (reader.known) |known| return try chain.sampleHalfKnown(bits, reader.own, known, sequence, position, diag);
-        return try chain.sampleHalf(bits, reader.own, sequence, position, diag);
-    }
-    if (reader.known) |known| return try chain.sampleKnown(reader.logits, known, sequence, position, diag);
-    return try chain.sample(reader.logits, sequence, position, diag);
+    return try chain.sampleRow(reader.whole(), sequence, position, diag);
 }
 
 /// What the stages left, at the places of a row.

@@ -136,10 +136,8 @@ test "recording changes no token, and a chain draws them again from the tape" {
             const head = reader.read(rows.recorded()[step * rows.row_bytes ..][0..rows.row_bytes], vocab).?;
             const choice = if (kind == .top)
                 try chain.sampleSome(reader.ids, reader.logits, 0, head.position, &diag)
-            else if (reader.half) |bits|
-                try chain.sampleHalf(bits, reader.own, 0, head.position, &diag)
             else
-                try chain.sample(reader.logits, 0, head.position, &diag);
+                try chain.sampleRow(reader.whole(), 0, head.position, &diag);
             try std.testing.expectEqual(token, choice.token);
         }
     }

@@ -192,6 +192,14 @@ pub const Reader = struct {
         return headOf(row);
     }
 
+    /// What was read, for a chain; not of kind `top`.
+    pub fn whole(reader: *const Reader) sampler.Row {
+        return .{
+            .values = if (reader.half) |bits| .{ .half = .{ .bits = bits, .room = reader.own } } else .{ .single = reader.logits },
+            .known = reader.known,
+        };
+    }
+
     /// Learns from the entry what is known of the row that was read, or makes it. A row without a distribution
     /// stays unknown, for whoever samples to say what is wrong with it.
     pub fn look(reader: *Reader, row: []const u8, entry: Entry, passes: sampler.Passes) void {

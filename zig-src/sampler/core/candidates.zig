@@ -44,6 +44,16 @@ pub const Known = struct {
     block_max: []const f32,
 };
 
+/// A row of logits, one for each token of the vocabulary. It is borrowed until the next one.
+pub const Row = struct {
+    values: union(enum) {
+        single: []const f32,
+        /// In 16 bits; `room` gets them.
+        half: struct { bits: []align(1) const u16, room: []f32 },
+    },
+    known: ?Known = null,
+};
+
 pub const Candidates = struct {
     /// Own memory, one place a token of the vocabulary.
     ids: []u32,
@@ -121,28 +131,22 @@ pub const Candidates = struct {
 
     /// Makes the set the whole vocabulary again. `values` is borrowed until the next `begin`.
     pub fn begin(set: *Candidates, values: []const f32) Error!void {
-        set.beginAs(values, true);
-        try set.rescan();
+        try set.beginRow(.{ .values = .{ .single = values } });
     }
 
-    /// As `begin`, for logits in 16 bits; `values` gets them and is borrowed until the next one.
-    pub fn beginHalf(set: *Candidates, bits: []align(1) const u16, values: []f32) Error!void {
-        set.beginAs(values, true);
-        try set.scanned(set.passes.scanHalf(bits, values, set.block_max));
-    }
-
-    /// As `begin`, for logits that a scan has been over, which found numbers: no pass is made.
-    pub fn beginKnown(set: *Candidates, values: []const f32, known: Known) void {
-        set.beginAs(values, true);
-        set.take(known);
-    }
-
-    /// The same for logits in 16 bits. `values` gets those that somebody needs, all with `widen`.
-    pub fn beginHalfKnown(set: *Candidates, bits: []align(1) const u16, values: []f32, known: Known) void {
-        assert(bits.len == values.len);
-        set.beginAs(values, true);
-        set.half = bits;
-        set.take(known);
+    /// The same for any row. Of one that is known no pass is made, and of one in 16 bits only what somebody needs
+    /// is widened then, all with `widen`.
+    pub fn beginRow(set: *Candidates, row: Row) Error!void {
+        switch (row.values) {
+            .single => |values| set.beginAs(values, true),
+            .half => |half| {
+                assert(half.bits.len == half.room.len);
+                set.beginAs(half.room, true);
+                if (row.known == null) return try set.scanned(set.passes.scanHalf(half.bits, half.room, set.block_max));
+                set.half = half.bits;
+            },
+        }
+        if (row.known) |known| set.take(known) else try set.rescan();
     }
 
     fn take(set: *Candidates, known: Known) void {

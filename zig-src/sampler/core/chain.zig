@@ -295,53 +295,21 @@ pub fn ChainType(comptime registry: anytype) type {
             position: u64,
             diag: *Diagnostic,
         ) candidates_file.Error!Choice {
-            const set = &chain.candidates;
-            set.begin(logits) catch |err| return describe(err, set, "the model's logits", diag);
-            return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
+            return try chain.sampleRow(.{ .values = .{ .single = logits } }, sequence, position, diag);
         }
 
-        /// The same for a row in 16 bits, which is widened into `logits`.
-        pub fn sampleHalf(
+        /// The same for any row. Of one that is known nothing reads all but stages and draws that need all, and
+        /// choices have no log-probabilities.
+        pub fn sampleRow(
             chain: *Chain,
-            bits: []align(1) const u16, // [vocab]
-            logits: []f32, // [vocab]
+            row: candidates_file.Row,
             sequence: u32,
             position: u64,
             diag: *Diagnostic,
         ) candidates_file.Error!Choice {
+            assert(row.known == null or !chain.logprobs);
             const set = &chain.candidates;
-            set.beginHalf(bits, logits) catch |err| return describe(err, set, "the logits", diag);
-            return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
-        }
-
-        /// As `sample`, for a row that a scan has been over: nothing reads all of it but stages and draws that
-        /// need all. Choices have no log-probabilities.
-        pub fn sampleKnown(
-            chain: *Chain,
-            logits: []const f32, // [vocab]
-            known: candidates_file.Known,
-            sequence: u32,
-            position: u64,
-            diag: *Diagnostic,
-        ) candidates_file.Error!Choice {
-            assert(!chain.logprobs);
-            chain.candidates.beginKnown(logits, known);
-            return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
-        }
-
-        /// The same for a row in 16 bits; `logits` gets what is needed of it.
-        pub fn sampleHalfKnown(
-            chain: *Chain,
-            bits: []align(1) const u16, // [vocab]
-            logits: []f32, // [vocab]
-            known: candidates_file.Known,
-            sequence: u32,
-            position: u64,
-            diag: *Diagnostic,
-        ) candidates_file.Error!Choice {
-            assert(!chain.logprobs);
-            const set = &chain.candidates;
-            set.beginHalfKnown(bits, logits, known);
+            set.beginRow(row) catch |err| return describe(err, set, "the model's logits", diag);
             if (chain.observer != null or chain.excluded.len > 0) set.widen();
             return try chain.run(.{ .seed = chain.seed, .sequence = sequence, .position = position }, diag);
         }

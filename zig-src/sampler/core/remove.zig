@@ -43,13 +43,6 @@ pub fn removeFrom(set: *Candidates, bound: f32) void {
 /// Which of the members from `start` on have a logit below `bound` and above -inf.
 fn maskBelow(set: *const Candidates, start: usize, bound: f32) u16 {
     const none: F = @splat(-std.math.inf(f32));
-    var x = none;
-    if (start + lanes <= set.values.len) {
-        x = set.values[start..][0..lanes].*;
-    } else {
-        var padded: [lanes]f32 = none;
-        @memcpy(padded[0 .. set.values.len - start], set.values[start..]);
-        x = padded;
-    }
+    const x = sweep.loadPadded(set.values[start..]);
     return @as(u16, @bitCast(x < @as(F, @splat(bound)))) & @as(u16, @bitCast(x > none));
 }

@@ -73,11 +73,15 @@ test "a row whose maxima are known gives the same choice" {
             @memset(place, 1000);
             var found = sweep.scan(values, &block_max);
             var expected = try plain.sample(values, 0, row, &diag);
-            var choice = try other.sampleKnown(values, .{ .max = found.max, .block_max = &block_max }, 0, row, &diag);
+            var choice = try other.sampleRow(.{ .values = .{ .single = values }, .known = .{ .max = found.max, .block_max = &block_max } }, 0, row, &diag);
             try expectSame(&plain, expected, &other, choice, row);
             found = sweep.scan(rounded, &block_max);
             expected = try plain.sample(rounded, 0, row, &diag);
-            choice = try other.sampleHalfKnown(bits, place, .{ .max = found.max, .block_max = &block_max }, 0, row, &diag);
+            const halves: sampler.Row = .{
+                .values = .{ .half = .{ .bits = bits, .room = place } },
+                .known = .{ .max = found.max, .block_max = &block_max },
+            };
+            choice = try other.sampleRow(halves, 0, row, &diag);
             try expectSame(&plain, expected, &other, choice, row);
             plain.accept(expected.accepted());
             other.accept(choice.accepted());

@@ -6,19 +6,20 @@
 
 import type { Pair, Starter } from "./pair.ts";
 import type { PeerSetting } from "./peer.ts";
-import type { PeerChoice } from "./subject.ts";
+import type { FoundSetting } from "./result.ts";
 
 /** Tokens that are read and generated for a try. */
 const read = 128;
 const written = 8;
 
-/** Tries each setting. `repacks`: whether weights may be repacked, or must, or both. */
+/** Tries each setting with a model. `repacks`: whether weights may be repacked, or must, or both. */
 export async function choosePeer(
   pair: Pair,
   name: string,
+  model: string,
   start: (repack: boolean) => Starter,
   repacks: readonly boolean[],
-): Promise<PeerChoice> {
+): Promise<FoundSetting> {
   const tried: string[] = [];
   const best: { prefill?: [number, PeerSetting]; decode?: [number, PeerSetting] } = {};
   for (const repack of repacks) {
@@ -43,5 +44,10 @@ export async function choosePeer(
   if (best.prefill === undefined || best.decode === undefined) {
     throw new Error(`Expected rates from ${name}, but found none`);
   }
-  return { name, start, prefill: best.prefill[1], decode: best.decode[1], tried };
+  return { model, prefill: best.prefill[1], decode: best.decode[1], tried };
+}
+
+/** Whether what was found elsewhere can be used where only `repacks` are possible. */
+export function isPossible(found: FoundSetting, repacks: readonly boolean[]): boolean {
+  return [found.prefill, found.decode].every((setting) => repacks.includes(setting.repack));
 }

@@ -8,16 +8,16 @@
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { engineInfo, type MachineLimits } from "../mod.ts";
-import { choosePeer } from "./choose.ts";
+import { choosePeer, isPossible } from "./choose.ts";
 import { attention, depth, depthFormats } from "./depth.ts";
 import { generateModel } from "./generate.ts";
 import { limitsOfVariant } from "./limits.ts";
 import { availableMemory, describeMachine } from "./machine.ts";
 import { loading } from "./loading.ts";
-import { Pair, type Patience } from "./pair.ts";
+import { Pair, type Patience, type Starter } from "./pair.ts";
 import { nativePeerName, startNativePeer } from "./native_peer.ts";
 import { peerName } from "./peer.ts";
-import type { Result, Row, Workload } from "./result.ts";
+import type { FoundSetting, Result, Row, Workload } from "./result.ts";
 import { type FileFormat, shapes, workOf } from "./shapes.ts";
 import { samplerRow } from "./sampling.ts";
 import { streaming } from "./streaming.ts";
@@ -107,6 +107,7 @@ export async function runMatrix(plan: Plan, listener: Listener): Promise<Result>
   const info = await engineInfo();
   const rows: Row[] = complete(plan.resume?.rows ?? []);
   const limits: Record<string, MachineLimits> = { ...plan.resume?.limits };
+  const settings: Record<string, FoundSetting> = { ...plan.resume?.settings };
   const now = new Date().toISOString();
   const result: { -readonly [key in keyof Result]: Result[key] } = {
     version: 1,
@@ -116,6 +117,7 @@ export async function runMatrix(plan: Plan, listener: Listener): Promise<Result>
     threads: 0,
     machine: describeMachine(),
     limits,
+    settings,
     rows,
   };
   const add = (row: Row) => {
@@ -136,8 +138,9 @@ export async function runMatrix(plan: Plan, listener: Listener): Promise<Result>
         (plan.only?.includes(workload) ??
           isDefault(workload, model, format, variant?.forced ?? false)) &&
         !known.has(keyOf({ workload, model, format, ...(variant && { variant: variant.name }) }));
-      const cacheFormats = info.cacheFormats;
-      await measureFile(plan, model, format, variants, chosen, cacheFormats, limits, listener, add);
+      const { cacheFormats } = info;
+      const found = { limits, settings, cacheFormats };
+      await measureFile(plan, model, format, variants, chosen, found, listener, add);
     }
   }
   return result;
@@ -152,6 +155,13 @@ function complete(rows: readonly Row[]): Row[] {
   const several: Partial<Record<Workload, number>> = { batch: 4, depth: 2, attention: 2 };
   const count = (row: Row) => rows.filter((other) => keyOf(other) === keyOf(row)).length;
   return rows.filter((row) => count(row) >= (several[row.workload] ?? 1));
+}
+
+/** What is found out once and holds for what is measured later. */
+interface Found {
+  readonly limits: Record<string, MachineLimits>;
+  readonly settings: Record<string, FoundSetting>;
+  readonly cacheFormats: readonly string[];
 }
 
 /** A CPU variant, and whether it is another than the engine would take. */
@@ -204,8 +214,7 @@ async function measureFile(
   format: FileFormat,
   variants: readonly Variant[],
   chosen: (workload: Workload, variant: Variant | undefined) => boolean,
-  cacheFormats: readonly string[],
-  limits: Record<string, MachineLimits>,
+  found: Found,
   listener: Listener,
   add: (row: Row) => void,
 ): Promise<void> {
@@ -234,8 +243,8 @@ async function measureFile(
     for (const variant of variants) {
       const list = wanted(variant);
       if (list.length === 0) continue;
-      const file = { model, format, shape, work, path, fit, cacheFormats };
-      await measureVariant(plan, file, variant, list, limits, listener, add);
+      const file = { model, format, shape, work, path, fit };
+      await measureVariant(plan, file, variant, list, found, listener, add);
     }
   } finally {
     if (isNew && !plan.keep && work.fileBytes > largeBytes) rmSync(path, { force: true });
@@ -250,7 +259,6 @@ interface MeasuredFile {
   readonly work: Subject["work"];
   readonly path: string;
   readonly fit: { both: boolean; repacked: boolean };
-  readonly cacheFormats: readonly string[];
 }
 
 async function measureVariant(
@@ -258,11 +266,12 @@ async function measureVariant(
   file: MeasuredFile,
   variant: Variant,
   list: readonly Workload[],
-  limits: Record<string, MachineLimits>,
+  known: Found,
   listener: Listener,
   add: (row: Row) => void,
 ): Promise<void> {
-  const { model, format, shape, work, path, fit, cacheFormats } = file;
+  const { model, format, shape, work, path, fit } = file;
+  const { limits, settings, cacheFormats } = known;
   const { name, forced } = variant;
   const { say } = listener;
   const find = () => {
@@ -284,15 +293,25 @@ async function measureVariant(
   const repacks = format === "F16" ? [true] : fit.repacked ? [true, false] : [false];
   await using pair = new Pair(ourStarter(path, threads, cpuVariant, say), fit.both, patience);
   const prebuilt = (repack: boolean) => peerStarter(path, threads, cpuVariant, repack, say);
+  // What is fastest lies in the kernels of a format; the first model that is measured tells it.
+  const settle = async (
+    peer: string,
+    start: (repack: boolean) => Starter,
+  ): Promise<PeerChoice> => {
+    const key = `${peer}, ${format}, ${cpuVariant}`;
+    const earlier = settings[key];
+    const choice = earlier !== undefined && isPossible(earlier, repacks)
+      ? earlier
+      : settings[key] = await choosePeer(pair, peer, model, start, repacks);
+    return { name: peer, start, prefill: choice.prefill, decode: choice.decode };
+  };
   const subject: Subject = {
     ...{ model, format, shape, work, path, threads, pair, patience, say, cacheFormats },
     variant: cpuVariant,
     best: !forced,
     limits: fresh,
     sizes: plan.sizes,
-    peer: plan.peers.includes("prebuilt")
-      ? await choosePeer(pair, peerName, prebuilt, repacks)
-      : undefined,
+    peer: plan.peers.includes("prebuilt") ? await settle(peerName, prebuilt) : undefined,
   };
   const nativeOne = (repack: boolean) =>
     starterOf(
@@ -301,7 +320,7 @@ async function measureVariant(
     );
   // A native build has no variants to force.
   const native = plan.peers.includes("native") && !forced
-    ? await choosePeer(pair, nativePeerName, nativeOne, repacks)
+    ? await settle(nativePeerName, nativeOne)
     : undefined;
   // All that is found while a row is measured.
   const during = () => {

@@ -20,7 +20,10 @@ export interface Measurement {
   readonly round: (driver: Driver) => Promise<number[]>;
 }
 
-/** The figures of each round, the first one (which pays for page faults and low clocks) left out. */
+/**
+ * The figures of each round. The first one, which pays for page faults and low clocks, is left out, unless
+ * it alone took as long as the row may: then they are too little of it to be seen.
+ */
 export interface Rounds {
   readonly ours: number[][];
   readonly peer: number[][];
@@ -107,11 +110,13 @@ export class Pair implements AsyncDisposable {
       const begun = performance.now();
       for (const side of sides) {
         signal.throwIfAborted();
-        const figures = await side.how.round(await this.driver(side.who));
-        if (i > 0) side.rounds.push(figures);
+        side.rounds.push(await side.how.round(await this.driver(side.who)));
       }
+      if (i > 0) continue;
       const took = (performance.now() - begun) / 1000;
-      if (i === 0) count = Math.min(rounds, Math.max(1, Math.floor(seconds / took) - 1));
+      if (took >= seconds) break;
+      count = Math.min(rounds, Math.max(1, Math.floor(seconds / took) - 1));
+      for (const side of sides) side.rounds.length = 0;
     }
   }
 

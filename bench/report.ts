@@ -154,7 +154,8 @@ export function pageOf(result: Result, charts: readonly { file: string; title: s
       continuedText(result)
     }, Vitrine ${result.engine}. ` +
     "Rounds of the engines alternate; figures are medians, with the least and the most in " +
-    "parentheses. The peer is llama.cpp from its prebuilt package at its best setting. Limits are " +
+    "parentheses. The peer is llama.cpp from its prebuilt package at its best setting, tried for each " +
+    "format and CPU variant with the first model that was measured. Limits are " +
     "measured by the same run. The share of the limit is what travels between machines.",
     "",
     ...machineLines(result).map((text) => `- ${text}`),
@@ -181,6 +182,7 @@ export function pageOf(result: Result, charts: readonly { file: string; title: s
       ]),
     ),
     "",
+    ...settingsSection(result),
     ...nativeSection(result.rows),
   ].join("\n");
 }
@@ -199,6 +201,21 @@ function detailsText(details: PeerFigure["details"]): string {
     return `${words} ${Number.isInteger(value) ? value : figure(value)}`;
   });
   return parts.join(", ") || "–";
+}
+
+function settingsSection({ settings = {} }: Result): string[] {
+  const found = Object.entries(settings);
+  if (found.length === 0) return [];
+  return [
+    "## Settings of the peer",
+    "",
+    "Tokens a second of reading and of generating, a few seconds each; the better one is measured.",
+    "",
+    "| peer, format, variant | tried with | repacking, flash attention: reading, generating |",
+    "| --- | --- | --- |",
+    ...found.map(([of, { model, tried }]) => `| ${of} | ${model} | ${tried.join("; ")} |`),
+    "",
+  ];
 }
 
 function nativeSection(rows: readonly Row[]): string[] {

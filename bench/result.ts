@@ -7,6 +7,7 @@
 
 import type { MachineLimits } from "../mod.ts";
 import type { Machine } from "./machine.ts";
+import type { PeerSetting } from "./peer.ts";
 import type { Spread } from "./statistics.ts";
 
 /** What can be measured, in the order in which it is. */
@@ -75,6 +76,15 @@ export interface Row {
   readonly skipped?: string;
 }
 
+/** How a peer was found to be fastest in a format, and on which model that was tried. */
+export interface FoundSetting {
+  readonly model: string;
+  readonly prefill: PeerSetting;
+  readonly decode: PeerSetting;
+  /** Each setting in words, with the tokens a second of reading and of generating. */
+  readonly tried: readonly string[];
+}
+
 /** A whole run. */
 export interface Result {
   readonly version: 1;
@@ -86,6 +96,8 @@ export interface Result {
   readonly machine: Machine;
   /** By CPU variant, measured in the same run. */
   readonly limits: Readonly<Record<string, MachineLimits>>;
+  /** By peer, format and CPU variant. */
+  readonly settings?: Readonly<Record<string, FoundSetting>>;
   readonly rows: readonly Row[];
 }
 

@@ -48,8 +48,6 @@ export interface PeerChoice {
   readonly start: (repack: boolean) => Starter;
   readonly prefill: PeerSetting;
   readonly decode: PeerSetting;
-  /** What was tried, for the result. */
-  readonly tried: readonly string[];
 }
 
 /** GGUF numbers of cache formats, and the bytes that a value takes. */

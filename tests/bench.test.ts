@@ -11,12 +11,22 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { rates as rateChart, roofline } from "../bench/chart.ts";
+import { isPossible } from "../bench/choose.ts";
+import type { Driver } from "../bench/driver.ts";
 import { generateModel, makePool, Random, toHalf, vocabularyOf } from "../bench/generate.ts";
 import { availableMemory, describeMachine, readSensors, wattsBetween } from "../bench/machine.ts";
 import { adjusted } from "../bench/matrix.ts";
 import { readResult, writePage } from "../bench/page.ts";
-import { cellsOf, columns, tableOf, targetText } from "../bench/report.ts";
-import { holds, ratioOf, type Result, type Row, shareOf } from "../bench/result.ts";
+import { Pair } from "../bench/pair.ts";
+import { cellsOf, columns, pageOf, tableOf, targetText } from "../bench/report.ts";
+import {
+  type FoundSetting,
+  holds,
+  ratioOf,
+  type Result,
+  type Row,
+  shareOf,
+} from "../bench/result.ts";
 import {
   type FileFormat,
   fileFormats,
@@ -66,6 +76,26 @@ statistics("the machine is described as far as the system tells", () => {
   assert.is(wattsBetween(look(0, 5), look(1000, 1)), undefined);
 });
 statistics.run();
+
+const rounds = suite("rounds");
+
+rounds("the first is left out, unless it alone took as long as the row may", async () => {
+  const driver = () =>
+    Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() } as unknown as Driver);
+  const measure = async (seconds: number) => {
+    const { signal } = new AbortController();
+    await using pair = new Pair(driver, true, { rounds: 2, seconds, signal });
+    await pair.usePeer(() => driver());
+    let count = 0;
+    const prepare = () => Promise.resolve();
+    return await pair.measure({ prepare, round: () => Promise.resolve([count++]) });
+  };
+  const { ours, peer } = await measure(1000);
+  assert.equal([ours, peer], [[[2], [4]], [[3], [5]]]);
+  const short = await measure(0);
+  assert.equal([short.ours, short.peer], [[[0]], [[1]]]);
+});
+rounds.run();
 
 const models = suite("generated models");
 
@@ -274,6 +304,19 @@ reports("a page has the machine, the rows and charts that are whole", () => {
   }
   assert.match(rateChart(result, "a < b", () => true), /a &lt; b/);
   assert.is(roofline(result), roofline(structuredClone(result)));
+});
+
+reports("a page tells which settings of the peer were tried", () => {
+  const half = { repack: false, flash: true };
+  const found: FoundSetting = {
+    ...{ model: "tinyllama-1.1b", prefill: { repack: true, flash: true }, decode: half },
+    tried: ["repack true, flash true: 110.0, 16.0", "repack false, flash true: 80.0, 17.0"],
+  };
+  const text = pageOf({ ...result, settings: { "a peer, Q4_0, avx2": found } }, []);
+  assert.match(text, /\| a peer, Q4_0, avx2 \| tinyllama-1\.1b \| repack true, .*; repack false, /);
+  assert.not.match(pageOf(result, []), /Settings of the peer/);
+  assert.is(isPossible(found, [true, false]), true);
+  assert.is(isPossible(found, [false]), false);
 });
 
 reports("a result that isn't one is refused", () => {

@@ -6,6 +6,7 @@
  */
 
 import type { Machine } from "./machine.ts";
+import { besidePublished } from "./published.ts";
 import {
   holds,
   lessIsBetter,
@@ -136,17 +137,21 @@ export function throughput(row: Row, value: number): string {
   return parts.join(", ") || "–";
 }
 
-/** The page of a result. `charts`: names of the SVG files beside it, with what they show. */
-export function pageOf(result: Result, charts: readonly { file: string; title: string }[]): string {
-  const judged = result.rows.filter((row) => holds(row) !== undefined);
-  const held = judged.filter((row) => holds(row));
+/** A table of a page. */
+function gridOf(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
-  const grid = (head: readonly string[], rows: readonly (readonly string[])[]) => [
+  return [
     line(head),
     line(head.map(() => "---")),
     ...rows.map((cells) => line(head.map((_, i) => cells[i] ?? ""))),
   ];
+}
+
+/** The page of a result. `charts`: names of the SVG files beside it, with what they show. */
+export function pageOf(result: Result, charts: readonly { file: string; title: string }[]): string {
+  const judged = result.rows.filter((row) => holds(row) !== undefined);
+  const held = judged.filter((row) => holds(row));
   return [
     "# Results of the benchmark",
     "",
@@ -165,11 +170,11 @@ export function pageOf(result: Result, charts: readonly { file: string; title: s
     ...charts.flatMap(({ file, title }) => [`![${title}](${file})`, ""]),
     "## Rows",
     "",
-    ...grid(columns, result.rows.map(cellsOf)),
+    ...gridOf(columns, result.rows.map(cellsOf)),
     "",
     "## Further figures",
     "",
-    ...grid(
+    ...gridOf(
       ["row", "of", "throughput", "figures", "the peer's setting", "the peer's figures", "note"],
       result.rows.filter((row) => row.ours !== undefined).map((row) => [
         row.title,
@@ -182,6 +187,7 @@ export function pageOf(result: Result, charts: readonly { file: string; title: s
       ]),
     ),
     "",
+    ...publishedSection(result),
     ...settingsSection(result),
     ...nativeSection(result.rows),
   ].join("\n");
@@ -203,6 +209,26 @@ function detailsText(details: PeerFigure["details"]): string {
   return parts.join(", ") || "–";
 }
 
+function publishedSection(result: Result): string[] {
+  const found = besidePublished(result);
+  if (found.length === 0) return [];
+  return [
+    "## Beside the newest engines",
+    "",
+    "No package carries them; the better of llama.cpp b11434 and ik_llama.cpp 8337e4c, measured on another machine " +
+    "with AVX-512 VNNI, as the share of that machine's limit (48 GB/s, 1364 Gop/s of 8-bit integers).",
+    "",
+    ...gridOf(
+      ["row", "of", "engine", "its rate, tok/s", "its share", "Vitrine's share", "ahead"],
+      found.map(({ row, engine, rate, share, ours }) => [
+        ...[row.title, placeOf(row), engine, figure(rate), percent(share), percent(ours)],
+        times(ours / share),
+      ]),
+    ),
+    "",
+  ];
+}
+
 function settingsSection({ settings = {} }: Result): string[] {
   const found = Object.entries(settings);
   if (found.length === 0) return [];
@@ -211,9 +237,10 @@ function settingsSection({ settings = {} }: Result): string[] {
     "",
     "Tokens a second of reading and of generating, a few seconds each; the better one is measured.",
     "",
-    "| peer, format, variant | tried with | repacking, flash attention: reading, generating |",
-    "| --- | --- | --- |",
-    ...found.map(([of, { model, tried }]) => `| ${of} | ${model} | ${tried.join("; ")} |`),
+    ...gridOf(
+      ["peer, format, variant", "tried with", "repacking, flash attention: reading, generating"],
+      found.map(([of, { model, tried }]) => [of, model, tried.join("; ")]),
+    ),
     "",
   ];
 }
@@ -224,12 +251,13 @@ function nativeSection(rows: readonly Row[]): string[] {
   return [
     "## Against a native build of llama.cpp",
     "",
-    "| row | of | Vitrine | peer | ratio |",
-    "| --- | --- | --- | --- | --- |",
-    ...measured.map((row) =>
-      `| ${row.title} | ${placeOf(row)} | ${row.ours ? spreadText(row.ours) : "–"} | ${
-        row.native ? `${spreadText(row.native.value)} (${row.native.name})` : "–"
-      } | ${times(ratioOf(row, row.native))} |`
+    ...gridOf(
+      ["row", "of", "Vitrine", "peer", "ratio"],
+      measured.map((row) => [
+        ...[row.title, placeOf(row), row.ours ? spreadText(row.ours) : "–"],
+        row.native ? `${spreadText(row.native.value)} (${row.native.name})` : "–",
+        times(ratioOf(row, row.native)),
+      ]),
     ),
     "",
   ];

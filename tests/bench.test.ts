@@ -18,6 +18,7 @@ import { availableMemory, describeMachine, readSensors, wattsBetween } from "../
 import { adjusted } from "../bench/matrix.ts";
 import { readResult, writePage } from "../bench/page.ts";
 import { Pair } from "../bench/pair.ts";
+import { besidePublished } from "../bench/published.ts";
 import { cellsOf, columns, pageOf, tableOf, targetText } from "../bench/report.ts";
 import {
   type FoundSetting,
@@ -317,6 +318,23 @@ reports("a page tells which settings of the peer were tried", () => {
   assert.not.match(pageOf(result, []), /Settings of the peer/);
   assert.is(isPossible(found, [true, false]), true);
   assert.is(isPossible(found, [false]), false);
+});
+
+reports("a published rate is told as the share of its machine's limit", () => {
+  const row: Row = {
+    ...{ workload: "prefill", title: "prefill 512", unit: "tok/s", variant: "avx512_vnni" },
+    ...{ model: "tinyllama-1.1b", format: "Q4_0", opsPerToken: 1.94e9 },
+    ours: spread([500]),
+    limit: { value: 1000, of: "int8 peak" },
+  };
+  const [found] = besidePublished({ ...result, rows: [row, { ...row, variant: "avx2" }] });
+  assert.is(found?.share, 331 * 1.94e9 / 1364e9);
+  assert.is(found?.ours, 0.5);
+  assert.is(besidePublished({ ...result, rows: [{ ...row, variant: "avx2" }] }).length, 0);
+  assert.match(
+    pageOf({ ...result, rows: [row] }, []),
+    /ik_llama\.cpp .* 331 \| 47 % \| 50 % \| 1\.06×/,
+  );
 });
 
 reports("a result that isn't one is refused", () => {

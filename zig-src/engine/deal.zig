@@ -91,6 +91,12 @@ pub const Deal = struct {
         }
         return null;
     }
+
+    /// Whether the tasks behind a piece are of this member's own share too.
+    pub fn goesOn(deal: *const Deal, piece: Piece) bool {
+        const own = split(deal.tasks.total, deal.member, deal.board.members);
+        return piece.from >= own.from and piece.to < own.to;
+    }
 };
 
 test "each task is dealt once, whoever is slow" {
@@ -145,4 +151,14 @@ test "a member that stands still holds up one piece" {
     try std.testing.expectEqual(4, held.to - held.from);
     try std.testing.expectEqual(60, tasks);
     try std.testing.expectEqual(null, still.next());
+}
+
+test "behind a piece comes the next one of its member's share, or nothing" {
+    const members = 2;
+    var taken: [Board.counters(members)]Board.Counter = undefined;
+    const board: Board = .init(&taken, members);
+    var deal: Deal = .begin(&board, 0, 0, .{ .total = 20, .piece = 4 });
+    // Its own share is 4, 4 and 2 tasks; the rest is the other one's.
+    for ([_]bool{ true, true, false, false, false, false }) |goes_on| try std.testing.expectEqual(goes_on, deal.goesOn(deal.next().?));
+    try std.testing.expectEqual(null, deal.next());
 }

@@ -379,21 +379,42 @@ pub const Run = struct {
         });
     }
 
-    /// out = weight * activations for all rows of the batch, until it is no longer wanted.
-    pub fn matmul(run: *Run, place: Place, weight: *const Weight, out: []f32) void {
+    /// out = weight * activations for all rows of the batch, until it is no longer wanted. `after` is the weight
+    /// of the product that comes behind this one.
+    pub fn matmul(run: *Run, place: Place, weight: *const Weight, out: []f32, after: *const Weight) void {
         const blocks: Blocks = .of(run, weight, run.batch.len);
         var pieces = run.dealOut(run.panelTasks(weight, blocks));
         while (pieces.next()) |piece| {
             if (run.batch.unwanted()) return;
-            run.multiply(place, weight, out, blocks, piece);
+            run.multiply(place, weight, out, blocks, piece, run.behind(&pieces, piece, weight, after));
         }
     }
 
     /// The same for the first `n_rows` rows, and never left out.
-    pub fn matmulRows(run: *Run, weight: *const Weight, out: []f32, n_rows: u32) void {
+    pub fn matmulRows(run: *Run, weight: *const Weight, out: []f32, n_rows: u32, after: *const Weight) void {
         const blocks: Blocks = .of(run, weight, n_rows);
         var pieces = run.dealOut(run.panelTasks(weight, blocks));
-        while (pieces.next()) |piece| run.multiply(.residual, weight, out, blocks, piece);
+        while (pieces.next()) |piece| {
+            run.multiply(.residual, weight, out, blocks, piece, run.behind(&pieces, piece, weight, after));
+        }
+    }
+
+    /// Where weights are read next.
+    pub const Next = struct {
+        weight: *const Weight,
+        panel: usize = 0,
+
+        /// This member's share of a product.
+        pub fn shareOf(run: *const Run, weight: *const Weight) Next {
+            return .{ .weight = weight, .panel = run.split(weight.panelCount()).from };
+        }
+    };
+
+    /// What a member reads behind a piece: the next one of its share, or the begin of its share of the next
+    /// product.
+    fn behind(run: *const Run, pieces: *const deal.Deal, piece: Piece, weight: *const Weight, after: *const Weight) Next {
+        if (pieces.goesOn(piece)) return .{ .weight = weight, .panel = piece.to };
+        return .shareOf(run, after);
     }
 
     /// Rows whose activations stay in a cache of the processor while panels pass by.
@@ -421,7 +442,7 @@ pub const Run = struct {
         const panels = weight.panelCount();
         const products = @as(u64, weight_module.panel_rows) * weight.cols * blocks.len;
         const most: usize = @intCast(@max(1, piece_products / products));
-        const bytes = run.model.kernels.packed_bytes(@backingInt(weight.format), @backingInt(run.model.precision), weight_module.panel_rows, weight.cols);
+        const bytes = run.panelBytes(weight);
         const least = @min((piece_bytes + bytes - 1) / bytes, (piece_products_least + products - 1) / products);
         const wanted = panels / (run.members * pieces_wanted);
         // Kernels take so many panels together where they can; of many rows, a panel is much work.
@@ -431,17 +452,17 @@ pub const Run = struct {
     }
 
     /// Chosen panels and one block of rows.
-    pub fn multiply(run: *const Run, place: Place, weight: *const Weight, out: []f32, blocks: Blocks, piece: deal.Piece) void {
+    pub fn multiply(run: *const Run, place: Place, weight: *const Weight, out: []f32, blocks: Blocks, piece: Piece, next: Next) void {
         std.debug.assert(out.len >= @as(usize, blocks.rows) * weight.rows);
-        run.multiplyTo(place, weight, out.ptr, weight.rows, blocks, piece);
+        run.multiplyTo(place, weight, out.ptr, weight.rows, blocks, piece, next);
     }
 
     /// The same with results side by side: `part` is [rows of the block][`width` outputs of the piece].
-    pub fn multiplyPart(run: *const Run, weight: *const Weight, part: []f32, width: usize, blocks: Blocks, piece: deal.Piece) void {
+    pub fn multiplyPart(run: *const Run, weight: *const Weight, part: []f32, width: usize, blocks: Blocks, piece: Piece, next: Next) void {
         const share = blocks.share(piece.round);
         std.debug.assert(part.len >= (share.to - share.from) * width);
         const skipped = share.from * width + piece.from * weight_module.panel_rows;
-        run.multiplyTo(.residual, weight, wholeOf(part.ptr, skipped), width, blocks, piece);
+        run.multiplyTo(.residual, weight, wholeOf(part.ptr, skipped), width, blocks, piece, next);
     }
 
     /// Where the whole would begin of which a part without the first `skipped` values is at `part`. Only
@@ -450,10 +471,11 @@ pub const Run = struct {
         return @ptrFromInt(@intFromPtr(part) -% skipped * @sizeOf(f32));
     }
 
-    fn multiplyTo(run: *const Run, place: Place, weight: *const Weight, out: [*]f32, stride: usize, blocks: Blocks, piece: deal.Piece) void {
+    fn multiplyTo(run: *const Run, place: Place, weight: *const Weight, out: [*]f32, stride: usize, blocks: Blocks, piece: Piece, next: Next) void {
         const acts = run.buffers.acts[@backingInt(place)];
         const share = blocks.share(piece.round);
         if (run.counters != null) run.count(.ofProducts(run.model, weight, piece, share));
+        const next_bytes = run.panelBytes(next.weight);
         run.model.kernels.matmul(&.{
             .format = @backingInt(weight.format),
             .precision = @backingInt(run.model.precision),
@@ -469,7 +491,13 @@ pub const Run = struct {
             .token_to = share.to,
             .out = out,
             .out_stride = stride,
+            .next = next.weight.panels + next.panel * next_bytes,
+            .next_bytes = next_bytes,
         });
+    }
+
+    fn panelBytes(run: *const Run, weight: *const Weight) usize {
+        return run.model.kernels.packed_bytes(@backingInt(weight.format), @backingInt(run.model.precision), weight_module.panel_rows, weight.cols);
     }
 
     /// Whether somebody wants to see the point; the same answer for all members.

@@ -58,12 +58,6 @@ fn Weights(comptime format: table.KvFormat) type {
             return vector.load(format, lanes, self.args.panels + panel * self.bytes + at);
         }
 
-        /// Asks for what is read somewhat later.
-        inline fn prefetch(self: Self, panel: usize, col: usize) void {
-            const at = col * panel_rows * comptime format.bytes();
-            @prefetch(self.args.panels + panel * self.bytes + at + ahead, .{});
-        }
-
         /// All tokens lie interleaved.
         fn few(self: Self) void {
             const args = self.args;
@@ -86,10 +80,13 @@ fn Weights(comptime format: table.KvFormat) type {
 
         fn tile(self: Self, comptime n_tokens: usize, comptime n_panels: usize, panel: usize, token: usize, x: [*]const f32) void {
             var sums: [n_tokens][n_panels * parts]Vf = @splat(@splat(@splat(0)));
+            const col_bytes = panel_rows * comptime format.bytes();
+            const after: integer.After = .of(self.args, panel, n_panels, self.bytes, self.args.cols * col_bytes);
             for (0..self.args.cols) |col| {
+                const later = after.from(col * col_bytes + ahead);
                 inline for (0..n_panels * parts) |i| {
                     const weight = self.load(panel + i / parts, col, i % parts);
-                    if (i % parts == 0) self.prefetch(panel + i / parts, col);
+                    if (i % parts == 0) @prefetch(later.at + i / parts * later.stride, .{});
                     inline for (&sums, 0..) |*of_token, t| {
                         of_token[i] = vector.fma(weight, @as(Vf, @splat(x[col * self.args.n_tokens + token + t])), of_token[i]);
                     }

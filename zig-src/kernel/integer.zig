@@ -80,6 +80,7 @@ fn tile(
     const scale_bytes = comptime class.scaleBytes();
     const data_bytes = comptime class.dataBytes();
     const span = comptime class.span();
+    const units_ahead = comptime (ahead + unit_bytes - 1) / unit_bytes;
     const panel_bytes = class.panelBytes(args.cols);
     const panels = args.panels + panel_index * panel_bytes;
     const units = args.cols / layout.unit;
@@ -87,24 +88,22 @@ fn tile(
     var acts = @as([*]const Act, @ptrCast(@alignCast(args.acts))) + token;
 
     var sums: [abreast][n_parts][n_tokens]Vf = @splat(@splat(@splat(@splat(0))));
+    const after: After = .of(args, panel_index, n_panels, panel_bytes, units * unit_bytes);
     var first: usize = 0;
     while (first < units) : (first += comptime class.stretch()) {
         const len = @min(comptime class.stretch(), units - first);
         const begin = panels + first * unit_bytes;
-        var later = begin + ahead;
-        // Behind a panel's end comes one that is read already, but for the last.
-        if (first * unit_bytes + ahead >= panel_bytes) later += (n_panels - 1) * panel_bytes;
         for (0..len) |index| {
+            const later = after.from((first + index + units_ahead) * unit_bytes);
             const place: Place = .{
                 .record = begin + index / span * scale_bytes,
                 .data = begin + len / span * scale_bytes + index * data_bytes,
-                .later = later + index * unit_bytes,
                 .index = index % span,
             };
             if (unrolled) {
-                inline for (&sums, 0..) |*sum, n| addUnit(class, n_tokens, n_parts, place.plus(n * panel_bytes), part, acts, sum);
+                inline for (&sums, 0..) |*sum, n| addUnit(class, n_tokens, n_parts, place.plus(n * panel_bytes), later.at + n * later.stride, part, acts, sum);
             } else for (sums[0..n_panels], 0..) |*sum, n| {
-                addUnit(class, n_tokens, n_parts, place.plus(n * panel_bytes), part, acts, sum);
+                addUnit(class, n_tokens, n_parts, place.plus(n * panel_bytes), later.at + n * later.stride, part, acts, sum);
             }
             acts += args.n_tokens;
         }
@@ -118,13 +117,42 @@ fn tile(
 const Place = struct {
     record: [*]const u8,
     data: [*]const u8,
-    /// What to ask for meanwhile.
-    later: [*]const u8,
     /// Its number among those of the record.
     index: usize,
 
     inline fn plus(place: Place, bytes: usize) Place {
-        return .{ .record = place.record + bytes, .data = place.data + bytes, .later = place.later + bytes, .index = place.index };
+        return .{ .record = place.record + bytes, .data = place.data + bytes, .index = place.index };
+    }
+};
+
+/// What is read behind some panels that are read at the same time: the next ones, and behind the last of a
+/// call what the caller reads then.
+pub const After = struct {
+    panels: [*]const u8,
+    panel_bytes: usize,
+    /// Bytes of a panel that are read.
+    len: usize,
+    next: [*]const u8,
+    next_bytes: usize,
+
+    pub const Streams = struct { at: [*]const u8, stride: usize };
+
+    pub fn of(args: *const table.MatmulArgs, panel: usize, n_panels: usize, panel_bytes: usize, len: usize) After {
+        const end = panel + n_panels;
+        const ends = end >= args.panel_to;
+        return .{
+            .panels = args.panels + panel * panel_bytes,
+            .panel_bytes = panel_bytes,
+            .len = len,
+            .next = if (ends) args.next else args.panels + end * panel_bytes,
+            .next_bytes = if (ends) args.next_bytes else panel_bytes,
+        };
+    }
+
+    /// What comes so many bytes behind the begin of each panel.
+    pub inline fn from(after: After, bytes: usize) Streams {
+        if (bytes < after.len) return .{ .at = after.panels + bytes, .stride = after.panel_bytes };
+        return .{ .at = after.next + (bytes - after.len), .stride = after.next_bytes };
     }
 };
 
@@ -133,12 +161,13 @@ inline fn addUnit(
     comptime n_tokens: usize,
     comptime n_parts: usize,
     place: Place,
+    later: [*]const u8,
     part: usize,
     acts: [*]const Act,
     sums: *[n_parts][n_tokens]Vf,
 ) void {
     const zero = comptime if (dot.wantsSigned(class.bits)) 0 else class.zero;
-    if (part == 0) prefetch(place.later, comptime class.unitBytes());
+    if (part == 0) prefetch(later, comptime class.unitBytes());
     inline for (sums, 0..) |*sum, p| {
         const weights = dot.split(class.bits, unpack(class, place.data, part + p, zero));
         const terms = readTerms(class, place.record, place.index, part + p);
@@ -146,8 +175,7 @@ inline fn addUnit(
     }
 }
 
-/// How far before its use memory is asked for: the processor's own prefetching ends at each page. Beyond
-/// the last panel asking is harmless.
+/// How far before its use memory is asked for: the processor's own prefetching ends at each page.
 pub const ahead = 2048;
 
 pub inline fn prefetch(from: [*]const u8, comptime bytes: usize) void {
@@ -309,4 +337,22 @@ pub fn store(args: *const table.MatmulArgs, sum: Vf, row: usize, token: usize) v
         const values: [lanes]f32 = sum;
         for (values[0..args.rows -| row], row..) |value, at| to[at] = value;
     }
+}
+
+test "panels that are read together ask for those behind them" {
+    var memory: [4096]u8 = undefined;
+    const base: [*]const u8 = &memory;
+    const next = base + 2048;
+    var args: table.MatmulArgs = undefined;
+    args.panels = base;
+    args.panel_to = 10;
+    args.next = next;
+    args.next_bytes = 500;
+    // Panels 4 to 7 of 128 bytes, of which 96 are read.
+    const middle: After = .of(&args, 4, 4, 128, 96);
+    try std.testing.expectEqual(After.Streams{ .at = base + 4 * 128 + 95, .stride = 128 }, middle.from(95));
+    try std.testing.expectEqual(After.Streams{ .at = base + 8 * 128, .stride = 128 }, middle.from(96));
+    const last: After = .of(&args, 8, 2, 128, 96);
+    try std.testing.expectEqual(After.Streams{ .at = base + 8 * 128, .stride = 128 }, last.from(0));
+    try std.testing.expectEqual(After.Streams{ .at = next + 4, .stride = 500 }, last.from(100));
 }

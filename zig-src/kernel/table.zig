@@ -216,6 +216,10 @@ pub const MatmulArgs = extern struct {
     token_to: usize,
     out: [*]f32,
     out_stride: usize,
+    /// Where the caller reads weights next, and how many bytes their panels have: a product of few tokens asks
+    /// for the begin of `panels_abreast` of them meanwhile. Anything else does no harm.
+    next: [*]const u8,
+    next_bytes: usize,
 };
 
 /// What activations will be multiplied with: weights that have integers, and weights without.

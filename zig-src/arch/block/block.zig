@@ -60,9 +60,9 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     run.sync();
     // Between the first and the second barrier nobody reads the flag.
     if (run.member == 0) run.batch.poll();
-    run.matmul(.residual, &layer.attn_q.weight, buffers.q); // [n_tokens, heads * head_dim_k]
-    run.matmul(.residual, &layer.attn_k.weight, buffers.k); // [n_tokens, kv_heads * head_dim_k]
-    run.matmul(.residual, &layer.attn_v.weight, buffers.v); // [n_tokens, kv_heads * head_dim_v]
+    run.matmul(.residual, &layer.attn_q.weight, buffers.q, &layer.attn_k.weight); // [n_tokens, heads * head_dim_k]
+    run.matmul(.residual, &layer.attn_k.weight, buffers.k, &layer.attn_v.weight); // [n_tokens, kv_heads * head_dim_k]
+    run.matmul(.residual, &layer.attn_v.weight, buffers.v, &layer.attn_output.weight); // [n_tokens, kv_heads * head_dim_v]
     run.sync();
     store.rotateAndStore(run, layer, index);
     run.sync();
@@ -76,7 +76,7 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
         for (share.from..share.to) |r| run.prepare(run.row(buffers.attn, width, r), r, run.batch.len, &.{&layer.attn_output.weight});
         run.sync();
     }
-    run.matmul(.residual, &layer.attn_output.weight, buffers.projected); // [n_tokens, embd]
+    run.matmul(.residual, &layer.attn_output.weight, buffers.projected, &layer.ffn_gate.weight); // [n_tokens, embd]
     run.sync();
     addToResidual(run, layer.attn_output.bias, layer.post_attention_norm, .attn_out, index);
     run.observe(.resid_mid, index, buffers.x, h.embd);
@@ -90,10 +90,21 @@ pub fn gatedMlp(run: *Run, layer: *const Layer, index: usize) void {
     gateUp(run, layer, index);
     run.sync();
     if (run.observes(.mlp_act, index)) observeActivations(run, layer, index);
-    run.matmul(.hidden, &layer.ffn_down.weight, buffers.projected); // [n_tokens, embd]
+    run.matmul(.hidden, &layer.ffn_down.weight, buffers.projected, behindLayer(run, index)); // [n_tokens, embd]
     run.sync();
     addToResidual(run, layer.ffn_down.bias, layer.post_ffw_norm, .mlp_out, index);
     run.observe(.resid_post, index, buffers.x, run.model.hyper.embd);
+}
+
+/// The weight that is read behind those of a layer.
+fn behindLayer(run: *const Run, index: usize) *const Weight {
+    const layers = run.layers();
+    return if (index + 1 < layers.len) &layers[index + 1].attn_q.weight else &run.model.output;
+}
+
+/// And behind the output head, by the next batch.
+fn behindHead(run: *const Run) *const Weight {
+    return &run.layers()[0].attn_q.weight;
 }
 
 /// They have been prepared already, which is done once more with what they are afterwards.
@@ -123,8 +134,9 @@ fn gateUp(run: *Run, layer: *const Layer, index: usize) void {
         const piece: Run.Piece = .{ .round = pair.round, .from = 2 * pair.from, .to = @min(2 * pair.to, weight.panelCount()) };
         const from = piece.from * kernel.panel_rows;
         const to = @min(piece.to * kernel.panel_rows, h.ff);
-        run.multiplyPart(weight, gates, to - from, blocks, piece);
-        run.multiplyPart(&layer.ffn_up.weight, ups, to - from, blocks, piece);
+        const behind: Run.Next = if (pieces.goesOn(pair)) .{ .weight = weight, .panel = piece.to } else .shareOf(run, &layer.ffn_down.weight);
+        run.multiplyPart(weight, gates, to - from, blocks, piece, .{ .weight = &layer.ffn_up.weight, .panel = piece.from });
+        run.multiplyPart(&layer.ffn_up.weight, ups, to - from, blocks, piece, behind);
         const rows = blocks.share(piece.round);
         for (rows.from..rows.to, 0..) |r, i| {
             const gate = gates[i * (to - from) ..][0 .. to - from];
@@ -153,7 +165,7 @@ pub fn head(run: *Run, chosen: []const u32) void {
         run.prepare(run.scratch()[0..h.embd], i, chosen.len, &.{&model.output});
     }
     run.sync();
-    run.matmulRows(&model.output, run.buffers.logits, @intCast(chosen.len)); // [chosen.len, vocab]
+    run.matmulRows(&model.output, run.buffers.logits, @intCast(chosen.len), behindHead(run)); // [chosen.len, vocab]
     if (h.logit_softcap == 0) return;
     run.sync();
     for (share.from..share.to) |i| {

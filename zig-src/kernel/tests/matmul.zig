@@ -137,6 +137,8 @@ const Case = struct {
             .token_to = @min(block + step, n_tokens),
             .out = out[token * case.rows ..].ptr,
             .out_stride = case.rows,
+            .next = case.panels.ptr,
+            .next_bytes = 0,
         });
     }
 };

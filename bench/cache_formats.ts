@@ -8,7 +8,7 @@
  *        deno run -A bench/cache_formats.ts …
  *
  * The model has the shape of a real one and as many layers as are asked for. VITRINE_CPU forces a variant.
- * `int8_channel:64` is that format with groups of 64 instead of 32.
+ * `int4:64` is that format with groups of 64 instead of its usual ones of 32, `int8_channel:32` the reverse.
  * A file of results takes the rows of this run in the place of those that it has of the same formats: all
  * of them at once take more memory than some machines have.
  *
@@ -31,6 +31,7 @@ import {
   type Session,
 } from "../mod.ts";
 import { print, printJson, ProgressBar, table } from "../cli/output.ts";
+import { groupUsual } from "../src/internal/kv_layout.ts";
 import { generateModel } from "./generate.ts";
 import { limitsOfVariant } from "./limits.ts";
 import { describeMachine } from "./machine.ts";
@@ -48,8 +49,8 @@ interface Case extends Disposable {
 interface Asked {
   readonly name: string;
   readonly format: KvFormat;
-  /** Tokens of a channel, and values of a token, that share a scale. */
-  readonly group: 32 | 64;
+  /** Tokens of a channel, and values of a token, that share a scale; as usual without it. */
+  readonly group?: 32 | 64;
 }
 
 async function prepare(model: Model, asked: Asked, depth: number, room: number): Promise<Case> {
@@ -57,9 +58,8 @@ async function prepare(model: Model, asked: Asked, depth: number, room: number):
   // Groups of tokens are rounded when they are whole: such keys need a window of exact ones.
   const grouped = kvGroupFormats.some((name) => name === format);
   const stored = { format, group };
-  const kv = grouped
-    ? { key: stored, value: stored, recent: group }
-    : { key: format, value: format };
+  const recent = group ?? groupUsual(format, model.info.keyLength);
+  const kv = grouped ? { key: stored, value: stored, recent } : { key: format, value: format };
   const deep = model.session({ context: depth + room, kv });
   const shallow = model.session({ context: 1 + room, kv });
   const vocabulary = model.info.vocabulary;
@@ -125,12 +125,12 @@ if (shape === undefined || !(values.weights in fileFormats)) {
   );
 }
 const all: readonly Asked[] = [
-  ...[...kvFormats, ...kvGroupFormats].map((format) => ({
-    name: format,
-    format,
-    group: 32 as const,
-  })),
-  ...kvGroupFormats.map((format) => ({ name: `${format}:64`, format, group: 64 as const })),
+  ...[...kvFormats, ...kvGroupFormats].map((format) => ({ name: format, format })),
+  ...kvGroupFormats.flatMap((format) =>
+    ([32, 64] as const)
+      .filter((group) => group !== groupUsual(format, shape.embedding / shape.heads))
+      .map((group) => ({ name: `${format}:${group}`, format, group }))
+  ),
 ];
 const chosen = (values.formats?.split(",") ?? all.map(({ name }) => name)).map((name) => {
   const found = all.find((one) => one.name === name);
@@ -140,7 +140,7 @@ const chosen = (values.formats?.split(",") ?? all.map(({ name }) => name)).map((
 });
 // Everything is a share of it.
 const formats: Asked[] = [
-  { name: "f16", format: "f16", group: 32 },
+  { name: "f16", format: "f16" },
   ...chosen.filter(({ name }) => name !== "f16"),
 ];
 

@@ -16,8 +16,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { print, printJson, ProgressBar, table } from "../cli/output.ts";
-import { kvFormats, kvGroupFormats, type KvStored, loadModel } from "../mod.ts";
-import { kvLayouts } from "../src/internal/kv_layout.ts";
+import { type KvFormat, kvFormats, kvGroupFormats, type KvStored, loadModel } from "../mod.ts";
+import { groupUsual, kvLayouts } from "../src/internal/kv_layout.ts";
 import { generateModel } from "./generate.ts";
 import { figure } from "./report.ts";
 import { type Spread, spread } from "./statistics.ts";
@@ -41,12 +41,16 @@ if (heads * length % 32 !== 0) {
   throw new RangeError(`Expected rows of a multiple of 32 values, but found ${heads * length}`);
 }
 
-const groupOptions = [
-  ["", {}],
-  [", symmetric", { symmetric: true }],
-  [", groups of 64", { group: 64 }],
-  [", 1 % outliers", { outliers: 0.01 }],
-] as const;
+type Options = Omit<KvStored, "format">;
+const optionsOf = (format: KvFormat): (readonly [string, Options])[] => {
+  const other = groupUsual(format, length) === 64 ? 32 : 64;
+  return [
+    ["", {}],
+    [", symmetric", { symmetric: true }],
+    ...(length % other === 0 ? [[`, groups of ${other}`, { group: other }] as const] : []),
+    [", 1 % outliers", { outliers: 0.01 }],
+  ];
+};
 const folder = mkdtempSync(join(tmpdir(), "vitrine-kv-read-"));
 const bar = new ProgressBar((value) => `${value} formats`);
 const rows: { format: string; decoded: Spread; unrotated: Spread }[] = [];
@@ -61,16 +65,18 @@ try {
   const cases: (readonly [string, KvStored])[] = [
     ...plain.map((format) => [format, { format }] as const),
     ...kvGroupFormats.flatMap((format) =>
-      groupOptions
-        .map(([name, options]) => [`${format}${name}`, { format, ...options }] as const)
-        .filter(([, options]) => length % (("group" in options && options.group) || 32) === 0)
+      length % kvLayouts[format].unit === 0
+        ? optionsOf(format)
+          .map(([name, options]) => [`${format}${name}`, { format, ...options }] as const)
+        : []
     ),
   ];
   for (const [done, [format, key]] of cases.entries()) {
     bar.show("reading", done, cases.length);
     // Groups are rounded when they are whole: such keys need a window of exact ones.
     const grouped = kvGroupFormats.some((name) => name === key.format);
-    const kv = { key, value: "f16", ...(grouped && { recent: key.group ?? 32 }) } as const;
+    const recent = key.group ?? groupUsual(key.format, length);
+    const kv = { key, value: "f16", ...(grouped && { recent }) } as const;
     using session = model.session({ context: tokens, kv });
     await session.prefill(prompt);
     const time = (view: "decoded" | "unrotated") => {

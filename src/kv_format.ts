@@ -25,9 +25,10 @@ export const kvGroupFormats = ["int8_channel", "int4", "int2"] as const;
  *   2688; 16 values that are all below about 0.1 lose precision.
  *
  * - `int8_channel`, `int4`, `int2`: 8-bit, 4-bit and 2-bit integers after KIVI (Liu et al. 2024), with a scale and a
- *   minimum for 32 of them, which are 32 tokens of one channel in keys and 32 values of one token in values; 9, 5
- *   and 3 bits a value. Keys are rounded when 32 tokens are there, so that a policy with such keys needs
- *   `recent: 32` or more. `KvStored` has longer groups, integers without minimums, and outliers.
+ *   minimum for a group of them, which are tokens of one channel in keys and values of one token in values. Groups
+ *   are of 32 in `int4` and `int2`; of 64 in `int8_channel`, or of 32 in heads that are no multiples of 64: 8.5 (or
+ *   9), 5 and 3 bits a value. Keys are rounded when a group of tokens is there, so that a policy with such keys needs
+ *   as many `recent` ones. `KvStored` has other groups, integers without minimums, and outliers.
  *
  * Integers, levels and 4-bit floats are those of the GGUF tensor types of the same names, where there are such;
  * heads must be multiples of 32 values for all of them.

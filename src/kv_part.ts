@@ -35,8 +35,9 @@ export interface KvRaw {
     | Int8Array<ArrayBuffer>;
   /**
    * The bits of the f16 scales: [heads][positions][values of a head / 32], of `int8` one a position, of keys
-   * of `int8_channel`, `int4` and `int2` [heads][positions / 32][values of a head]; empty without scales. Positions
-   * of such keys are multiples of 32. With another `group` it stands for 32. Those of `mxfp4` are bytes, exponents of two plus 127; those of `nvfp4` too, the
+   * of `int8_channel`, `int4` and `int2` [heads][positions / group][values of a head], of their values
+   * [heads][positions][values of a head / group]; empty without scales. Positions of such keys are multiples of the
+   * group. Those of `mxfp4` are bytes, exponents of two plus 127; those of `nvfp4` too, the
    * bits of positive e4m3 floats, for 16 values each.
    */
   readonly scales: Uint16Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;

@@ -95,8 +95,9 @@ export interface KvStored {
    */
   readonly symmetric?: boolean | undefined;
   /**
-   * Of the same: values that share a scale; 32 by default. Of keys they are 32 or 64 tokens of a channel, and the
-   * layer must keep as many `recent` ones; of values 32, 64 or 128 of a token. Heads are multiples of it.
+   * Of the same: values that share a scale. By default they are 32, and 64 of `int8_channel` in heads that are
+   * multiples of 64. Of keys they are 32 or 64 tokens of a channel, and the layer must keep as many `recent` ones; of
+   * values 32, 64 or 128 of a token. Heads are multiples of it.
    */
   readonly group?: 32 | 64 | 128 | undefined;
   /**

@@ -1,10 +1,10 @@
 import { EngineError } from "./engine_error.ts";
 import { checkChoice, checkFields, checkInteger, checkSide, found } from "./internal/check.ts";
-import { inFewRules } from "./internal/few_rules.ts";
+import { tableOfFile } from "./internal/few_rules.ts";
 import { inGroups, keyGroup, type KvHead } from "./internal/kv_layout.ts";
 import { decodeGroups, decodeRows, rawRows, rowBytes } from "./internal/kv_rows.ts";
 import { rotateRows, type Rotation } from "./internal/rope.ts";
-import { formatCode, KvTable, type KvTableShape } from "./internal/kv_table.ts";
+import { formatCode, type KvTable, type KvTableShape } from "./internal/kv_table.ts";
 import { hadamard } from "./internal/quantise.ts";
 import { SnapshotFile, type SnapshotSection } from "./internal/snapshot_file.ts";
 import type { KvFormat } from "./kv_format.ts";
@@ -118,7 +118,7 @@ export class Snapshot {
       keyLength: cache.key_length,
       valueLength: cache.value_length,
     };
-    this.#table = inFewRules(new KvTable(cache.policy, shape, "the policy of the file"));
+    this.#table = tableOfFile(cache.policy, shape, "the policy of the file");
     this.policy = this.#table.policy;
     this.#starts = startsOf(pages);
     this.#exactStarts = startsOf(file.header.exact_pages ?? []);

@@ -1,4 +1,5 @@
 /** Caches after KIVI: keys in groups of tokens along channels, values in groups along a token. */
+import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
@@ -110,16 +111,21 @@ function same(a: Float32Array, b: Float32Array): void {
 
 /** Heads of 128 values, so that each group fits. */
 const wide = tinyModel({ embedding: 512 });
-const options: readonly (Omit<KvStored, "format"> & { readonly bits: [number, number] })[] = [
-  { symmetric: true, bits: [0.5, 0.5] },
-  { group: 64, bits: [0.5, 0.5] },
-  // 41 and 82 of 32 and 64 tokens times 128 values, in whole quarters of a group, and 2 of 128 values.
-  { outliers: 0.01, bits: [1 + 48 * 32 / 4096, 1 + 2 * 32 / 128] },
-  { symmetric: true, group: 64, outliers: 0.01, rotate: true, bits: [0.25 + 96 * 32 / 8192, 0.75] },
+/** Where no group is named. */
+const usual = { int8_channel: 64, int4: 32, int2: 32 } as const;
+const optionsOf = (format: (typeof kvGroupFormats)[number]): Omit<KvStored, "format">[] => [
+  { symmetric: true },
+  { group: usual[format] === 32 ? 64 : 32 },
+  { outliers: 0.01 },
+  { symmetric: true, group: 64, outliers: 0.01, rotate: true },
 ];
 
 for (const format of kvGroupFormats) {
-  for (const { bits, ...option } of options) {
+  for (const option of optionsOf(format)) {
+    const terms = 16 * (option.symmetric ? 1 : 2) / (option.group ?? usual[format]);
+    // 41 and 82 of 32 and 64 tokens times 128 values, in whole quarters of a group, and 2 of 128 values.
+    const kept = option.outliers === undefined ? [0, 0] : [48 * 32 / 4096, 2 * 32 / 128];
+    const bits = [terms + kept[0]!, terms + kept[1]!] as const;
     groups(
       `${format} with ${JSON.stringify(option)}: real and simulated are the same bits`,
       async () => {
@@ -208,6 +214,68 @@ groups("one head in groups and one by itself: real and simulated are the same bi
     const part = { which: "key", layer: 0 } as const;
     same(session.kv.read(part), simulated.kv.read(part));
   }
+});
+
+groups("int8_channel: 64 share a scale where heads are multiples of it", async () => {
+  for (const [file, group] of [[path, 32], [wide, 64]] as const) {
+    using model = await loadModel(file, { threads: 1, precision: "float" });
+    const kv: KvPolicy = { key: "int8_channel", value: "int8_channel", recent: group };
+    const named: KvStored = { format: "int8_channel", group };
+    using session = model.session({ context: 256, kv });
+    using same = model.session({ context: 256, kv: { key: named, value: named, recent: group } });
+    for (const one of [session, same]) await one.prefill(tokens);
+    assert.equal(session.logits(), same.logits());
+    const { keyBits, valueBits } = session.kv.ledger();
+    assert.equal([keyBits, valueBits], [8 + 32 / group, 8 + 32 / group]);
+    const { kvBytes } = await estimate(file, { context: 256, kv });
+    assert.is(kvBytes, session.kv.bytes);
+    const { scales } = session.kv.read({ which: "key", layer: 0, head: 0, view: "raw" });
+    assert.is(scales.length, Math.floor(150 / group) * session.kv.keyLength);
+  }
+  using model = await loadModel(wide, { threads: 1, precision: "float" });
+  const kv: KvPolicy = { key: "int8_channel", value: "int8_channel", recent: 63 };
+  assert.throws(
+    () => model.session({ kv }),
+    /at least 64 recent tokens of layer 0.*found 63; \{ format: "int8_channel", group: 32 \} needs 32/,
+  );
+  using plain = model.session({ context: 128, kv: { recent: 63 } });
+  assert.throws(
+    () => plain.simulateKv({ key: "int8_channel" }),
+    /at least 64 recent tokens of layer 0.*found 63; \{ format: "int8_channel", group: 32 \} needs 32/,
+  );
+});
+
+groups("files that name no group have groups of 32, whatever is usual now", async () => {
+  using model = await loadModel(wide, { threads: 1, precision: "float" });
+  const short: KvStored = { format: "int8_channel", group: 32 };
+  const kv: KvPolicy = {
+    key: short,
+    value: "f16",
+    recent: 64,
+    rules: [{ layers: 1, format: short }],
+  };
+  using session = model.session({ context: 256, kv });
+  await session.prefill(tokens);
+  const file = temporaryPath("short.session");
+  await session.save(file);
+  // As files were before longer groups were usual.
+  assert.not.match(readFileSync(file, "latin1"), /"group"/);
+  using snapshot = readSnapshot(file);
+  using restored = await model.restore(file);
+  for (const { policy } of [snapshot, restored.kv]) {
+    assert.equal(policy.key, short);
+    assert.equal(policy.rules?.[0]?.format, short);
+  }
+  for (const which of ["key", "value"] as const) {
+    const part = { which, layer: 1 } as const;
+    assert.equal(snapshot.read(part), session.kv.read(part));
+    assert.equal(restored.kv.read(part), session.kv.read(part));
+  }
+  assert.equal(restored.kv.ledger(), session.kv.ledger());
+  using usual = model.session({ context: 256, kv: { ...kv, key: "int8_channel" } });
+  let message = "";
+  await usual.restore(file).catch((error) => message = error.message);
+  assert.match(message, /keys of layer 0, KV head 0, in int8_channel with other options/);
 });
 
 groups(

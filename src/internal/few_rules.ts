@@ -1,12 +1,38 @@
 /**
- * Says a cache policy in few rules.
+ * Reads the cache policy of a saved session, and says it in few rules.
  *
  * @module
  */
-import type { KvPolicy, KvRule, KvShape } from "../kv_policy.ts";
-import { formatCode, KvTable } from "./kv_table.ts";
+import type { KvPolicy, KvRule, KvShape, KvStored } from "../kv_policy.ts";
+import { groupMin, groupWanted } from "./kv_layout.ts";
+import { formatCode, isStored, KvTable, type KvTableShape } from "./kv_table.ts";
 
 const sides = ["key", "value"] as const;
+
+/** The table of a saved session; `what` names its policy in errors. */
+export function tableOfFile(policy: KvPolicy, shape: KvTableShape, what: string): KvTable {
+  return inFewRules(new KvTable(groupsNamed(policy), shape, what));
+}
+
+/** Files name no groups of 32; in a policy that is written by hand some formats have longer ones then. */
+function groupsNamed(policy: KvPolicy): KvPolicy {
+  const named = (given: KvRule["format"]): KvRule["format"] => {
+    const stored: KvStored | undefined = typeof given === "string" ? { format: given } : given;
+    if (!isStored(stored) || groupWanted[stored.format] === undefined) return given;
+    return { ...stored, group: stored.group ?? groupMin };
+  };
+  const { key, value, rules } = policy;
+  return {
+    ...policy,
+    ...(key !== undefined && { key: named(key) }),
+    ...(value !== undefined && { value: named(value) }),
+    ...(Array.isArray(rules) && {
+      rules: rules.map((rule: KvRule) =>
+        rule?.format === undefined ? rule : { ...rule, format: named(rule.format) }
+      ),
+    }),
+  };
+}
 
 /**
  * The table of a saved session as one would write it: files have a rule for each layer that differs from plain

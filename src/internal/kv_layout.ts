@@ -71,24 +71,32 @@ export interface KvHead {
   readonly outliers: number;
 }
 
-/** Values that share a scale in formats in groups, where nothing else is said. */
-export const groupUsual = 32;
+/** The fewest values that share a scale in formats in groups: what the engine and files mean where they name none. */
+export const groupMin = 32;
+/** More that share one where nothing else is said, if heads are multiples of them. */
+export const groupWanted: Readonly<Partial<Record<KvFormat, number>>> = { int8_channel: 64 };
 /** Most tokens of a channel of keys that do: a page. */
 export const keyGroupMax = pageLength;
 /** Bytes of an outlier: a place and a value. */
 export const outlierBytes = 4;
 
-/** A head of which only the format is known. */
+/** A head of which only the format is known: one without groups. */
 export function headOf(given: KvFormat | KvHead): KvHead {
   if (typeof given !== "string") return given;
   const usual = {
     rotate: false,
     beforeRope: false,
     symmetric: false,
-    group: groupUsual,
+    group: groupMin,
     outliers: 0,
   };
   return { which: "value", format: given, ...usual };
+}
+
+/** Values that share a scale in formats in groups, in heads of so many, where nothing else is said. */
+export function groupUsual(format: KvFormat, length: number): number {
+  const wanted = groupWanted[format] ?? groupMin;
+  return length % wanted === 0 ? wanted : groupMin;
 }
 
 /** How many tokens' keys are rounded together; 1 where each token is by itself. */

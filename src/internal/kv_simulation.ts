@@ -17,11 +17,12 @@ import {
   checkNumber,
   found,
 } from "./check.ts";
-import { groupUsual, inGroups, keyGroup, keyGroupMax, kvBits } from "./kv_layout.ts";
+import { groupMin, inGroups, keyGroup, keyGroupMax, kvBits } from "./kv_layout.ts";
 import {
   checkGroup,
   checkRuled,
   checkStored,
+  fewerHint,
   formatCode,
   isStored,
   type KvTable,
@@ -62,7 +63,7 @@ export class SimulationTable {
       const [which, length] = i % 2 === 0
         ? ["key", shape.keyLength] as const
         : ["value", shape.valueLength] as const;
-      if (isStored(quantiser)) checkGroup(storedOf(quantiser, which), length, what);
+      if (isStored(quantiser)) checkGroup(storedOf(quantiser, which, length), length, what);
       if (quantiser.rotate && (length & (length - 1)) !== 0) {
         throw new RangeError(
           `Expected heads of a power of two of values to rotate in ${what}, but found ${length}`,
@@ -141,7 +142,7 @@ export class SimulationTable {
     for (const [i, quantiser] of this.#quantisers.entries()) {
       if (i % 2 === 1 || quantiser === "as is") continue;
       if (typeof quantiser !== "string" && !isStored(quantiser)) continue;
-      const head = storedOf(quantiser, "key");
+      const head = storedOf(quantiser, "key", this.#shape.keyLength);
       const { format } = head;
       const layer = Math.floor(i / 2 / this.#shape.heads);
       const { recent } = found.layers[layer]!;
@@ -149,7 +150,7 @@ export class SimulationTable {
       throw new RangeError(
         `Expected a session that keeps at least ${head.group} recent tokens of layer ${layer} at ` +
           `full precision, because keys of ${what} in ${format} are rounded so many at a time, but ` +
-          `found ${recent}`,
+          `found ${recent}${fewerHint(head)}`,
       );
     }
   }
@@ -198,7 +199,7 @@ const points = [
 
 /** How many tokens' keys the engine shows together, when the last of them is there; 0 where it shows none. */
 function shownGroup(recent: number): number {
-  return recent >= keyGroupMax ? keyGroupMax : recent >= groupUsual ? groupUsual : 0;
+  return recent >= keyGroupMax ? keyGroupMax : recent >= groupMin ? groupMin : 0;
 }
 
 /**
@@ -236,8 +237,9 @@ function isTurned(quantiser: Checked): boolean {
 /** Of a value, in heads of so many. */
 function bitsOf(quantiser: Checked, which: "key" | "value", length: number): number {
   if (quantiser === "as is") return 32;
-  if (typeof quantiser === "string") return kvBits(quantiser, length);
-  if (isStored(quantiser)) return kvBits(storedOf(quantiser, which), length);
+  if (typeof quantiser === "string" || isStored(quantiser)) {
+    return kvBits(storedOf(quantiser, which, length), length);
+  }
   return typeof quantiser === "function" ? NaN : schemeBits(quantiser);
 }
 
@@ -348,7 +350,7 @@ function roundStored(
 ): void {
   const { vitrine_model_kv_round } = core.library.calls;
   // Rotations are the caller's, as is where keys are seen.
-  const code = formatCode({ ...storedOf(stored, which), rotate: false, beforeRope: false });
+  const code = formatCode({ ...storedOf(stored, which, length), rotate: false, beforeRope: false });
   check(
     core.library,
     vitrine_model_kv_round(core.handle, code, KvSideId[which], values, values.length, length),

@@ -16,6 +16,7 @@ import {
   found,
 } from "./check.ts";
 import {
+  groupMin,
   groupUsual,
   inGroups,
   keyGroup,
@@ -96,7 +97,9 @@ export class KvTable {
     this.policy = policy;
     this.shape = shape;
     this.#stored = layOut({ ...policy, key, value }, shape, what).map((given, i) =>
-      storedOf(given, sides[i % 2] as Which)
+      i % 2 === 0
+        ? storedOf(given, "key", shape.keyLength)
+        : storedOf(given, "value", shape.valueLength)
     );
     for (const head of this.#stored) {
       const { rotate, beforeRope } = head;
@@ -119,7 +122,8 @@ export class KvTable {
       if (head === undefined) continue;
       throw new RangeError(
         `Expected ${what} to keep at least ${head.group} recent tokens of layer ${layer} at full ` +
-          `precision, because keys in ${head.format} are rounded so many at a time, but found ${recent}`,
+          `precision, because keys in ${head.format} are rounded so many at a time, but found ${recent}` +
+          fewerHint(head),
       );
     }
   }
@@ -193,7 +197,7 @@ export class KvTable {
 
   /** The format where no rule says otherwise. */
   base(which: Which): KvFormat {
-    return storedOf(this.policy[which] ?? "f16", which).format;
+    return formatOf(this.policy[which] ?? "f16");
   }
 
   /** As the engine takes them; nothing where two formats say it all. */
@@ -229,7 +233,7 @@ export function formatCode(head: Omit<KvHead, "which">): number {
   return CacheFormatId[format] + (rotate ? CacheFormatFlags.rotate : 0) +
     (beforeRope ? CacheFormatFlags.before_rope : 0) +
     (symmetric ? CacheFormatFlags.symmetric : 0) +
-    Math.log2(group / groupUsual) * CacheFormatFlags.group +
+    Math.log2(group / groupMin) * CacheFormatFlags.group +
     Math.round(outliers * 1000) * CacheFormatFlags.outliers;
 }
 
@@ -244,7 +248,7 @@ export function checkGroup(
       `Expected keys of ${what} in groups of up to ${keyGroupMax} tokens, but found ${group}`,
     );
   }
-  if (group !== groupUsual && length % group !== 0) {
+  if (group !== groupMin && length % group !== 0) {
     throw new RangeError(
       `Expected heads of a multiple of ${group} values for ${which}s of ${what} in groups of so many, ` +
         `but found ${length}`,
@@ -256,6 +260,12 @@ export function checkGroup(
         `outliers, but found ${length}`,
     );
   }
+}
+
+/** What an error about keys with too few recent tokens says besides, where a smaller group needs fewer. */
+export function fewerHint({ format, group }: KvHead): string {
+  if (group === groupMin) return "";
+  return `; { format: "${format}", group: ${groupMin} } needs ${groupMin}`;
 }
 
 /** Places of outliers are 16 bits. */
@@ -337,15 +347,19 @@ function checkGroupOptions(
   };
 }
 
-/** With what is usual filled in. */
-export function storedOf(given: KvFormat | KvStored, which: Which): KvHead {
+function formatOf(given: KvFormat | KvStored): KvFormat {
+  return typeof given === "string" ? given : given.format;
+}
+
+/** With what is usual filled in, for heads of so many values. */
+export function storedOf(given: KvFormat | KvStored, which: Which, length: number): KvHead {
   const stored: KvStored = typeof given === "string" ? { format: given } : given;
   const {
     format,
     rotate = false,
     beforeRope = false,
     symmetric = false,
-    group = groupUsual,
+    group = groupUsual(format, length),
     outliers = 0,
   } = stored;
   return { which, format, rotate, beforeRope, symmetric, group, outliers };

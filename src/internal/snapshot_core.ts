@@ -7,8 +7,8 @@ import { check, type Library, statusError } from "../ffi/library.ts";
 import { SnapshotPhase, SnapshotStateLayout } from "../ffi/symbols.gen.ts";
 import type { SnapshotProgress } from "../snapshot_options.ts";
 import { checkFunction, checkSignal, found } from "./check.ts";
-import { inFewRules } from "./few_rules.ts";
-import { cacheShapeOf, KvTable } from "./kv_table.ts";
+import { tableOfFile } from "./few_rules.ts";
+import { cacheShapeOf } from "./kv_table.ts";
 import type { ModelCore } from "./model_core.ts";
 import { SessionCore } from "./session_core.ts";
 import type { SnapshotHeader } from "./snapshot_file.ts";
@@ -64,7 +64,7 @@ export function restoreSessions(
     (handle, count) => {
       const header = readHeader(library, handle);
       const shape = cacheShapeOf(model.info);
-      const kv = inFewRules(new KvTable(header.cache.policy, shape, "kv"));
+      const kv = tableOfFile(header.cache.policy, shape, "kv");
       const handles = new Uint32Array(count);
       const { vitrine_snapshot_sessions } = library.calls;
       check(library, vitrine_snapshot_sessions(handle, handles, count), handle);

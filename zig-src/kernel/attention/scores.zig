@@ -64,11 +64,21 @@ fn floatGroups(
     const keys = page + first * dim * group * bytes;
     // Values of a head that lie behind each other and are read together.
     const most = comptime @max(1, vector.together(key) / vectors);
+    // As in `values.zig`, where a group fills vectors in pairs; two groups in one vector gain nothing from memory.
+    const paired = comptime key == .bf16 and vectors % 2 == 0;
     var sums: [rows][n * vectors]Vf = @splat(@splat(@splat(0)));
     var d: usize = 0;
     inline for (if (most == 1) [_]usize{1} else [_]usize{ most, 1 }) |count| {
         while (d + count <= dim) : (d += count) {
             ahead.lines(comptime @max(1, count * n * group * bytes / 64));
+            if (paired) {
+                const v = pairs(n, keys + d * group * bytes, dim * group * bytes);
+                inline for (&sums, 0..) |*row, r| {
+                    const one: Vf = @splat(q[d * rows + r]);
+                    inline for (row, v) |*sum, of| sum.* = vector.fma(of, one, sum.*);
+                }
+                continue;
+            }
             var k: [n]@Vector(count * group, f32) = undefined;
             inline for (&k, 0..) |*of, i| of.* = vector.loadSteps(key, count * group, keys + (i * dim + d) * group * bytes);
             inline for (0..count) |j| inline for (&sums, 0..) |*row, r| {
@@ -80,10 +90,27 @@ fn floatGroups(
             };
         }
     }
+    if (paired) inline for (&sums) |*row| inline for (0..n * vectors / 2) |i| {
+        const both = std.simd.interlace(row[2 * i ..][0..2].*);
+        row[2 * i] = std.simd.extract(both, 0, lanes);
+        row[2 * i + 1] = std.simd.extract(both, lanes, lanes);
+    };
     inline for (&sums, 0..) |*row, r| inline for (row, 0..) |sum, i| {
         const score = if (comptime vector.step(key) == 1) sum else sum * @as(Vf, @splat(vector.step(key)));
         scores[r][first * group + i * lanes ..][0..lanes].* = score;
     };
+}
+
+/// One value of the positions of `n` groups, `stride` bytes apart, as bf16: of each two vectors the even positions
+/// and then the odd ones.
+inline fn pairs(comptime n: usize, at: [*]const u8, stride: usize) [n * vectors]Vf {
+    var v: [n * vectors]Vf = undefined;
+    inline for (0..n * vectors / 2) |i| {
+        const both = vector.read(u32, lanes, at + 2 * i / vectors * stride + 2 * i % vectors * lanes * 2);
+        v[2 * i] = @bitCast(both << @splat(16));
+        v[2 * i + 1] = @bitCast(both & @as(@Vector(lanes, u32), @splat(0xffff0000)));
+    }
+    return v;
 }
 
 /// The same for integers. `q` is [rows][dim / 32].

@@ -145,7 +145,7 @@ fn headAndSample(scheduler: *Scheduler, member: u32) void {
 fn deliverPart(scheduler: *Scheduler, part: Part) void {
     const vocab = scheduler.model.vocab();
     for (scheduler.head_rows[part.from..part.to], part.from..) |row, index| {
-        const logits = scheduler.buffers.logits[index * vocab ..][0..vocab];
+        const logits = scheduler.buffers.logits[index * scheduler.model.logitsStride() ..][0..vocab];
         const which = segmentOf(scheduler, row);
         const segment = scheduler.batch.segments[which];
         const session = scheduler.owners[which];

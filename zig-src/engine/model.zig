@@ -200,6 +200,13 @@ pub const Model = struct {
         return model.output.rows;
     }
 
+    /// Floats from one row of logits of a batch to the next: an odd number of cache lines, so that the rows'
+    /// results of a panel don't all belong to the few places of one set of a cache.
+    pub fn logitsStride(model: *const Model) usize {
+        const line = 16;
+        return ((@as(usize, model.output.rows) + line - 1) / line | 1) * line;
+    }
+
     /// Whether keys are rotated in the way of contexts beyond the original one; most models have one way.
     pub fn rotatesLong(model: *const Model, context: u32) bool {
         for (&model.frequencies) |*frequencies| {

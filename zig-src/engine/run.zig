@@ -132,7 +132,7 @@ pub const Buffers = struct {
     mlp_act: []f32, // [T, ff]
     /// Per member: a piece of the gate projection, and of the up projection.
     gate_parts: []f32, // [members, 2, gate_floats]
-    logits: []f32, // [head_rows_max, vocab]
+    logits: []f32, // [head_rows_max, Model.logitsStride]
     /// Cosine and sine per row and pair, for global and for sliding layers.
     angles: [2][][2]f32, // [T, rope.dim / 2]
     /// Prepared activations of each place.
@@ -172,7 +172,7 @@ pub const Buffers = struct {
             .projected = try arena.alloc(f32, rows * h.embd),
             .mlp_act = try arena.alloc(f32, rows * h.ff),
             .gate_parts = try arena.alloc(f32, members * 2 * gate_floats),
-            .logits = try arena.alloc(f32, head_rows_max * @as(usize, model.output.rows)),
+            .logits = try arena.alloc(f32, head_rows_max * model.logitsStride()),
             .angles = .{
                 try arena.alloc([2]f32, rows * model.frequencies[0].short.len),
                 try arena.alloc([2]f32, rows * model.frequencies[1].short.len),
@@ -390,12 +390,14 @@ pub const Run = struct {
         }
     }
 
-    /// The same for the first `n_rows` rows, and never left out.
-    pub fn matmulRows(run: *Run, weight: *const Weight, out: []f32, n_rows: u32, after: *const Weight) void {
+    /// The same for the first `n_rows` rows, with results `stride` apart, and never left out.
+    pub fn matmulRows(run: *Run, weight: *const Weight, out: []f32, stride: usize, n_rows: u32, after: *const Weight) void {
+        std.debug.assert(stride >= weight.rows);
+        std.debug.assert(out.len >= n_rows * stride);
         const blocks: Blocks = .of(run, weight, n_rows);
         var pieces = run.dealOut(run.panelTasks(weight, blocks));
         while (pieces.next()) |piece| {
-            run.multiply(.residual, weight, out, blocks, piece, run.behind(&pieces, piece, weight, after));
+            run.multiplyTo(.residual, weight, out.ptr, stride, blocks, piece, run.behind(&pieces, piece, weight, after));
         }
     }
 

@@ -156,7 +156,10 @@ const Rows = struct {
         const context: Context = .{ .rows = rows, .at = at };
         rows.keys = rows.args.key_pages[at / block];
         if (rows.args.turns) |turns| rows.turnKeys(turns, at);
-        rows.ahead.begin(rows.args.value_pages[at / block], page_layout.bytes(rows.value, .value, rows.args.head_dim_v, rows.value_options));
+        // No more than what is read: of a sequence that decodes, half of the last page on average.
+        const last = rows.to[rows.count - 1];
+        const values = page_layout.bytesOf(rows.value, .value, rows.args.head_dim_v, @min(block, last - at), rows.value_options);
+        rows.ahead.begin(rows.args.value_pages[at / block], values);
         tile.each(rows.count, context, struct {
             fn body(c: Context, comptime n: usize, first: usize) void {
                 c.rows.score(n, first, c.at);
@@ -167,9 +170,10 @@ const Rows = struct {
                 c.rows.weigh(n, first, c.at);
             }
         }.body);
-        if (at + block < rows.to[rows.count - 1]) {
-            const bytes = page_layout.bytes(table.formatOf(rows.args.key_format), .key, rows.args.head_dim_k, rows.key_options);
-            rows.ahead.begin(rows.args.key_pages[at / block + 1], bytes);
+        if (at + block < last) {
+            const format = table.formatOf(rows.args.key_format);
+            const keys = page_layout.bytesOf(format, .key, rows.args.head_dim_k, @min(block, last - at - block), rows.key_options);
+            rows.ahead.begin(rows.args.key_pages[at / block + 1], keys);
         } else rows.ahead.last();
         tile.each(rows.count, context, struct {
             fn body(c: Context, comptime n: usize, first: usize) void {

@@ -9,14 +9,16 @@ const Spans = @import("spans.zig").Spans;
 const run_module = @import("../../engine/run.zig");
 const Run = run_module.Run;
 const Span = Spans.Span;
+const storing = @import("store.zig");
 
 /// Softmax(q k) v over the cached positions. A prompt is dealt out in tiles: rows that follow each
 /// other in one sequence share each read of a KV head. Where there are too few tiles to keep all
 /// members busy, the positions of each row are dealt out too, and their parts joined afterwards. The
 /// bits are the same either way (`kernel/attention.zig`). What heads found becomes activations at once,
-/// where `preparesHeads` says so.
-pub fn attend(run: *Run, layer: *const Layer, index: usize) void {
-    if (!run.attentionSplits()) return attendTiles(run, layer, index);
+/// where `preparesHeads` says so. With `stores`, queries and keys are rotated, and keys and values stored,
+/// just before (`goesWithAttention`).
+pub fn attend(run: *Run, layer: *const Layer, index: usize, stores: bool) void {
+    if (!run.attentionSplits()) return attendTiles(run, layer, index, stores);
     attendParts(run, index);
     run.sync();
     joinParts(run, layer, index);
@@ -40,7 +42,7 @@ fn finishHeads(run: *Run, layer: *const Layer, index: usize, r: usize, head: usi
 /// A task is one tile and one KV head. Those of a head follow each other, so that its keys and values
 /// stay in a cache of the processor. Later tokens have more positions to look at, so that who has the
 /// earlier ones helps with the later.
-fn attendTiles(run: *Run, layer: *const Layer, index: usize) void {
+fn attendTiles(run: *Run, layer: *const Layer, index: usize, stores: bool) void {
     const h = &run.model.hyper;
     var tiles: usize = 0;
     var tile: Tile = .first(run, index);
@@ -56,7 +58,7 @@ fn attendTiles(run: *Run, layer: *const Layer, index: usize) void {
             number = 0;
         }
         while (number < wanted) : (number += 1) tile = tile.next(run, index);
-        tile.attend(run, layer, index, task.from / tiles);
+        tile.attend(run, layer, index, task.from / tiles, stores);
     }
 }
 
@@ -113,8 +115,11 @@ const Tile = struct {
         return if (most < whole) most else most / whole * whole;
     }
 
-    fn attend(tile: Tile, run: *Run, layer: *const Layer, index: usize, kv_head: usize) void {
+    fn attend(tile: Tile, run: *Run, layer: *const Layer, index: usize, kv_head: usize, stores: bool) void {
         const spans: Spans = .of(run, index, tile.from);
+        if (stores) for (tile.from..tile.from + tile.len) |r| storing.rotate(run, layer, index, r, kv_head);
+        // Pages of their own are asked for first where there are others to read before.
+        if (stores and tile.shared == 0) for (tile.from..tile.from + tile.len) |r| storing.storeRow(run, index, r, kv_head);
         for (spans.slice(), 0..) |span, i| {
             const place: Place = .{ .before = i != 0, .after = i + 1 != spans.count };
             if (tile.shared == 0) {
@@ -124,33 +129,52 @@ const Tile = struct {
                 for (tile.from..tile.from + tile.len) |r| {
                     attendSpan(run, index, kv_head, r, 1, Spans.of(run, index, r).all[i], spans.part_len, place, &.{});
                 }
-            } else tile.attendShared(run, index, kv_head, i, place);
+            } else tile.attendShared(run, index, kv_head, i, place, stores);
         }
         const group = run.model.hyper.group();
         for (tile.from..tile.from + tile.len) |r| finishHeads(run, layer, index, r, kv_head * group, group);
     }
 
     /// The pages of the cache: first what all rows have in common, then the rest of each.
-    fn attendShared(tile: Tile, run: *Run, index: usize, kv_head: usize, i: usize, place: Place) void {
+    fn attendShared(tile: Tile, run: *Run, index: usize, kv_head: usize, i: usize, place: Place, stores: bool) void {
         const spans: Spans = .of(run, index, tile.from);
         var own: [own_max]kernel.Later = undefined;
         const common: Span = .{ .store = .main, .from = spans.all[i].from, .to = tile.shared, .step = 0 };
-        const later = tile.ownPages(run, index, kv_head, i, &own);
+        const later, const asked = tile.ownPages(run, index, kv_head, i, &own);
         attendSpan(run, index, kv_head, tile.from, tile.len, common, spans.part_len, .{ .before = place.before, .after = true }, later);
         for (tile.from..tile.from + tile.len) |r| {
             var rest = Spans.of(run, index, r).all[i];
             rest.from = tile.shared;
             rest.window = 0;
             if (rest.from == rest.to) continue;
+            if (stores) storing.storeRow(run, index, r, kv_head);
             const last = r + 1 == tile.from + tile.len;
-            const after = if (last) tile.keysBehind(run, index, kv_head) else keysAt(run, index, kv_head, r + 1, tile.shared);
-            attendSpan(run, index, kv_head, r, 1, rest, spans.part_len, .{ .before = true, .after = place.after }, &.{after});
+            var after: [1 + next_max]kernel.Later = undefined;
+            after[0] = if (last) tile.keysBehind(run, index, kv_head) else if (r + 1 < asked) nothing else keysAt(run, index, kv_head, r + 1, tile.shared);
+            const of_next = tile.keysOfNext(run, index, kv_head, r, after[1..]);
+            attendSpan(run, index, kv_head, r, 1, rest, spans.part_len, .{ .before = true, .after = place.after }, after[0 .. 1 + of_next]);
         }
     }
 
+    /// The keys that the next tile's row in the place of row `r` has for itself, as far as what that row shares
+    /// is what this one does; their number is returned. Asked for while rows go alone, so that the whole of the
+    /// time for which a tile takes has memory at work, and not only that for the pages in common.
+    fn keysOfNext(tile: Tile, run: *const Run, index: usize, kv_head: usize, r: usize, found: *[next_max]kernel.Later) usize {
+        const ahead = r + tile.len;
+        const wraps = ahead >= run.batch.len;
+        const head = kv_head + @intFromBool(wraps);
+        if (head == run.model.hyper.kv_heads) return 0;
+        const row = if (wraps) ahead - run.batch.len else ahead;
+        for (found, 0..) |*keys, page| {
+            keys.* = keysAt(run, index, head, row, tile.shared + @as(u32, @intCast(page)) * cache.page_len);
+            if (keys.len == 0) return page;
+        }
+        return found.len;
+    }
+
     /// The pages that rows have for themselves, in the order in which they are read; as many of the first ones
-    /// as a cache of the processor keeps meanwhile.
-    fn ownPages(tile: Tile, run: *const Run, index: usize, kv_head: usize, i: usize, found: *[own_max]kernel.Later) []const kernel.Later {
+    /// as a cache of the processor keeps meanwhile. And the row before which they are all.
+    fn ownPages(tile: Tile, run: *const Run, index: usize, kv_head: usize, i: usize, found: *[own_max]kernel.Later) struct { []const kernel.Later, usize } {
         var count: usize = 0;
         var left: usize = own_bytes_max;
         for (tile.from..tile.from + tile.len) |r| {
@@ -172,13 +196,13 @@ const Tile = struct {
                     },
                 };
                 const bytes = pair[0].len + pair[1].len;
-                if (count + pair.len > found.len or bytes > left) return found[0..count];
+                if (count + pair.len > found.len or bytes > left) return .{ found[0..count], r };
                 found[count..][0..pair.len].* = pair;
                 count += pair.len;
                 left -= bytes;
             }
         }
-        return found[0..count];
+        return .{ found[0..count], tile.from + tile.len };
     }
 
     /// What the next tile begins with.
@@ -192,6 +216,8 @@ const Tile = struct {
 
 /// Pieces and bytes that are asked for ahead of rows of a tile: half of the second cache of a small core.
 const own_max = 64;
+/// Pages of keys of a row of the next tile: while a row goes alone it asks for as much as it reads values.
+const next_max = 8;
 const own_bytes_max = 256 << 10;
 
 const nothing: kernel.Later = .{ .at = @ptrFromInt(8), .len = 0 };
@@ -201,9 +227,11 @@ fn keysAt(run: *const Run, index: usize, kv_head: usize, r: usize, position: u32
     const row = run.batch.rows[r];
     if (position > row.position) return nothing;
     const pool = row.sequence.pool;
+    const page = position / cache.page_len;
+    const positions = @min(cache.page_len, row.position + 1 - page * cache.page_len);
     return .{
-        .at = pool.keys(row.sequence.table[position / cache.page_len], index, kv_head),
-        .len = @intCast(pool.layout.headBytes(.key, index, kv_head)),
+        .at = pool.keys(row.sequence.table[page], index, kv_head),
+        .len = pool.layout.firstBytes(.key, index, kv_head, positions),
     };
 }
 

@@ -64,9 +64,12 @@ pub fn attention(run: *Run, layer: *const Layer, index: usize) void {
     run.matmul(.residual, &layer.attn_k.weight, buffers.k, &layer.attn_v.weight); // [n_tokens, kv_heads * head_dim_k]
     run.matmul(.residual, &layer.attn_v.weight, buffers.v, &layer.attn_output.weight); // [n_tokens, kv_heads * head_dim_v]
     run.sync();
-    store.rotateAndStore(run, layer, index);
-    run.sync();
-    attend.attend(run, layer, index); // buffers.attn [n_tokens, heads * head_dim_v]
+    const stores = store.goesWithAttention(run, index);
+    if (!stores) {
+        store.rotateAndStore(run, layer, index);
+        run.sync();
+    }
+    attend.attend(run, layer, index, stores); // buffers.attn [n_tokens, heads * head_dim_v]
     attention_mass.add(run, index);
     run.sync();
     if (!attend.preparesHeads(run, index)) {
@@ -165,12 +168,12 @@ pub fn head(run: *Run, chosen: []const u32) void {
         run.prepare(run.scratch()[0..h.embd], i, chosen.len, &.{&model.output});
     }
     run.sync();
-    run.matmulRows(&model.output, run.buffers.logits, @intCast(chosen.len), behindHead(run)); // [chosen.len, vocab]
+    run.matmulRows(&model.output, run.buffers.logits, model.logitsStride(), @intCast(chosen.len), behindHead(run)); // [chosen.len, vocab]
     if (h.logit_softcap == 0) return;
     run.sync();
     for (share.from..share.to) |i| {
-        const logits = run.row(run.buffers.logits, model.output.rows, i);
-        model.kernels.softcap(logits.ptr, logits.len, h.logit_softcap);
+        const logits = run.buffers.logits[i * model.logitsStride() ..];
+        model.kernels.softcap(logits.ptr, model.vocab(), h.logit_softcap);
     }
 }
 

@@ -9,16 +9,46 @@ const Layer = @import("layer.zig").Layer;
 const rope_file = @import("rope.zig");
 const Run = @import("../../engine/run.zig").Run;
 
+/// Whether each row is the only one of its sequence, so that nobody reads what it stores but the row itself:
+/// then attention rotates and stores, head by head, without a barrier in between, and finds the lines of
+/// the cache where it has just written to them.
+pub fn goesWithAttention(run: *const Run, index: usize) bool {
+    const batch = run.batch;
+    if (batch.len != batch.segments_len or run.attentionSplits() or observed(run, index)) return false;
+    for (batch.segments[0..batch.segments_len], batch.rows[0..batch.len]) |segment, row| {
+        // Companions may read what their session's own row stores; and queries of rows that want to know
+        // what they attend to are read by everybody.
+        if (segment.companion != 0 or row.mass != null or row.sequence.exact != null) return false;
+    }
+    return true;
+}
+
+/// Biases, norms and rotation of one KV head of one row.
+pub fn rotate(run: *const Run, layer: *const Layer, index: usize, r: usize, kv_head: usize) void {
+    const head: Head = .of(run, index, r * run.model.hyper.kv_heads + kv_head);
+    head.normalise(layer);
+    head.rotate();
+    head.turn();
+}
+
+/// Its key and its value, which are rotated, go to the cache.
+pub fn storeRow(run: *const Run, index: usize, r: usize, kv_head: usize) void {
+    Head.of(run, index, r * run.model.hyper.kv_heads + kv_head).store();
+}
+
+fn observed(run: *const Run, index: usize) bool {
+    const points = [_]probe.Point{ .k_pre, .q, .k, .v, .k_stored, .v_stored, .k_group };
+    return for (points) |point| {
+        if (run.observes(point, index)) break true;
+    } else false;
+}
+
 /// Biases, head norms and rotation of q and k; k and v go to the cache. One task is one KV head of
 /// one token with the query heads that share it; its steps only part where somebody looks between them.
 pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
     const h = &run.model.hyper;
     const share = run.split(run.batch.len * h.kv_heads);
-    const points = [_]probe.Point{ .k_pre, .q, .k, .v, .k_stored, .v_stored, .k_group };
-    const observed = for (points) |point| {
-        if (run.observes(point, index)) break true;
-    } else false;
-    if (!observed) {
+    if (!observed(run, index)) {
         for (share.from..share.to) |task| {
             if (task + 1 < share.to) askForPlace(run, index, task + 1);
             const head: Head = .of(run, index, task);

@@ -126,7 +126,10 @@ export class Samples implements AsyncIterableIterator<SampledStep> {
       branch.generate([], { ...each, seed: this.seeds[i] })
     );
     try {
-      for await (const { index, step } of merged(generations)) yield { sample: index, ...step };
+      const rounds = new Rounds(generations);
+      for (let round = await rounds.next(); round.length > 0; round = await rounds.next()) {
+        for (const sample of round) yield { sample, ...rounds.take(sample) };
+      }
       for (const [i, generation] of generations.entries()) this.#tails[i] = await generation.text();
     } finally {
       await Promise.allSettled(generations.map((generation) => generation.return()));
@@ -140,43 +143,68 @@ export class Samples implements AsyncIterableIterator<SampledStep> {
  * waited for, those of the others are read ahead, because an engine whose reader stops holds what the one
  * may be waiting for.
  */
-async function* merged(
-  generations: readonly Generation[],
-): AsyncGenerator<{ index: number; step: Step }> {
-  const queues: Step[][] = generations.map(() => []);
-  const running = new Set(generations.keys());
-  const asked = new Set<number>();
-  let wake = () => {};
-  const errors: unknown[] = [];
-  const isLate = (index: number) => (queues[index] as Step[]).length === 0;
-  const ask = (index: number) => {
-    if (asked.has(index)) return;
-    asked.add(index);
-    void (generations[index] as Generation).next().then(({ done, value }) => {
-      asked.delete(index);
-      if (done) running.delete(index);
-      else (queues[index] as Step[]).push(value);
-      wake();
-    }, (error) => {
-      errors.push(error);
-      wake();
-    });
-  };
-  while (true) {
-    if (errors.length > 0) throw errors[0];
-    if ([...running].some(isLate)) {
-      const woken = new Promise<void>((resolve) => wake = resolve);
-      for (const index of running) ask(index);
+class Rounds {
+  readonly #generations: readonly Generation[];
+  readonly #queues: Step[][];
+  readonly #running: Set<number>;
+  readonly #asked = new Set<number>();
+  readonly #errors: unknown[] = [];
+  /** Those that run and have no step to show. */
+  #late: number;
+  #waiting = false;
+  #wake = () => {};
+
+  constructor(generations: readonly Generation[]) {
+    this.#generations = generations;
+    this.#queues = generations.map(() => []);
+    this.#running = new Set(generations.keys());
+    this.#late = generations.length;
+  }
+
+  /** Those that have a step in the next round; none when all have ended. */
+  async next(): Promise<readonly number[]> {
+    this.#check();
+    if (this.#late > 0) {
+      const woken = new Promise<void>((resolve) => this.#wake = resolve);
+      this.#waiting = true;
+      for (const index of this.#running) this.#ask(index);
       await woken;
-      continue;
+      this.#waiting = false;
+      this.#check();
     }
-    const round = [...generations.keys()].filter((index) => !isLate(index));
-    if (round.length === 0) return;
-    for (const index of round) {
-      const step = (queues[index] as Step[]).shift() as Step;
-      if (running.has(index) && isLate(index)) ask(index);
-      yield { index, step };
-      if (errors.length > 0) throw errors[0];
+    return [...this.#queues.keys()].filter((index) => (this.#queues[index] as Step[]).length > 0);
+  }
+
+  /** Such a one's step; the next one is asked for. */
+  take(index: number): Step {
+    this.#check();
+    const queue = this.#queues[index] as Step[];
+    const step = queue.shift() as Step;
+    if (queue.length === 0 && this.#running.has(index)) {
+      this.#late++;
+      this.#ask(index);
     }
+    return step;
+  }
+
+  #check(): void {
+    if (this.#errors.length > 0) throw this.#errors[0];
+  }
+
+  #ask(index: number): void {
+    if (this.#asked.has(index)) return;
+    this.#asked.add(index);
+    void (this.#generations[index] as Generation).next().then(({ done, value }) => {
+      this.#asked.delete(index);
+      const queue = this.#queues[index] as Step[];
+      if (queue.length === 0) this.#late--;
+      if (done) this.#running.delete(index);
+      else queue.push(value);
+      if (this.#late === 0) this.#wake();
+      else if (this.#waiting && !done) this.#ask(index);
+    }, (error) => {
+      this.#errors.push(error);
+      this.#wake();
+    });
   }
 }

@@ -171,10 +171,8 @@ function stageRecords(
 const decoder = new TextDecoder();
 
 /** The records in the first `length` bytes of `bytes`. */
-export function* unpackRecords(
-  bytes: Uint8Array<ArrayBuffer>,
-  length: number,
-): Generator<EngineRecord> {
+export function unpackRecords(bytes: Uint8Array<ArrayBuffer>, length: number): EngineRecord[] {
+  const records: EngineRecord[] = [];
   const view = new DataView(bytes.buffer, bytes.byteOffset, length);
   const at = StepHeaderLayout;
   for (let from = 0; from < length;) {
@@ -185,19 +183,19 @@ export function* unpackRecords(
     const text = decoder.decode(bytes.subarray(textFrom, textFrom + word(at.text_len)));
     const kind = word(at.kind);
     if (kind === RecordKind.prefill) {
-      yield { kind: "prefill", done: word(at.token), total: word(at.position) };
+      records.push({ kind: "prefill", done: word(at.token), total: word(at.position) });
     } else if (kind === RecordKind.draft) {
-      yield {
+      records.push({
         kind: "draft",
         position: word(at.position),
         drafted: word(at.token),
         accepted: word(at.flags),
         wanted: word(at.wanted),
-      };
+      });
     } else if (kind === RecordKind.end) {
-      yield { kind: "end", reason: word(at.token), text };
+      records.push({ kind: "end", reason: word(at.token), text });
     } else {
-      yield {
+      records.push({
         kind: kind === RecordKind.prompt_token ? "prompt" : "token",
         token: word(at.token),
         position: word(at.position),
@@ -205,10 +203,11 @@ export function* unpackRecords(
         entropy: view.getFloat32(from + at.entropy, true),
         text,
         top: unpackTop(view, from + at.bytes, topLength),
-      };
+      });
     }
     from += size;
   }
+  return records;
 }
 
 function unpackTop(view: DataView, from: number, count: number): readonly TokenLogprob[] {

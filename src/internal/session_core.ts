@@ -264,9 +264,11 @@ export class SessionCore {
         const ticket = driver.wakes;
         const bytes = this.#take();
         done = this.#result.getUint32(TakeResultLayout.done, true) !== 0;
-        if (bytes === 0 && !done) await driver.wait(ticket);
-        batch = [...unpackRecords(this.#taken, bytes)];
+        const whole = this.#result.getUint32(TakeResultLayout.bytes_next, true) === 0;
+        batch = unpackRecords(this.#taken, bytes);
         for (let record = batch.shift(); record; record = batch.shift()) yield record;
+        // Whatever came after this look has a signal behind it.
+        if (whole && !done) await driver.wait(ticket);
       }
     } finally {
       signal?.removeEventListener("abort", cancel);

@@ -20,6 +20,7 @@ import { peerName } from "./peer.ts";
 import type { FoundSetting, Result, Row, Workload } from "./result.ts";
 import { type FileFormat, shapes, workOf } from "./shapes.ts";
 import { samplerRow } from "./sampling.ts";
+import { startingRows } from "./starting.ts";
 import { streaming } from "./streaming.ts";
 import {
   ourStarter,
@@ -96,6 +97,7 @@ export function isDefault(
     case "chat":
     case "stream":
       return !forced && small && format === "Q4_0";
+    case "start":
     case "sampler":
     case "tokenizer":
       return !forced;
@@ -130,6 +132,13 @@ export async function runMatrix(plan: Plan, listener: Listener): Promise<Result>
   const known = new Set(rows.map(keyOf));
   const wants = (workload: Workload) =>
     (plan.only?.includes(workload) ?? true) && !known.has(keyOf({ workload }));
+  if (wants("start")) {
+    try {
+      for (const row of await startingRows(plan, listener)) add(row);
+    } catch (error) {
+      add(await attempt("start", {}, () => Promise.reject(error)));
+    }
+  }
   if (wants("sampler")) add(await attempt("sampler", {}, () => samplerRow(plan, listener)));
   if (wants("tokenizer")) add(await attempt("tokenizer", {}, () => tokenizerRow(plan, listener)));
   for (const model of plan.models) {

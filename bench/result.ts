@@ -12,6 +12,7 @@ import type { Spread } from "./statistics.ts";
 
 /** What can be measured, in the order in which it is. */
 export const workloads = [
+  "start",
   "load",
   "prefill",
   "decode",

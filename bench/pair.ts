@@ -22,7 +22,7 @@ export interface Measurement {
 
 /**
  * The figures of each round. The first one, which pays for page faults and low clocks, is left out, unless
- * it alone took as long as the row may: then they are too little of it to be seen.
+ * the row has no time for another: in so long a round they are too little to be seen.
  */
 export interface Rounds {
   readonly ours: number[][];
@@ -114,7 +114,7 @@ export class Pair implements AsyncDisposable {
       }
       if (i > 0) continue;
       const took = (performance.now() - begun) / 1000;
-      if (took >= seconds) break;
+      if (2 * took > seconds) break;
       count = Math.min(rounds, Math.max(1, Math.floor(seconds / took) - 1));
       for (const side of sides) side.rounds.length = 0;
     }

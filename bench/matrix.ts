@@ -284,7 +284,7 @@ async function measureVariant(
   const { name, forced } = variant;
   const { say } = listener;
   const find = () => {
-    const found = limitsOfVariant(name, plan.threads, plan.mebibytes);
+    const found = limitsOfVariant(name, plan.threads, plan.mebibytes ?? mebibytesFor(work));
     limits[found.cpuVariant] = better(limits[found.cpuVariant], found);
     return found;
   };
@@ -352,6 +352,14 @@ function fits(
     needed: 1.15 * bytes + ownSystemBytes,
     found,
   };
+}
+
+/**
+ * As much memory as the weights take, up to 4 GiB: virtual machines read large ranges more slowly. What
+ * takes less than a gigabyte is measured with what is usual.
+ */
+function mebibytesFor(work: Subject["work"]): number | undefined {
+  return work.tokenBytes < 1e9 ? undefined : Math.min(4096, Math.ceil(work.tokenBytes / 2 ** 20));
 }
 
 function gigabytes(bytes: number): string {

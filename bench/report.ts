@@ -6,6 +6,7 @@
  */
 
 import type { Machine } from "./machine.ts";
+import { tableLines } from "./markdown.ts";
 import { besidePublished } from "./published.ts";
 import {
   holds,
@@ -137,17 +138,6 @@ export function throughput(row: Row, value: number): string {
   return parts.join(", ") || "–";
 }
 
-/** A table of a page. */
-function gridOf(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
-  return [
-    line(head),
-    line(head.map(() => "---")),
-    ...rows.map((cells) => line(head.map((_, i) => cells[i] ?? ""))),
-  ];
-}
-
 /** The page of a result. `charts`: names of the SVG files beside it, with what they show. */
 export function pageOf(result: Result, charts: readonly { file: string; title: string }[]): string {
   const judged = result.rows.filter((row) => holds(row) !== undefined);
@@ -170,11 +160,11 @@ export function pageOf(result: Result, charts: readonly { file: string; title: s
     ...charts.flatMap(({ file, title }) => [`![${title}](${file})`, ""]),
     "## Rows",
     "",
-    ...gridOf(columns, result.rows.map(cellsOf)),
+    ...tableLines(columns, result.rows.map(cellsOf)),
     "",
     "## Further figures",
     "",
-    ...gridOf(
+    ...tableLines(
       ["row", "of", "throughput", "figures", "the peer's setting", "the peer's figures", "note"],
       result.rows.filter((row) => row.ours !== undefined).map((row) => [
         row.title,
@@ -218,7 +208,7 @@ function publishedSection(result: Result): string[] {
     "No package carries them; the better of llama.cpp b11434 and ik_llama.cpp 8337e4c, measured on another machine " +
     "with AVX-512 VNNI, as the share of that machine's limit (48 GB/s, 1364 Gop/s of 8-bit integers).",
     "",
-    ...gridOf(
+    ...tableLines(
       ["row", "of", "engine", "its rate, tok/s", "its share", "Vitrine's share", "ahead"],
       found.map(({ row, engine, rate, share, ours }) => [
         ...[row.title, placeOf(row), engine, figure(rate), percent(share), percent(ours)],
@@ -237,7 +227,7 @@ function settingsSection({ settings = {} }: Result): string[] {
     "",
     "Tokens a second of reading and of generating, a few seconds each; the better one is measured.",
     "",
-    ...gridOf(
+    ...tableLines(
       ["peer, format, variant", "tried with", "repacking, flash attention: reading, generating"],
       found.map(([of, { model, tried }]) => [of, model, tried.join("; ")]),
     ),
@@ -251,7 +241,7 @@ function nativeSection(rows: readonly Row[]): string[] {
   return [
     "## Against a native build of llama.cpp",
     "",
-    ...gridOf(
+    ...tableLines(
       ["row", "of", "Vitrine", "peer", "ratio"],
       measured.map((row) => [
         ...[row.title, placeOf(row), row.ours ? spreadText(row.ours) : "–"],

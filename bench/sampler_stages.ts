@@ -20,6 +20,7 @@ import { cacheFolder } from "../src/store/cache_folder.ts";
 import type { Driver } from "./driver.ts";
 import { generateModel } from "./generate.ts";
 import { describeMachine } from "./machine.ts";
+import { tableLines } from "./markdown.ts";
 import { peerName, startPeer } from "./peer.ts";
 import { machineText } from "./report.ts";
 import { type Shape, shapes } from "./shapes.ts";
@@ -82,7 +83,6 @@ if (values.json) printJson(result);
 else print(table([stageColumns, ...rows.map(stageCells)]));
 
 function pageOf(): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   return [
     "# Microseconds of each sampler stage",
     "",
@@ -102,9 +102,10 @@ function pageOf(): string {
     `Vitrine ${info.version}${peer === undefined ? "" : ` beside ${peerName}`}.`,
     machineText(result.machine) + ".",
     "",
-    line(stageColumns),
-    line(stageColumns.map(() => "---")),
-    ...rows.map((row) => line(stageCells(row).map((cell) => cell === "" ? "–" : cell))),
+    ...tableLines(
+      stageColumns,
+      rows.map((row) => stageCells(row).map((cell) => cell === "" ? "–" : cell)),
+    ),
     "",
   ].join("\n");
 }

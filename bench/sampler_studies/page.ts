@@ -8,6 +8,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { intervals, lines } from "../../cli/chart.ts";
 import { table } from "../../cli/output.ts";
+import { tableLines } from "../markdown.ts";
 import type { Study, StudyResult } from "./study.ts";
 
 /** A study that was run. */
@@ -60,7 +61,7 @@ export function writePage(found: SamplerStudies, page: string): string[] {
       ...study.tables.flatMap(({ title, head, rows }) => [
         `**${title}**`,
         "",
-        ...[head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`),
+        ...tableLines(head, rows),
         "",
       ]),
       ...pictures,

@@ -25,10 +25,7 @@ pub fn goesWithAttention(run: *const Run, index: usize) bool {
 
 /// Biases, norms and rotation of one KV head of one row.
 pub fn rotate(run: *const Run, layer: *const Layer, index: usize, r: usize, kv_head: usize) void {
-    const head: Head = .of(run, index, r * run.model.hyper.kv_heads + kv_head);
-    head.normalise(layer);
-    head.rotate();
-    head.turn();
+    Head.of(run, index, r * run.model.hyper.kv_heads + kv_head).makeReady(layer);
 }
 
 /// Its key and its value, which are rotated, go to the cache.
@@ -52,9 +49,7 @@ pub fn rotateAndStore(run: *Run, layer: *const Layer, index: usize) void {
         for (share.from..share.to) |task| {
             if (task + 1 < share.to) askForPlace(run, index, task + 1);
             const head: Head = .of(run, index, task);
-            head.normalise(layer);
-            head.rotate();
-            head.turn();
+            head.makeReady(layer);
             head.keep();
             head.store();
         }
@@ -215,6 +210,13 @@ const Head = struct {
             .key = run.row(run.buffers.k, h.kv_heads * h.head_dim_k, r)[kv_head * h.head_dim_k ..][0..h.head_dim_k],
             .value = run.row(run.buffers.v, h.kv_heads * h.head_dim_v, r)[kv_head * h.head_dim_v ..][0..h.head_dim_v],
         };
+    }
+
+    /// All that comes before a key and a value are stored, where nobody looks in between.
+    fn makeReady(head: Head, layer: *const Layer) void {
+        head.normalise(layer);
+        head.rotate();
+        head.turn();
     }
 
     fn normalise(head: Head, layer: *const Layer) void {

@@ -17,15 +17,24 @@ pub fn prepare(args: *const table.PrepareArgs) void {
 }
 
 fn integers(args: *const table.PrepareArgs, row: layout.ActRow) void {
+    const units = (args.cols + unit - 1) / unit;
     var col = args.from;
     while (col < args.to) : (col += unit) {
-        const act: *Act = @ptrCast(@alignCast(args.acts + row.unitAt(col / unit)));
-        if (col + unit <= args.cols) {
-            act.* = quantise(args.x[col..][0..unit].*);
-        } else {
+        const act = if (col + unit <= args.cols) quantise(args.x[col..][0..unit].*) else last: {
             var last: [unit]f32 = @splat(0);
             @memcpy(last[0 .. args.cols - col], args.x[col..args.cols]);
-            act.* = quantise(last);
+            break :last quantise(last);
+        };
+        if (layout.forTiles(args.n_tokens)) {
+            const q: *[unit]i8 = @ptrCast(args.acts + row.tileAt(col / unit));
+            const factors: *layout.Factors = @ptrCast(@alignCast(args.acts + row.factorsAt(units, col / unit)));
+            const halves: *layout.Halves = @ptrCast(@alignCast(args.acts + row.halvesAt(units, col / unit)));
+            q.* = @bitCast(act.q);
+            factors.* = act.factors;
+            halves.* = act.sums;
+        } else {
+            const to: *Act = @ptrCast(@alignCast(args.acts + row.unitAt(col / unit)));
+            to.* = act;
         }
     }
 }
@@ -60,8 +69,7 @@ pub fn quantise(x: @Vector(unit, f32)) Act {
     const starts = @as(@Vector(4, i32), @splat(layout.magic)) - zeros;
     return .{
         .q = @bitCast(q),
-        .d = sums[0],
-        .sum = sums[1],
+        .factors = .{ .d = sums[0], .sum = sums[1] },
         .sums = .{ sums[2], sums[3] },
         .start8 = starts[0],
         .start128 = starts[1],

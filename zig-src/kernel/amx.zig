@@ -15,7 +15,6 @@ const integer = @import("integer.zig");
 const layout = @import("layout.zig");
 const vector = @import("vector.zig");
 
-const Act = layout.Act;
 const Class = layout.Class;
 const Vf = vector.Vf;
 
@@ -53,7 +52,7 @@ pub fn askForAll(comptime class: Class, count: usize) bool {
 }
 
 /// Activations of tiles of tokens, `stride` bytes apart; those of a tile are `width` a unit.
-pub const Tiles = struct { acts: [*]const u8, stride: usize, width: usize, count: usize };
+pub const Tiles = struct { acts: [*]const u8, factors: [*]const u8, halves: [*]const u8, stride: usize, width: usize, count: usize };
 
 /// The registers, in use from `init` to `deinit`: the sums of four groups, and two times activations and
 /// weights, so that a register that is loaded is free.
@@ -118,7 +117,7 @@ pub fn Registers(comptime class: Class) type {
             inline for (0..begun) |i| first.begin(i);
             inline for (0..stored) |i| leaving.store(i, &products);
             for (0..tiles.count) |number| {
-                const acts: [*]const Act = @ptrCast(@alignCast(tiles.acts + number * tiles.stride));
+                const skipped = number * tiles.stride;
                 var local: [tokens]Vf = if (end.begins) @splat(@splat(0)) else sums[number];
                 const line = number * asked * 64;
                 const asks = later != null and line < class.unitBytes();
@@ -133,7 +132,8 @@ pub fn Registers(comptime class: Class) type {
                         if (asks) ask(later.? + index * class.unitBytes() + line);
                         // One at a time: as many as there are tokens would keep activations waiting.
                         if (index < tokens) end.expect(number * tokens + index);
-                        finish(tokens, &units[index], acts + index * tiles.width, products[u * groups ..][0..groups], &local);
+                        const at = skipped + factorsAt(tiles.width, index);
+                        finish(tokens, &units[index], tiles.factors + at, tiles.halves + at, products[u * groups ..][0..groups], &local);
                     }
                 };
                 if (end.args == null) sums[number] = local else end.store(tokens, number, &local);
@@ -181,7 +181,7 @@ pub fn Registers(comptime class: Class) type {
                             "tilezero " ++ sum ++ "\n" ++
                             signs ++ w ++ ", " ++ a ++ ", " ++ sum
                         :
-                        : [acts] "r" (cursor.tiles.acts + index * cursor.tiles.width * @sizeOf(Act) + g * group_bytes),
+                        : [acts] "r" (cursor.tiles.acts + integersAt(cursor.tiles.width, index) + g * group_bytes),
                           [weights] "r" (&cursor.units[index].weights[g * group_bytes / 4]),
                           [stride] "r" (@as(usize, layout.quad_bytes)),
                         : .{ .memory = true });
@@ -201,11 +201,21 @@ pub fn Registers(comptime class: Class) type {
             }
         };
 
+        inline fn integersAt(width: usize, index: usize) usize {
+            return index / 2 * width * layout.tile_row_bytes + index % 2 * layout.unit;
+        }
+
+        inline fn factorsAt(width: usize, index: usize) usize {
+            const together = layout.factors_together;
+            return (index / together * width * together + index % together) * @sizeOf(layout.Factors);
+        }
+
         /// Adds a unit, whose products are there, to the sums.
         inline fn finish(
             comptime tokens: usize,
             unit: *const blocked.Unit(class),
-            acts: [*]const Act,
+            factors: [*]const u8,
+            halves: [*]const u8,
             products: *const [groups]Products,
             sums: *[tokens]Vf,
         ) void {
@@ -216,7 +226,8 @@ pub fn Registers(comptime class: Class) type {
                     const value = integer.scaled(class, product, unit.terms[g], unit.terms[class.terms() + g]);
                     total = if (g == 0) value else total + value;
                 }
-                integer.addTotal(class, total, &unit.terms, &acts[t], sum);
+                const at = t * layout.factors_together * @sizeOf(layout.Factors);
+                integer.addTotal(class, total, &unit.terms, @ptrCast(@alignCast(factors + at)), @ptrCast(@alignCast(halves + at)), sum);
             }
         }
     };
@@ -243,6 +254,6 @@ fn tileName(comptime index: usize) []const u8 {
 
 comptime {
     // One stride serves all of them.
-    std.debug.assert(@sizeOf(Act) == layout.quad_bytes and @offsetOf(Act, "q") == 0);
+    std.debug.assert(layout.tile_row_bytes == layout.quad_bytes);
     std.debug.assert(@sizeOf(Config) == 64);
 }

@@ -224,8 +224,8 @@ fn multiplyChunk(
     inline for (&ends, rows) |*end, of| {
         end.* = .{ .begins = chunk.begins, .args = if (chunk.ends) args else null, .row = of.first, .token = token };
     }
+    if (amx.has) return multiplyTiles(class, args, rows[0], chunk, token, ends[0], @ptrCast(sums), registers);
     var base: usize = 0;
-    if (amx.has and unpacking == .once) base = multiplyTiles(class, args, rows[0], chunk, token, ends[0], @ptrCast(sums), registers);
     while (base < sums.len) : (base += layout.act_width) {
         const row: layout.ActRow = .of(token + base, args.n_tokens, args.act_stride);
         const acts: [*]const Act = @ptrCast(@alignCast(args.acts + row.unitAt(chunk.from)));
@@ -234,13 +234,13 @@ fn multiplyChunk(
             while (row.width - lane >= n_tokens) : (lane += n_tokens) {
                 const at = base + lane;
                 inline for (&ends) |*end| end.token = token + at;
-                tile(class, unpacking, panels, n_tokens, rows, chunk, &ends, acts + lane, row.width, sums[at..][0..n_tokens], registers);
+                tile(class, unpacking, panels, n_tokens, rows, chunk, &ends, acts + lane, row.width, sums[at..][0..n_tokens]);
             }
         }
     }
 }
 
-/// The whole tiles of a block, of whose tokens the number is returned.
+/// All tokens of a block, with the processor's tiles.
 fn multiplyTiles(
     comptime class: Class,
     args: *const table.MatmulArgs,
@@ -250,20 +250,35 @@ fn multiplyTiles(
     end: End,
     sums: []Vf,
     registers: *Registers(class),
-) usize {
+) void {
+    const units: []const Unit(class) = @ptrCast(chunk.unpacked);
     const count = sums.len / layout.act_width;
-    if (count == 0) return 0;
+    if (count != 0) {
+        var whole = tilesAt(args, token, chunk.from);
+        whole.count = count;
+        // The rest of the panel, or the next one.
+        const later: ?[*]const u8 = if (amx.askForAll(class, count)) rows.panel + (chunk.from + chunk.len) * class.unitBytes() else null;
+        registers.multiply(layout.act_width, units, whole, end, later, @ptrCast(sums.ptr));
+    }
+    var at = count * layout.act_width;
+    inline for (tiles) |n_tokens| while (sums.len - at >= n_tokens) : (at += n_tokens) {
+        var of_rest = end;
+        of_rest.token = token + at;
+        registers.multiply(n_tokens, units, tilesAt(args, token + at, chunk.from), of_rest, null, @ptrCast(sums[at..]));
+    };
+}
+
+/// The tile that begins with a token.
+fn tilesAt(args: *const table.MatmulArgs, token: usize, unit: usize) amx.Tiles {
     const row: layout.ActRow = .of(token, args.n_tokens, args.act_stride);
-    const whole: amx.Tiles = .{
-        .acts = args.acts + row.unitAt(chunk.from),
+    return .{
+        .acts = args.acts + row.tileAt(unit),
+        .factors = args.acts + row.factorsAt(args.cols / layout.unit, unit),
+        .halves = args.acts + row.halvesAt(args.cols / layout.unit, unit),
         .stride = layout.act_width * args.act_stride,
         .width = row.width,
-        .count = count,
+        .count = 1,
     };
-    // The rest of the panel, or the next one.
-    const later: ?[*]const u8 = if (amx.askForAll(class, count)) rows.panel + (chunk.from + chunk.len) * class.unitBytes() else null;
-    registers.multiply(layout.act_width, @ptrCast(chunk.unpacked), whole, end, later, @ptrCast(sums.ptr));
-    return count * layout.act_width;
 }
 
 /// Adds a chunk to sums that were begun, or begins them.
@@ -278,12 +293,7 @@ fn tile(
     acts: [*]const Act,
     width: usize,
     result: *[n_tokens][panels]Vf,
-    registers: *Registers(class),
 ) void {
-    if (amx.has and unpacking == .once) {
-        const one: amx.Tiles = .{ .acts = @ptrCast(acts), .stride = 0, .width = width, .count = 1 };
-        return registers.multiply(n_tokens, @ptrCast(chunk.unpacked), one, ends[0], null, @ptrCast(result));
-    }
     const zero = Rows(class, unpacking).zero;
     inline for (0..n_tokens) |t| inline for (ends) |*end| end.expect(t);
     var sums: [n_tokens][panels]Vf = if (chunk.begins) @splat(@splat(@splat(0))) else result.*;
@@ -351,6 +361,6 @@ inline fn together(
         };
     }
     inline for (sums, totals, 0..) |*of_token, of, t| inline for (of_token, of, units) |*sum, total, *unit| {
-        integer.addTotal(class, total, &unit.terms, &acts[t], sum);
+        integer.addTotal(class, total, &unit.terms, &acts[t].factors, &acts[t].sums, sum);
     };
 }

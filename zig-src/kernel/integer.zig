@@ -219,18 +219,18 @@ pub inline fn step(
             total.* = if (g == 0) value else total.* + value;
         }
     }
-    inline for (totals, sums, 0..) |total, *sum, t| addTotal(class, total, terms, &acts[t], sum);
+    inline for (totals, sums, 0..) |total, *sum, t| addTotal(class, total, terms, &acts[t].factors, &acts[t].sums, sum);
 }
 
 /// Adds what a unit comes to for one token, whose scaled products of groups are added up.
-pub inline fn addTotal(comptime class: Class, total: Vf, terms: *const [termCount(class)]Vf, act: *const Act, sum: *Vf) void {
+pub inline fn addTotal(comptime class: Class, total: Vf, terms: *const [termCount(class)]Vf, factors: *const layout.Factors, halves: *const layout.Halves, sum: *Vf) void {
     const groups = comptime class.groups();
     if (class.offset) inline for (0..groups) |g| {
         // The activations' sums are multiplied with d already.
-        const of_group: Vf = @splat(if (groups == 1) act.sum else act.sums[g]);
+        const of_group: Vf = @splat(if (groups == 1) factors.sum else halves[g]);
         sum.* = vector.fma(of_group, terms[groups + g], sum.*);
     };
-    sum.* = vector.fma(total, @as(Vf, @splat(act.d)), sum.*);
+    sum.* = vector.fma(total, @as(Vf, @splat(factors.d)), sum.*);
 }
 
 /// Whether scale * magic is exact, and the processor fuses.

@@ -22,7 +22,8 @@
 //! **Activations.** In float precision a row is its f32 values. In int8 precision it is one `Act`
 //! a unit, then the f32 values too, which weights without integers are multiplied with. The rows of
 //! `act_width` tokens are interleaved, unit by unit and value by value, so that a kernel that takes
-//! them together reads one stream.
+//! them together reads one stream. For tiles of AMX, integers are [2 units][token][2][32], and behind them
+//! come their `Factors`, [8 units][token][8], and as many `Halves`.
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -202,14 +203,21 @@ pub const act_width = if (amx.has) 16 else if (lanes == 16) 12 else if (builtin.
 pub const magic = 0x4b400000;
 pub const magic_value: f32 = @bitCast(@as(u32, magic));
 
-/// 32 activations as 8-bit integers: x is about d * q. The sums serve the zero points and offsets
-/// of weights; they are multiplied once here rather than once a panel.
+/// What the integers of 32 activations are to be multiplied with.
+pub const Factors = extern struct {
+    d: f32,
+    /// d * sum of q: for offsets of weights, multiplied once here rather than once a panel.
+    sum: f32,
+};
+
+/// The same sum of each half.
+pub const Halves = [2]f32;
+
+/// 32 activations as 8-bit integers: x is about d * q.
 pub const Act = extern struct {
     q: [quads]i32 align(4), // four i8 each
-    d: f32,
-    /// d * sum of q, of all and of each half.
-    sum: f32,
-    sums: [2]f32,
+    factors: Factors,
+    sums: Halves,
     /// magic - 8 * sum of q and magic - 128 * sum of q, of all.
     start8: i32,
     start128: i32,
@@ -221,6 +229,17 @@ pub const Act = extern struct {
     }
 };
 
+/// Whether activations of so many tokens lie as tiles take them.
+pub fn forTiles(n_tokens: usize) bool {
+    return amx.has and n_tokens > act_width;
+}
+
+/// Units of a token whose integers fill a cache line there, and units whose factors do: no other token writes
+/// to it.
+const integers_together = 2;
+pub const factors_together = 8;
+pub const tile_row_bytes = unit * integers_together;
+
 pub fn actBytes(precision: table.Precision, cols: usize) usize {
     return floatsAt(precision, cols) + 4 * cols;
 }
@@ -229,8 +248,17 @@ pub fn actBytes(precision: table.Precision, cols: usize) usize {
 pub fn valueBytes(precision: table.Precision, cols: usize) usize {
     return switch (precision) {
         .float => 4 * cols,
-        .int8 => (cols + unit - 1) / unit * @sizeOf(Act),
+        .int8 => {
+            const units = (cols + unit - 1) / unit;
+            return if (amx.has) tileBytes(units) else units * @sizeOf(Act);
+        },
     };
+}
+
+/// Bytes of a row for tiles, which has room for as many `Act` too.
+fn tileBytes(units: usize) usize {
+    const apart = std.mem.alignForward(usize, units, integers_together) * unit + 2 * std.mem.alignForward(usize, units, factors_together) * @sizeOf(Factors);
+    return @max(apart, units * @sizeOf(Act));
 }
 
 /// Bytes of a row before its f32 values.
@@ -258,6 +286,22 @@ pub const ActRow = struct {
     /// Where its activations of a unit are.
     pub fn unitAt(row: ActRow, index: usize) usize {
         return row.base + (index * row.width + row.lane) * @sizeOf(Act);
+    }
+
+    /// Where the integers of a unit are for tiles.
+    pub fn tileAt(row: ActRow, index: usize) usize {
+        return row.base + (index / integers_together * row.width + row.lane) * tile_row_bytes + index % integers_together * unit;
+    }
+
+    /// Where what belongs to them is, in a row of `units`.
+    pub fn factorsAt(row: ActRow, units: usize, index: usize) usize {
+        const line = (index / factors_together * row.width + row.lane) * factors_together + index % factors_together;
+        return row.base + std.mem.alignForward(usize, units, integers_together) * row.width * unit + line * @sizeOf(Factors);
+    }
+
+    /// The same of `Halves`.
+    pub fn halvesAt(row: ActRow, units: usize, index: usize) usize {
+        return row.factorsAt(units, index) + std.mem.alignForward(usize, units, factors_together) * row.width * @sizeOf(Factors);
     }
 
     /// Where its f32 value of an input is.

@@ -137,7 +137,7 @@ pub fn integers(
             const k = keyBytes(key, page, dim, position, u * unit);
             if (comptime key.hasMinimum()) {
                 const minimum = vector.load(.f16, lanes, page + page_layout.minimumAt(key, .key, dim, position, u * unit));
-                inline for (&sums, 0..) |*sum, r| sum.* = vector.fma(minimum, @as(Vf, @splat(q[r * units + u].sum)), sum.*);
+                inline for (&sums, 0..) |*sum, r| sum.* = vector.fma(minimum, @as(Vf, @splat(q[r * units + u].factors.sum)), sum.*);
             }
             inline for (0..parts) |part| {
                 const quads = layout.quads / parts;
@@ -152,7 +152,7 @@ pub fn integers(
                 const products = dot.group(bits, quads, rows, &dot.split(bits, k[part * quads ..][0..quads].*), of, starts);
                 inline for (&sums, products, 0..) |*sum, product, r| {
                     const exact = @as(Vf, @bitCast(product)) - @as(Vf, @splat(layout.magic_value));
-                    sum.* = vector.fma(exact, scale * @as(Vf, @splat(q[r * units + u].d)), sum.*);
+                    sum.* = vector.fma(exact, scale * @as(Vf, @splat(q[r * units + u].factors.d)), sum.*);
                 }
             }
         }

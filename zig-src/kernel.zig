@@ -46,6 +46,7 @@ pub const page = @import("kernel/attention/page.zig");
 /// How they do where scales belong to channels of keys.
 pub const channels = @import("kernel/attention/channels.zig");
 pub const outliers = @import("kernel/attention/outliers.zig");
+pub const denormals = @import("kernel/denormals.zig");
 pub const LimitKind = limits.Kind;
 pub const panel_rows = table.panel_rows;
 pub const panels_abreast = table.panels_abreast;

@@ -9,6 +9,7 @@ const Diagnostic = @import("../diagnostic.zig").Diagnostic;
 const deliver = @import("deliver.zig");
 const Board = @import("deal.zig").Board;
 const full_pool = @import("full_pool.zig");
+const kernel = @import("../kernel.zig");
 const meter = @import("meter.zig");
 const Model = @import("model.zig").Model;
 const held = @import("held.zig");
@@ -16,7 +17,6 @@ const record = @import("record.zig");
 const run_module = @import("run.zig");
 const session_module = @import("session.zig");
 const Session = session_module.Session;
-const team_module = @import("team.zig");
 const wake = @import("wake.zig");
 
 const io = std.Io.Threaded.global_single_threaded.io();
@@ -163,7 +163,7 @@ pub const Scheduler = struct {
     }
 
     fn loop(scheduler: *Scheduler) void {
-        team_module.flushDenormals();
+        _ = kernel.denormals.flush();
         while (scheduler.gather()) {
             const began = now();
             scheduler.board.clear();

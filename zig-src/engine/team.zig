@@ -8,7 +8,7 @@
 //! never depend on who computed them (DESIGN.md, determinism).
 
 const std = @import("std");
-const builtin = @import("builtin");
+const kernel = @import("../kernel.zig");
 
 const io = std.Io.Threaded.global_single_threaded.io();
 
@@ -95,7 +95,7 @@ pub const Team = struct {
     }
 
     fn work(team: *Team, member: u32, epoch_at_start: u32) void {
-        flushDenormals();
+        _ = kernel.denormals.flush();
         var seen = epoch_at_start;
         while (true) {
             while (true) {
@@ -196,35 +196,6 @@ pub fn release(team: *Team) void {
     std.debug.assert(team.users > 0);
     team.users -= 1;
     if (team.users == 0) team.stop();
-}
-
-/// Sets flush-to-zero and denormals-are-zero for the calling thread, which must be one of ours:
-/// the host's own threads keep their floating-point mode.
-pub fn flushDenormals() void {
-    switch (builtin.cpu.arch) {
-        .x86_64 => {
-            var mode: u32 = undefined;
-            asm volatile ("stmxcsr (%[mode])"
-                :
-                : [mode] "r" (&mode),
-                : .{ .memory = true });
-            mode |= (1 << 15) | (1 << 6);
-            asm volatile ("ldmxcsr (%[mode])"
-                :
-                : [mode] "r" (&mode),
-                : .{ .memory = true });
-        },
-        .aarch64 => {
-            const mode = asm volatile ("mrs %[mode], fpcr"
-                : [mode] "=r" (-> u64),
-            );
-            asm volatile ("msr fpcr, %[mode]"
-                :
-                : [mode] "r" (mode | (1 << 24)),
-            );
-        },
-        else => {},
-    }
 }
 
 test "every member runs, and a barrier separates the steps" {

@@ -4,6 +4,7 @@
 //! where there is none.
 
 const std = @import("std");
+const denormals = @import("denormals.zig");
 const vector = @import("vector.zig");
 
 const splat = vector.splat;
@@ -90,6 +91,8 @@ fn encoded(comptime kind: Kind, x: f32) u8 {
 }
 
 test "codes of 8-bit floats" {
+    const mode = denormals.flush();
+    defer denormals.restore(mode);
     inline for (.{ Kind.e4m3, Kind.e5m2 }) |kind| {
         for (0..256) |i| {
             const code: u8 = @intCast(i);

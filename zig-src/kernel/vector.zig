@@ -7,6 +7,7 @@
 
 const std = @import("std");
 const builtin = @import("builtin");
+const denormals = @import("denormals.zig");
 const f8 = @import("f8.zig");
 const KvFormat = @import("table.zig").KvFormat;
 
@@ -43,10 +44,15 @@ pub fn fromF16(comptime n: usize, half: @Vector(n, u16)) @Vector(n, f32) {
     const U = @Vector(n, u32);
     const wide: U = half;
     const magnitude = wide & splat(U, 0x7fff);
-    // As an f32 the shifted bits are 2^112 too small, subnormals included; the product is exact.
-    const value = @as(@Vector(n, f32), @bitCast(magnitude << @splat(13))) * splat(@Vector(n, f32), 0x1p112);
-    const special = magnitude << @splat(13) | splat(U, 0x7f800000);
-    const bits = @select(u32, magnitude >= splat(U, 0x7c00), special, @as(U, @bitCast(value)));
+    const shifted = magnitude << @splat(13);
+    // Exponents of an f32 count from 112 further down.
+    const normal = shifted + splat(U, 112 << 23);
+    // A subnormal is the fraction of 2^-14, to which it is added and which goes again: its bits alone would
+    // be those of a subnormal f32, which is zero for the engine's threads.
+    const F = @Vector(n, f32);
+    const subnormal: U = @bitCast(@as(F, @bitCast(shifted + splat(U, 113 << 23))) - splat(F, 0x1p-14));
+    const finite = @select(u32, magnitude < splat(U, 0x400), subnormal, normal);
+    const bits = @select(u32, magnitude >= splat(U, 0x7c00), shifted | splat(U, 0x7f800000), finite);
     return @bitCast(bits | (wide & splat(U, 0x8000)) << @splat(16));
 }
 
@@ -197,6 +203,8 @@ test "exp and tanh against f64" {
 }
 
 test "16-bit floats, every pattern" {
+    const mode = denormals.flush();
+    defer denormals.restore(mode);
     for (0..65536) |i| {
         const bits: u16 = @intCast(i);
         const want: f32 = @as(f16, @bitCast(bits));

@@ -7,20 +7,19 @@ import { EngineError, measureLimits } from "../mod.ts";
 
 const limits = suite("limits");
 
-limits("figures are positive and agree with each other", async () => {
-  const one = await measureLimits({ threads: 1, mebibytes: 32 });
-  const two = await measureLimits({ threads: 2, mebibytes: 32 });
-  assert.is(one.threads, 1);
-  assert.is(two.threads, 2);
-  assert.is(one.memoryBytes, 32 * 2 ** 20);
-  assert.ok(one.cpuVariant.length > 0);
-  assert.is(one.readBytes, Math.max(...Object.values(one.reads)));
-  for (const name of ["readBytes", "int8Ops", "f32Ops"] as const) {
-    assert.ok(one[name] > 1e8 && one[name] < 1e14, `${name}: ${one[name]}`);
-    // A second thread adds something; how much, other programs decide too.
-    assert.ok(two[name] > 0.5 * one[name], `${name}: ${one[name]} and ${two[name]}`);
+limits("figures are those of a processor, for one thread and for two", async () => {
+  for (const threads of [1, 2]) {
+    const found = await measureLimits({ threads, mebibytes: 32 });
+    assert.is(found.threads, threads);
+    assert.is(found.memoryBytes, 32 * 2 ** 20);
+    assert.ok(found.cpuVariant.length > 0);
+    assert.is(found.readBytes, Math.max(...Object.values(found.reads)));
+    // Which of two measurements is faster, other programs decide too.
+    for (const name of ["readBytes", "int8Ops", "f32Ops"] as const) {
+      assert.ok(found[name] > 1e8 && found[name] < 1e14, `${name}: ${found[name]}`);
+    }
+    assert.ok(found.bf16Ops >= 0);
   }
-  assert.ok(one.bf16Ops >= 0);
 });
 
 limits("one measurement at a time", async () => {

@@ -108,14 +108,16 @@ pub fn text(buffer: ?[*]u8, length: u32, out_length: ?*align(1) u32) callconv(.c
 
 test "a measurement is started once and asked for" {
     var found: abi.Limits = .{};
+    // As while one runs, which might have ended before a second call.
+    measurement.state = .{ .phase = @backingInt(abi.LimitsPhase.running) };
+    try std.testing.expectEqual(@backingInt(abi.Status.busy), start(1, 4));
+    measurement.state = .{};
     try std.testing.expectEqual(0, start(1, 4));
-    const busy = start(1, 4);
     while (true) {
         try std.testing.expectEqual(0, state(std.mem.asBytes(&found), @sizeOf(abi.Limits)));
         if (found.phase != @backingInt(abi.LimitsPhase.running)) break;
         try std.Io.sleep(table.io, .fromMilliseconds(5), .awake);
     }
-    try std.testing.expectEqual(@backingInt(abi.Status.busy), busy);
     try std.testing.expectEqual(@backingInt(abi.LimitsPhase.ready), found.phase);
     try std.testing.expect(found.read_one > 0);
     var name: [64]u8 = undefined;

@@ -245,16 +245,20 @@ pool("whoever waits goes on when pages come free, or is cancelled", async () => 
   using shared = model.kvPool({ pages: 4, whenFull: "wait" });
   using holder = shared.session();
   await holder.prefill(text.slice(0, 200));
-  using waiter = shared.session();
+  using cancelled = shared.session();
   const abort = new AbortController();
   setTimeout(() => abort.abort(new Error("enough")), 30);
   assert.is(
-    await thrown(() => waiter.prefill(text.slice(300, 400), { signal: abort.signal })),
+    await thrown(() => cancelled.prefill(text.slice(300, 400), { signal: abort.signal })),
     "Error: enough",
   );
-  assert.is(waiter.position, 0);
+  assert.is(cancelled.position, 0);
+  using waiter = shared.session();
   const saying = drawn(waiter, text.slice(300, 400));
-  setTimeout(() => holder.truncate(64), 30);
+  const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  for (let i = 0; i < 10_000 && waiter.stats.waits === 0; i++) await sleep(1);
+  await sleep(20);
+  holder.truncate(64);
   assert.is(await saying, (await alone(model, text.slice(300, 400))).said);
   assert.is(waiter.stats.waits, 1);
   assert.ok(waiter.stats.waitMs > 5);

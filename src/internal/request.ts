@@ -170,17 +170,40 @@ function stageRecords(
 
 const decoder = new TextDecoder();
 
-/** The records in the first `length` bytes of `bytes`. */
-export function unpackRecords(bytes: Uint8Array<ArrayBuffer>, length: number): EngineRecord[] {
+/** Where an engine leaves records: the same memory as bytes and as numbers. */
+export class RecordBuffer {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly view: DataView<ArrayBuffer>;
+
+  constructor(length: number) {
+    this.bytes = new Uint8Array(length);
+    this.view = new DataView(this.bytes.buffer);
+  }
+
+  /** UTF-8. Most pieces are some letters of ASCII, for which a call of the decoder is long. */
+  text(from: number, length: number): string {
+    const { bytes } = this;
+    let text = "";
+    for (let at = from; at < from + length; at++) {
+      const byte = bytes[at]!;
+      if (byte >= 0x80) return decoder.decode(bytes.subarray(from, from + length));
+      text += String.fromCharCode(byte);
+    }
+    return text;
+  }
+}
+
+/** The records in the first `length` bytes. */
+export function unpackRecords(buffer: RecordBuffer, length: number): EngineRecord[] {
   const records: EngineRecord[] = [];
-  const view = new DataView(bytes.buffer, bytes.byteOffset, length);
+  const { view } = buffer;
   const at = StepHeaderLayout;
   for (let from = 0; from < length;) {
     const word = (offset: number) => view.getUint32(from + offset, true);
     const size = word(at.size);
     const topLength = word(at.top_len);
     const textFrom = from + at.bytes + 8 * topLength;
-    const text = decoder.decode(bytes.subarray(textFrom, textFrom + word(at.text_len)));
+    const text = buffer.text(textFrom, word(at.text_len));
     const kind = word(at.kind);
     if (kind === RecordKind.prefill) {
       records.push({ kind: "prefill", done: word(at.token), total: word(at.position) });
@@ -211,6 +234,7 @@ export function unpackRecords(bytes: Uint8Array<ArrayBuffer>, length: number): E
 }
 
 function unpackTop(view: DataView, from: number, count: number): readonly TokenLogprob[] {
+  if (count === 0) return [];
   return Array.from({ length: count }, (_, i) => ({
     token: view.getUint32(from + 8 * i, true),
     logprob: view.getFloat32(from + 8 * i + 4, true),

@@ -21,7 +21,13 @@ import { guard, unguard } from "./leak_net.ts";
 import { LogitsLease } from "./logits_lease.ts";
 import type { ModelCore } from "./model_core.ts";
 import type { PoolCore } from "./pool_core.ts";
-import { type EngineRecord, packRequest, type Request, unpackRecords } from "./request.ts";
+import {
+  type EngineRecord,
+  packRequest,
+  RecordBuffer,
+  type Request,
+  unpackRecords,
+} from "./request.ts";
 
 /** Checked session options. */
 export interface SessionSettings {
@@ -45,7 +51,7 @@ export class SessionCore {
   readonly context: number;
   readonly kvBytes: number;
   readonly settings: SessionSettings;
-  #taken = new Uint8Array(takeBytes);
+  #taken = new RecordBuffer(takeBytes);
   readonly #result = new DataView(new ArrayBuffer(TakeResultLayout.bytes));
   readonly #resultBytes = new Uint8Array(this.#result.buffer);
   /** Records of the last request that its reader didn't want any more. */
@@ -322,7 +328,7 @@ export class SessionCore {
     const { calls } = this.model.library;
     const result = this.#resultBytes;
     for (;;) {
-      const into = this.#taken;
+      const into = this.#taken.bytes;
       this.check(
         calls.vitrine_session_take(this.handle, into, into.length, result, result.length),
       );
@@ -330,7 +336,7 @@ export class SessionCore {
       const nothing = this.#result.getUint32(TakeResultLayout.bytes_taken, true) === 0;
       if (next <= into.length || !nothing) break;
       // One record is larger: a vocabulary may have tokens of any length.
-      this.#taken = new Uint8Array(next);
+      this.#taken = new RecordBuffer(next);
     }
     return this.#result.getUint32(TakeResultLayout.bytes_taken, true);
   }

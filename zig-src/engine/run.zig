@@ -74,6 +74,10 @@ pub const Batch = struct {
     len: u32 = 0,
     segments: []Segment,
     segments_len: u32 = 0,
+    /// Counts the requests that are cancelled, each behind its mark.
+    cancels: *const std.atomic.Value(u32),
+    /// What it was before the scheduler looked for marks.
+    cancels_before: u32 = 0,
     abandoned: bool = false,
     /// Of the batch's only sequence.
     observer: ?probe.Observer = null,
@@ -96,8 +100,10 @@ pub const Batch = struct {
 
     /// Whether a segment is cancelled, and so the batch about to be given up. Every member may ask
     /// at any time and leave out the rest of its share of a step; the barriers it must keep. A
-    /// cancelled segment stays so, thus the next `poll` says the same to all.
+    /// cancelled segment stays so, thus the next `poll` says the same to all. Nearly always one word says
+    /// that none is: the marks of many sessions are as many lines of memory.
     pub fn unwanted(batch: *const Batch) bool {
+        if (batch.cancels.load(.acquire) == batch.cancels_before) return false;
         for (batch.segments[0..batch.segments_len]) |segment| {
             if (segment.cancel.load(.monotonic)) return true;
         }

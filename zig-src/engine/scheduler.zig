@@ -41,6 +41,8 @@ pub const Scheduler = struct {
     sessions: std.ArrayList(*Session) = .empty,
     /// Requests so far.
     arrivals: u64 = 0,
+    /// Requests that were cancelled so far. Members of the team look at it all the time.
+    cancels: std.atomic.Value(u32) align(std.atomic.cache_line) = .init(0),
 
     buffers: run_module.Buffers,
     batch: run_module.Batch,
@@ -74,6 +76,7 @@ pub const Scheduler = struct {
             .batch = .{
                 .rows = try arena.alloc(run_module.Row, rows),
                 .segments = try arena.alloc(run_module.Segment, rows),
+                .cancels = &scheduler.cancels,
             },
             .board = .init(try arena.alloc(Board.Counter, Board.counters(model.threads)), model.threads),
             .counters = try .init(arena, model.threads, model.hyper.layers),
@@ -185,11 +188,13 @@ pub const Scheduler = struct {
         while (true) {
             if (scheduler.stopping) return false;
             scheduler.nudged = false;
+            const cancels = scheduler.cancels.load(.seq_cst);
             scheduler.endCancelled();
             scheduler.sampleReady();
             if (scheduler.evictDue()) continue;
             full_pool.unblock(scheduler);
             scheduler.batch.clear();
+            scheduler.batch.cancels_before = cancels;
             scheduler.wanted_len = 0;
             // Before anything is appended: a shift turns a sequence that decodes into one that reads.
             for (scheduler.running.items) |session| {

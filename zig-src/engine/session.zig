@@ -477,6 +477,7 @@ pub const Session = struct {
     /// Ends the running request at the next layer of the model; harmless when none runs.
     pub fn cancel(session: *Session) void {
         session.cancelled.store(true, .seq_cst);
+        _ = session.model.scheduler.cancels.fetchAdd(1, .seq_cst);
         session.gate.poke();
         session.model.scheduler.nudge();
     }

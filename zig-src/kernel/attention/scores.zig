@@ -44,7 +44,9 @@ pub fn floats(
     ahead: *tile.Ahead,
 ) void {
     var g = from;
-    inline for (.{ comptime width(rows), 1 }) |n| {
+    // What is left of a page passes together too: a group alone waits for each of its multiply-adds.
+    comptime var n = width(rows);
+    inline while (n > 0) : (n -= 1) {
         while (to - g >= n) : (g += n) floatGroups(key, rows, n, q, page, dim, g, scores, ahead);
     }
 }

@@ -9,7 +9,7 @@ const vector = @import("../vector.zig");
 
 const PartSums = table.PartSums;
 pub const Vf = vector.Vf;
-const lanes = vector.lanes;
+pub const lanes = vector.lanes;
 const low = -std.math.inf(f32);
 
 /// Of one row, over the positions of a part so far.

@@ -180,6 +180,7 @@ fn measure(kind: u32, memory: [*]const u8, length: usize) callconv(.c) f64 {
 
 test {
     _ = @import("kernel/attention/minimums.zig");
+    _ = @import("kernel/attention/tile.zig");
     _ = @import("kernel/dot.zig");
     _ = @import("kernel/integer.zig");
     _ = @import("kernel/limits.zig");

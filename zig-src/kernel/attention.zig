@@ -83,7 +83,7 @@ const Rows = struct {
 
     fn run(rows: *Rows, args: *const Args, token: u32, tokens: u32, head: u32, heads: u32) void {
         rows.args = args;
-        rows.ahead = .{ .later = args.later[0..args.later_len] };
+        rows.ahead.start(args.later[0..args.later_len], args.near != 0);
         rows.key = if (args.turns == null) table.formatOf(args.key_format) else .f32;
         rows.value = table.formatOf(args.value_format);
         rows.key_options = .of(args.key_format);
@@ -100,7 +100,7 @@ const Rows = struct {
                     rows.sums[r] = before[t * args.sums_token_stride + h];
                     rows.sum[r] = rows.part[r * args.head_dim_v ..].ptr;
                 }
-                @memset(rows.sum[r][0..args.head_dim_v], 0);
+                clear(rows.sum[r], args.head_dim_v);
                 rows.from[r] = from;
                 rows.to[r] = to;
                 rows.running[r] = .{};
@@ -327,6 +327,14 @@ const Rows = struct {
         if (end >= rows.to[row]) return;
         rows.sum[row] = rows.part[row * dim ..].ptr;
         rows.running[row] = .{};
-        @memset(rows.sum[row][0..dim], 0);
+        clear(rows.sum[row], dim);
     }
 };
+
+/// A head is too short for a call.
+fn clear(values: [*]f32, n: usize) void {
+    const lanes = softmax.lanes;
+    var i: usize = 0;
+    while (i + lanes <= n) : (i += lanes) values[i..][0..lanes].* = @splat(0);
+    while (i < n) : (i += 1) values[i] = 0;
+}

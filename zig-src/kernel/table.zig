@@ -264,6 +264,8 @@ pub const AttentionArgs = extern struct {
     /// else does no harm.
     later: [*]const Later,
     later_len: usize,
+    /// 1: what this call reads is in a cache of the processor, so that nothing but `later` is asked for.
+    near: u32 = 0,
     /// Positions that the first token attends to: from inclusive, to exclusive. Each next token
     /// attends to `step` more: 1 where tokens follow each other, 0 where they attend to the same.
     from: u32,

@@ -50,6 +50,7 @@ fn attendTiles(run: *Run, layer: *const Layer, index: usize, stores: bool) void 
 
     var tasks = run.dealOut(.{ .total = tiles * h.kv_heads });
     var number = tiles;
+    var before: ?usize = null;
     while (tasks.next()) |task| {
         if (run.batch.unwanted()) return;
         const wanted = task.from % tiles;
@@ -58,7 +59,8 @@ fn attendTiles(run: *Run, layer: *const Layer, index: usize, stores: bool) void 
             number = 0;
         }
         while (number < wanted) : (number += 1) tile = tile.next(run, index);
-        tile.attend(run, layer, index, task.from / tiles, stores);
+        tile.attend(run, layer, index, task.from / tiles, stores, if (before) |last| last + 1 == task.from else false);
+        before = task.from;
     }
 }
 
@@ -115,7 +117,8 @@ const Tile = struct {
         return if (most < whole) most else most / whole * whole;
     }
 
-    fn attend(tile: Tile, run: *Run, layer: *const Layer, index: usize, kv_head: usize, stores: bool) void {
+    /// `follows`: this member comes from the tile before it.
+    fn attend(tile: Tile, run: *Run, layer: *const Layer, index: usize, kv_head: usize, stores: bool, follows: bool) void {
         const spans: Spans = .of(run, index, tile.from);
         if (stores) for (tile.from..tile.from + tile.len) |r| storing.rotate(run, layer, index, r, kv_head);
         // Pages of their own are asked for first where there are others to read before.
@@ -129,19 +132,20 @@ const Tile = struct {
                 for (tile.from..tile.from + tile.len) |r| {
                     attendSpan(run, index, kv_head, r, 1, Spans.of(run, index, r).all[i], spans.part_len, place, &.{});
                 }
-            } else tile.attendShared(run, index, kv_head, i, place, stores);
+            } else tile.attendShared(run, index, kv_head, i, place, stores, follows);
         }
         const group = run.model.hyper.group();
         for (tile.from..tile.from + tile.len) |r| finishHeads(run, layer, index, r, kv_head * group, group);
     }
 
     /// The pages of the cache: first what all rows have in common, then the rest of each.
-    fn attendShared(tile: Tile, run: *Run, index: usize, kv_head: usize, i: usize, place: Place, stores: bool) void {
+    fn attendShared(tile: Tile, run: *Run, index: usize, kv_head: usize, i: usize, place: Place, stores: bool, follows: bool) void {
         const spans: Spans = .of(run, index, tile.from);
         var own: [own_max]kernel.Later = undefined;
         const common: Span = .{ .store = .main, .from = spans.all[i].from, .to = tile.shared, .step = 0 };
-        const later, const asked = tile.ownPages(run, index, kv_head, i, &own);
-        attendSpan(run, index, kv_head, tile.from, tile.len, common, spans.part_len, .{ .before = place.before, .after = true }, later);
+        const later, const asked = tile.ownPages(run, index, kv_head, i, follows, &own);
+        const of_common: Place = .{ .before = place.before, .after = true, .near = follows and tile.from != 0 and tile.shared * headBytes(run, index, kv_head, tile.from) <= common_bytes_max };
+        attendSpan(run, index, kv_head, tile.from, tile.len, common, spans.part_len, of_common, later);
         for (tile.from..tile.from + tile.len) |r| {
             var rest = Spans.of(run, index, r).all[i];
             rest.from = tile.shared;
@@ -152,7 +156,8 @@ const Tile = struct {
             var after: [1 + next_max]kernel.Later = undefined;
             after[0] = if (last) tile.keysBehind(run, index, kv_head) else if (r + 1 < asked) nothing else keysAt(run, index, kv_head, r + 1, tile.shared);
             const of_next = tile.keysOfNext(run, index, kv_head, r, after[1..]);
-            attendSpan(run, index, kv_head, r, 1, rest, spans.part_len, .{ .before = true, .after = place.after }, after[0 .. 1 + of_next]);
+            const of_rest: Place = .{ .before = true, .after = place.after, .near = r < asked };
+            attendSpan(run, index, kv_head, r, 1, rest, spans.part_len, of_rest, after[0 .. 1 + of_next]);
         }
     }
 
@@ -173,8 +178,9 @@ const Tile = struct {
     }
 
     /// The pages that rows have for themselves, in the order in which they are read; as many of the first ones
-    /// as a cache of the processor keeps meanwhile. And the row before which they are all.
-    fn ownPages(tile: Tile, run: *const Run, index: usize, kv_head: usize, i: usize, found: *[own_max]kernel.Later) struct { []const kernel.Later, usize } {
+    /// as a cache of the processor keeps meanwhile. And the row before which they are all. Of rows that follow a
+    /// tile the keys have been asked for (`keysOfNext`).
+    fn ownPages(tile: Tile, run: *const Run, index: usize, kv_head: usize, i: usize, follows: bool, found: *[own_max]kernel.Later) struct { []const kernel.Later, usize } {
         var count: usize = 0;
         var left: usize = own_bytes_max;
         for (tile.from..tile.from + tile.len) |r| {
@@ -197,8 +203,11 @@ const Tile = struct {
                 };
                 const bytes = pair[0].len + pair[1].len;
                 if (count + pair.len > found.len or bytes > left) return .{ found[0..count], r };
-                found[count..][0..pair.len].* = pair;
-                count += pair.len;
+                const keys_asked = follows and (from - tile.shared) / cache.page_len < next_max;
+                for (pair[@intFromBool(keys_asked)..]) |piece| {
+                    found[count] = piece;
+                    count += 1;
+                }
                 left -= bytes;
             }
         }
@@ -219,6 +228,8 @@ const own_max = 64;
 /// Pages of keys of a row of the next tile: while a row goes alone it asks for as much as it reads values.
 const next_max = 8;
 const own_bytes_max = 256 << 10;
+/// Bytes that a tile has in common with the one before it and finds in the cache: the other half.
+const common_bytes_max = 256 << 10;
 
 const nothing: kernel.Later = .{ .at = @ptrFromInt(8), .len = 0 };
 
@@ -233,6 +244,12 @@ fn keysAt(run: *const Run, index: usize, kv_head: usize, r: usize, position: u32
         .at = pool.keys(row.sequence.table[page], index, kv_head),
         .len = pool.layout.firstBytes(.key, index, kv_head, positions),
     };
+}
+
+/// What a position of a row's sequence takes in a head.
+fn headBytes(run: *const Run, index: usize, kv_head: usize, r: usize) usize {
+    const layout = &run.batch.rows[r].sequence.pool.layout;
+    return (layout.headBytes(.key, index, kv_head) + layout.headBytes(.value, index, kv_head)) / cache.page_len;
 }
 
 /// What a span of a row begins with.
@@ -258,7 +275,12 @@ fn turnBack(run: *const Run, index: usize, r: usize, kv_head: usize, found: []f3
 }
 
 /// Whether a call goes on from earlier positions of its rows, and whether others follow.
-const Place = struct { before: bool, after: bool };
+const Place = struct {
+    before: bool,
+    after: bool,
+    /// The pages are in a cache.
+    near: bool = false,
+};
 
 /// `later` is what is read after these pages.
 fn attendSpan(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, span: Span, part_len: u32, place: Place, later: []const kernel.Later) void {
@@ -266,6 +288,7 @@ fn attendSpan(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, sp
     const sums = run.sharedSums(r)[kv_head * run.model.hyper.group() ..].ptr;
     if (place.before) args.before = sums;
     if (place.after) args.sums = sums;
+    args.near = @intFromBool(place.near);
     call(run, index, kv_head, r, span.store, &args);
 }
 

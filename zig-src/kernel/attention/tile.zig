@@ -38,33 +38,58 @@ pub inline fn each(count: usize, context: anytype, comptime body: anytype) void 
 /// lines to compute with than the next has to read, what the caller reads later follows. Asking for what
 /// isn't mapped does nothing.
 pub const Ahead = struct {
-    at: [*]const u8 = undefined,
-    end: usize = 0,
+    at: [*]const u8,
+    end: usize,
     /// All bits, or none when there is nothing left to ask for.
-    moves: usize = 0,
+    moves: usize,
     later: []const table.Later,
     /// Of the later memory that was last begun.
-    rest: table.Later = .{ .at = undefined, .len = 0 },
-    in_later: bool = false,
+    rest: table.Later,
+    in_later: bool,
+    /// Whether steps find what they read in a cache. Then only later memory is asked for, a step's computing
+    /// through and not as fast as it can be: that makes computing wait.
+    near: bool,
 
     const line = 64;
 
+    pub fn start(ahead: *Ahead, later: []const table.Later, near: bool) void {
+        ahead.* = .{
+            .at = undefined,
+            .end = undefined,
+            .moves = undefined,
+            .later = later,
+            .rest = .{ .at = undefined, .len = 0 },
+            .in_later = false,
+            .near = near,
+        };
+        ahead.turn();
+        if (!near) ahead.leave();
+    }
+
     /// A step begins, and the next one reads this.
     pub fn begin(ahead: *Ahead, memory: [*]const u8, len: usize) void {
+        if (ahead.near) return;
         ahead.leave();
         ahead.set(memory, len);
     }
 
     /// A step begins, and there is no next one.
     pub fn last(ahead: *Ahead) void {
+        if (ahead.near) return;
         ahead.leave();
         ahead.turn();
     }
 
     pub inline fn lines(ahead: *Ahead, comptime count: usize) void {
         // Into the second cache: the first has too few lines under way for a page that comes from memory.
-        inline for (0..count) |i| @prefetch(ahead.at + i * line, .{ .locality = 2 });
-        ahead.at += count * line & ahead.moves;
+        const few = comptime (count + 1) / 2;
+        inline for (0..few) |i| @prefetch(ahead.at + i * line, .{ .locality = 2 });
+        if (few == count or ahead.near) {
+            ahead.at += few * line & ahead.moves;
+        } else {
+            inline for (few..count) |i| @prefetch(ahead.at + i * line, .{ .locality = 2 });
+            ahead.at += count * line & ahead.moves;
+        }
         if (@intFromPtr(ahead.at) >= ahead.end) ahead.turn();
     }
 
@@ -96,6 +121,8 @@ pub const Ahead = struct {
             ahead.in_later = true;
             return;
         }
+        // What is in the first cache, asking for which takes nothing.
+        ahead.at = @ptrCast(ahead);
         ahead.moves = 0;
         ahead.end = std.math.maxInt(usize);
     }
@@ -113,4 +140,28 @@ pub fn interlace(comptime rows: usize, from: *const [rows][*]const f32, len: usi
     while (i < len) : (i += 1) {
         for (from, 0..) |row, r| to[i * rows + r] = row[i];
     }
+}
+
+test "of what is near only later memory is asked for, at half of the pace" {
+    const memory: [512]u8 = @splat(0);
+    const read: [*]const u8 = memory[256..];
+    const later = [_]table.Later{ .{ .at = &memory, .len = 0 }, .{ .at = &memory, .len = 192 } };
+    var ahead: Ahead = undefined;
+    ahead.start(&later, false);
+    ahead.begin(read, 128);
+    try std.testing.expectEqual(read, ahead.at);
+    ahead.lines(2);
+    try std.testing.expectEqual(@as([*]const u8, &memory), ahead.at);
+    ahead.start(&later, true);
+    ahead.begin(read, 128);
+    ahead.lines(2);
+    ahead.last();
+    try std.testing.expectEqual(memory[64..].ptr, ahead.at);
+    ahead.lines(1);
+    try std.testing.expectEqual(memory[128..].ptr, ahead.at);
+    ahead.lines(4);
+    // There is nothing left.
+    const parked = ahead.at;
+    ahead.lines(2);
+    try std.testing.expectEqual(parked, ahead.at);
 }

@@ -144,7 +144,8 @@ const Tile = struct {
         var own: [own_max]kernel.Later = undefined;
         const common: Span = .{ .store = .main, .from = spans.all[i].from, .to = tile.shared, .step = 0 };
         const later, const asked = tile.ownPages(run, index, kv_head, i, follows, &own);
-        const of_common: Place = .{ .before = place.before, .after = true, .near = follows and tile.from != 0 and tile.shared * headBytes(run, index, kv_head, tile.from) <= common_bytes_max };
+        const kept = tile.shared * headBytes(run, index, kv_head, tile.from) <= common_bytes_max;
+        const of_common: Place = .{ .before = place.before, .after = true, .near = follows and tile.from != 0 and kept };
         attendSpan(run, index, kv_head, tile.from, tile.len, common, spans.part_len, of_common, later);
         for (tile.from..tile.from + tile.len) |r| {
             var rest = Spans.of(run, index, r).all[i];

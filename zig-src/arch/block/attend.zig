@@ -181,7 +181,15 @@ const Tile = struct {
     /// The pages that rows have for themselves, in the order in which they are read; as many of the first ones
     /// as a cache of the processor keeps meanwhile. And the row before which they are all. Of rows that follow a
     /// tile the keys have been asked for (`keysOfNext`).
-    fn ownPages(tile: Tile, run: *const Run, index: usize, kv_head: usize, i: usize, follows: bool, found: *[own_max]kernel.Later) struct { []const kernel.Later, usize } {
+    fn ownPages(
+        tile: Tile,
+        run: *const Run,
+        index: usize,
+        kv_head: usize,
+        i: usize,
+        follows: bool,
+        found: *[own_max]kernel.Later,
+    ) struct { []const kernel.Later, usize } {
         var count: usize = 0;
         var left: usize = own_bytes_max;
         for (tile.from..tile.from + tile.len) |r| {

@@ -367,13 +367,14 @@ state("with a shift, generation goes on", async () => {
   }
   assert.is(count, 150);
   assert.equal([...session.tokens.subarray(0, 4)], long(4));
-  // Left early after a shift, it stands behind the last step.
+  // Left early after some shifts, it stands behind the last step. The engine may be past the next shift by
+  // then, which moves that step to an earlier place, and isn't past the one behind it, which would drop it.
   using other = model.session({ context: 64, shift: { keep: 4 } });
   let last: Step | undefined;
   let steps = 0;
-  for await (const step of other.generate(long(60), { maxTokens: 150, ignoreEnd: true, seed: 1 })) {
+  for await (const step of other.generate(long(60), { maxTokens: 110, ignoreEnd: true, seed: 1 })) {
     last = step;
-    if (++steps === 100) break;
+    if (++steps === 90) break;
   }
   assert.is(other.tokens.at(-1), last?.token);
 });

@@ -223,7 +223,14 @@ pub inline fn step(
 }
 
 /// Adds what a unit comes to for one token, whose scaled products of groups are added up.
-pub inline fn addTotal(comptime class: Class, total: Vf, terms: *const [termCount(class)]Vf, factors: *const layout.Factors, halves: *const layout.Halves, sum: *Vf) void {
+pub inline fn addTotal(
+    comptime class: Class,
+    total: Vf,
+    terms: *const [termCount(class)]Vf,
+    factors: *const layout.Factors,
+    halves: *const layout.Halves,
+    sum: *Vf,
+) void {
     const groups = comptime class.groups();
     if (class.offset) inline for (0..groups) |g| {
         // The activations' sums are multiplied with d already.

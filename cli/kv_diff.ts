@@ -32,7 +32,7 @@ export const diffAction: KvAction = {
     if (given.has("sequence")) {
       throw new UsageError("Expected saved sessions with --sequence, but found a model");
     }
-    const text = textOf(given);
+    const text = textOf(given, ref);
     const formats = given.text("formats");
     if (formats === undefined) {
       throw new UsageError("Expected --formats with the cache to look at, but found none");

@@ -42,7 +42,7 @@ export const dumpAction: KvAction = {
         await dump(lookInto(snapshot, given.integer("sequence", 0) ?? 0), request, given);
       };
     }
-    const text = textOf(given);
+    const text = textOf(given, ref);
     return (signal) =>
       withTokens(ref, text, given, signal, async (model, tokens) => {
         const settings = sessionSettings(given);

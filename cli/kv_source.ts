@@ -35,10 +35,13 @@ export function isSaved(path: string): boolean {
   }
 }
 
-/** The text that --file names. */
-export function textOf(given: Arguments): string {
+/** The text that --file names. `ref`: what could have been a file of saved sessions instead, and isn't. */
+export function textOf(given: Arguments, ref?: string): string {
   const file = given.text("file");
-  if (file === undefined) throw new UsageError("Expected --file with a text, but found none");
+  if (file === undefined) {
+    const why = ref === undefined ? "" : `, as ${ref} is no file of saved sessions`;
+    throw new UsageError(`Expected --file with a text${why}, but found none`);
+  }
   return readText(file);
 }
 

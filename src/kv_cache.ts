@@ -162,10 +162,13 @@ export class KvCache {
   /**
    * Copies keys or values as numbers: decoded as attention reads them for the last token, those at full
    * precision included, or keys before their rotation (`view: "unrotated"`: the rotary embedding is taken
-   * back from what is stored, as far as that was rounded).
+   * back from what is stored, as far as that was rounded). Heads that a policy turns (`rotate`) are turned
+   * back, so that values of all policies can be compared. A session has one sequence, and each fork is a
+   * session; of a file of several, `Snapshot.read` takes a number.
    *
    * @param part Which side, layer, head and positions.
    * @returns [heads][positions][values of a head]; without the first dimension when a head is named.
+   * @throws {EngineError} `"busy"` while a request runs, as inside the loop of a generation: `session.step()` ends with each.
    */
   read(
     part: KvPart & { readonly view?: "decoded" | "unrotated" | undefined },

@@ -229,7 +229,10 @@ kv("charts have a place for what is no size", () => {
 kv("what doesn't fit is refused, and leaves no file", () => {
   const out = at("never.npy");
   const wrong: [string[], RegExp][] = [
-    [[model, "dump"], /Expected --file with a text/],
+    [
+      [model, "dump"],
+      /Expected --file with a text, as .* is no file of saved sessions, but found none/,
+    ],
     [[model, "dump", ...few, "--out", "keys.bin"], /ends in \.csv, \.json or \.npy, .*"keys\.bin"/],
     [[model, "dump", ...few, "--out", out], /--which key or --which value for one array/],
     [[model, "dump", ...few, "--view", "unrotated"], /--which key with --view unrotated/],

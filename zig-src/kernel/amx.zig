@@ -132,7 +132,7 @@ pub fn Registers(comptime class: Class) type {
                         if (asks) ask(later.? + index * class.unitBytes() + line);
                         // One at a time: as many as there are tokens would keep activations waiting.
                         if (index < tokens) end.expect(number * tokens + index);
-                        const at = skipped + factorsAt(tiles.width, index);
+                        const at = skipped + layout.tileFactors(tiles.width, index);
                         finish(tokens, &units[index], tiles.factors + at, tiles.halves + at, products[u * groups ..][0..groups], &local);
                     }
                 };
@@ -181,7 +181,7 @@ pub fn Registers(comptime class: Class) type {
                             "tilezero " ++ sum ++ "\n" ++
                             signs ++ w ++ ", " ++ a ++ ", " ++ sum
                         :
-                        : [acts] "r" (cursor.tiles.acts + integersAt(cursor.tiles.width, index) + g * group_bytes),
+                        : [acts] "r" (cursor.tiles.acts + layout.tileIntegers(cursor.tiles.width, index) + g * group_bytes),
                           [weights] "r" (&cursor.units[index].weights[g * group_bytes / 4]),
                           [stride] "r" (@as(usize, layout.quad_bytes)),
                         : .{ .memory = true });
@@ -201,15 +201,6 @@ pub fn Registers(comptime class: Class) type {
             }
         };
 
-        inline fn integersAt(width: usize, index: usize) usize {
-            return index / 2 * width * layout.tile_row_bytes + index % 2 * layout.unit;
-        }
-
-        inline fn factorsAt(width: usize, index: usize) usize {
-            const together = layout.factors_together;
-            return (index / together * width * together + index % together) * @sizeOf(layout.Factors);
-        }
-
         /// Adds a unit, whose products are there, to the sums.
         inline fn finish(
             comptime tokens: usize,
@@ -226,7 +217,7 @@ pub fn Registers(comptime class: Class) type {
                     const value = integer.scaled(class, product, unit.terms[g], unit.terms[class.terms() + g]);
                     total = if (g == 0) value else total + value;
                 }
-                const at = t * layout.factors_together * @sizeOf(layout.Factors);
+                const at = t * layout.tile_line;
                 integer.addTotal(class, total, &unit.terms, @ptrCast(@alignCast(factors + at)), @ptrCast(@alignCast(halves + at)), sum);
             }
         }
@@ -254,6 +245,6 @@ fn tileName(comptime index: usize) []const u8 {
 
 comptime {
     // One stride serves all of them.
-    std.debug.assert(layout.tile_row_bytes == layout.quad_bytes);
+    std.debug.assert(layout.tile_line == layout.quad_bytes);
     std.debug.assert(@sizeOf(Config) == 64);
 }

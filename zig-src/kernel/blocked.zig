@@ -268,6 +268,10 @@ fn multiplyTiles(
     };
 }
 
+comptime {
+    if (amx.has) std.debug.assert(chunkUnits(1) % layout.tile_units == 0);
+}
+
 /// The tile that begins with a token.
 fn tilesAt(args: *const table.MatmulArgs, token: usize, unit: usize) amx.Tiles {
     const row: layout.ActRow = .of(token, args.n_tokens, args.act_stride);

@@ -234,11 +234,23 @@ pub fn forTiles(n_tokens: usize) bool {
     return amx.has and n_tokens > act_width;
 }
 
-/// Units of a token whose integers fill a cache line there, and units whose factors do: no other token writes
-/// to it.
-const integers_together = 2;
-pub const factors_together = 8;
-pub const tile_row_bytes = unit * integers_together;
+/// What a token has for itself of some units there, a cache line that no other token writes to: the integers
+/// of two, or the factors of eight.
+pub const tile_line = 64;
+const integers_together = tile_line / unit;
+const factors_together = tile_line / @sizeOf(Factors);
+/// Places that are a multiple of so many units apart have the same form.
+pub const tile_units = @max(integers_together, factors_together);
+
+/// From a tile's integers of a unit, whose number is a multiple of `tile_units`, to those of the unit `index` later.
+pub inline fn tileIntegers(width: usize, index: usize) usize {
+    return index / integers_together * width * tile_line + index % integers_together * unit;
+}
+
+/// The same of factors, and of halves.
+pub inline fn tileFactors(width: usize, index: usize) usize {
+    return index / factors_together * width * tile_line + index % factors_together * @sizeOf(Factors);
+}
 
 pub fn actBytes(precision: table.Precision, cols: usize) usize {
     return floatsAt(precision, cols) + 4 * cols;
@@ -290,13 +302,13 @@ pub const ActRow = struct {
 
     /// Where the integers of a unit are for tiles.
     pub fn tileAt(row: ActRow, index: usize) usize {
-        return row.base + (index / integers_together * row.width + row.lane) * tile_row_bytes + index % integers_together * unit;
+        return row.base + row.lane * tile_line + tileIntegers(row.width, index);
     }
 
     /// Where what belongs to them is, in a row of `units`.
     pub fn factorsAt(row: ActRow, units: usize, index: usize) usize {
-        const line = (index / factors_together * row.width + row.lane) * factors_together + index % factors_together;
-        return row.base + std.mem.alignForward(usize, units, integers_together) * row.width * unit + line * @sizeOf(Factors);
+        const integers = std.mem.alignForward(usize, units, integers_together) * row.width * unit;
+        return row.base + integers + row.lane * tile_line + tileFactors(row.width, index);
     }
 
     /// The same of `Halves`.

@@ -22,8 +22,8 @@ extern "C" {
 
 typedef void (*vitrine_callback)(void);
 
-#define VITRINE_ABI_HASH_LOW UINT32_C(0x5bcd0618)
-#define VITRINE_ABI_HASH_HIGH UINT32_C(0x918da77f)
+#define VITRINE_ABI_HASH_LOW UINT32_C(0x59d6f1db)
+#define VITRINE_ABI_HASH_HIGH UINT32_C(0x3db4ae2d)
 
 typedef int32_t vitrine_status_t;
 enum {
@@ -422,7 +422,8 @@ typedef struct {
     uint32_t logit_rows; /* at 16 */
     uint32_t tokens_lost; /* at 20 */
     double kv_bytes; /* at 24 */
-} vitrine_session_info_t; /* 32 bytes */
+    double tokens_shifted; /* at 32 */
+} vitrine_session_info_t; /* 40 bytes */
 
 typedef struct {
     double prefill_tokens; /* at 0 */

@@ -141,8 +141,8 @@ export class Generation implements AsyncIterableIterator<Step> {
     });
     if (draft !== undefined) this.#drafts = [];
     const filter = new StopFilter(stop);
-    // What the session shall hold when it ends: everything that was shown.
-    const kept = new Kept(core, before, this.promptTokens.length);
+    const mark = core.mark();
+    let shown = 0;
     let end: (EngineRecord & { kind: "end" }) | undefined;
     let [started, finished] = [false, false];
     try {
@@ -163,18 +163,17 @@ export class Generation implements AsyncIterableIterator<Step> {
         drafting?.follow(record.token);
         // The engine reports only pieces that aren't the last one.
         if (read < total) onPrefill?.({ done: read = total, total });
-        kept.follow(record);
         const { token, text, logprob, entropy, top, position } = record;
-        for (const shown of filter.push({ token, text, logprob, entropy, top, position })) {
-          kept.show(shown);
-          yield shown;
+        for (const step of filter.push({ token, text, logprob, entropy, top, position })) {
+          shown++;
+          yield step;
         }
         if (!filter.found) continue;
         this.#stopReason = "stop";
         break;
       }
       for (const step of filter.flush()) {
-        kept.show(step);
+        shown++;
         yield step;
       }
       if (end === undefined) return;
@@ -183,11 +182,12 @@ export class Generation implements AsyncIterableIterator<Step> {
       finished = true;
     } finally {
       if (started && !core.disposed) {
-        const recorded = readRecorded(core, wanted, { seed: request.seed, history }, kept.shown);
+        const recorded = readRecorded(core, wanted, { seed: request.seed, history }, shown);
         this.#trace = recorded.trace;
         this.#tape = recorded.tape;
       }
-      if (!finished) kept.restore(core);
+      // The session holds what was shown; before the first step not the prompt either.
+      if (!finished && !core.disposed) core.backTo(mark, shown === 0 ? 0 : total + shown);
       drafting?.dispose();
     }
   }
@@ -224,47 +224,4 @@ function unscored(tokens: Uint32Array, from: number): PromptToken[] {
     entropy: NaN,
     top: [],
   }));
-}
-
-/** Follows which tokens of the sequence were shown, through shifts of the context. */
-class Kept {
-  readonly #keep: number;
-  /** Steps that were shown. */
-  shown = 0;
-  #next: number;
-  #position: number;
-  readonly #prompt: number;
-  /** Where in the text the prompt begins, if tokens may be evicted. */
-  readonly #text: number | undefined;
-
-  constructor(core: SessionCore, before: number, prompt: number) {
-    this.#position = before;
-    this.#next = before + prompt;
-    this.#keep = Math.max(0, core.settings.shiftKeep);
-    this.#prompt = prompt;
-    this.#text = core.settings.evict && core.textEnd;
-  }
-
-  /** A token came from the engine; where its place isn't the next one, older tokens were dropped. */
-  follow(record: EngineRecord & { kind: "token" | "prompt" }): void {
-    const dropped = this.#next - record.position;
-    if (dropped > 0) this.#position = Math.max(this.#keep, this.#position - dropped);
-    this.#next = record.position + 1;
-  }
-
-  show(step: Step): void {
-    this.#position = step.position + 1;
-    this.shown += 1;
-  }
-
-  /** Forgets what was computed and not shown; before the first step that is the prompt too. */
-  restore(core: SessionCore): void {
-    if (core.disposed) return;
-    if (this.#text !== undefined) {
-      const end = this.shown === 0 ? this.#text : this.#text + this.#prompt + this.shown;
-      return core.truncateText(end);
-    }
-    for (const record of core.skipped) if (record.kind === "token") this.follow(record);
-    core.truncate(Math.min(this.#position, core.position));
-  }
 }

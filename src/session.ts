@@ -477,8 +477,7 @@ export class Session {
     const signal = checkSignal(options.signal, "signal");
     const core = this.#idle();
     const before = core.position;
-    const evicts = core.settings.evict !== undefined;
-    const text = core.textEnd;
+    const mark = core.mark();
     const tokens = promptTokens(core.model, prompt, options, before === 0);
     signal?.throwIfAborted();
     const scores = new Float32Array(tokens.length).fill(NaN);
@@ -502,10 +501,7 @@ export class Session {
       options.onPrefill?.({ done: tokens.length, total: tokens.length });
       finished = true;
     } finally {
-      if (!finished && !core.disposed) {
-        if (evicts) core.truncateText(text);
-        else core.truncate(Math.min(before, core.position));
-      }
+      if (!finished && !core.disposed) core.backTo(mark, 0);
     }
     return scores;
   }

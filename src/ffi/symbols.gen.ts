@@ -10,7 +10,7 @@ import type { Bytes, WakePointer } from "./library.ts";
 export type ParameterKind = "u32" | "i32" | "f64" | "buffer" | "callback";
 
 /** Fingerprint of the interface: lower half, upper half. */
-export const abiHash: readonly [number, number] = [0x5bcd0618, 0x918da77f];
+export const abiHash: readonly [number, number] = [0x59d6f1db, 0x3db4ae2d];
 
 /** Every function and the kinds of its parameters; all return a status. */
 export const functions = {
@@ -1195,7 +1195,7 @@ export const SessionOptionsLayout = {
 
 /** Offsets in bytes; `bytes` is the size. */
 export const SessionInfoLayout = {
-  bytes: 32,
+  bytes: 40,
   context: 0,
   position: 4,
   running: 8,
@@ -1203,6 +1203,7 @@ export const SessionInfoLayout = {
   logit_rows: 16,
   tokens_lost: 20,
   kv_bytes: 24,
+  tokens_shifted: 32,
 } as const;
 
 /** Offsets in bytes; `bytes` is the size. */

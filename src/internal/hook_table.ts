@@ -150,6 +150,10 @@ export class HookTable {
         width,
         values: new Float32Array(rows * width),
       });
+    } catch (error) {
+      // Before the engine goes on: the pass shall not end.
+      if (!core.disposed) calls.vitrine_session_cancel(core.handle);
+      throw error;
     } finally {
       if (!core.disposed) core.check(calls.vitrine_hooks_proceed(core.handle));
     }

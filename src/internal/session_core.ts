@@ -41,6 +41,12 @@ export interface SessionSettings {
   readonly evict?: EvictSettings | undefined;
 }
 
+/** A place in the text of a session: where it stood, and what had been dropped by then. */
+export interface Mark {
+  readonly text: number;
+  readonly shifted: number;
+}
+
 /** Larger than any record, so that one take moves many. */
 const takeBytes = 64 * 1024;
 /** Asks for the logits behind the last token. */
@@ -54,8 +60,6 @@ export class SessionCore {
   #taken = new RecordBuffer(takeBytes);
   readonly #result = new DataView(new ArrayBuffer(TakeResultLayout.bytes));
   readonly #resultBytes = new Uint8Array(this.#result.buffer);
-  /** Records of the last request that its reader didn't want any more. */
-  skipped: EngineRecord[] = [];
   readonly hooks: HookTable;
   /** The logits that views show. */
   readonly lease = new LogitsLease(this);
@@ -183,10 +187,30 @@ export class SessionCore {
     return (places.at(-1) ?? -1) + 1 + this.position - places.length;
   }
 
-  /** Forgets the tokens from a place in the text on; those that were evicted for them are gone. */
-  truncateText(end: number): void {
-    const stay = this.positions().filter((place) => place < end).length;
-    this.truncate(Math.min(this.position, end >= this.textEnd ? this.position : stay));
+  /** Where the sequence ends now, to come back to. */
+  mark(): Mark {
+    return { text: this.textEnd, shifted: this.#shifted };
+  }
+
+  /**
+   * Forgets what was computed since, but for the first `count` tokens. What was shifted out of the context
+   * or evicted in the meantime is gone.
+   */
+  backTo(mark: Mark, count: number): void {
+    const place = mark.text + count;
+    let end: number;
+    if (this.settings.evict !== undefined) {
+      end = place < this.textEnd ? this.positions().filter((p) => p < place).length : this.position;
+    } else {
+      const dropped = this.#shifted - mark.shifted;
+      end = Math.max(Math.min(place, this.settings.shiftKeep), place - dropped);
+    }
+    this.truncate(Math.min(end, this.position));
+  }
+
+  /** Tokens that shifts of the context have dropped. */
+  get #shifted(): number {
+    return this.#info().getFloat64(SessionInfoLayout.tokens_shifted, true);
   }
 
   /** Forgets the tokens from `length` on. */
@@ -258,8 +282,6 @@ export class SessionCore {
     const cancel = () => void calls.vitrine_session_cancel(this.#handle);
     signal?.addEventListener("abort", cancel);
     if (signal?.aborted) cancel();
-    this.skipped = [];
-    let batch: EngineRecord[] = [];
     let done = false;
     const waits = !this.hooks.empty || request.functions !== undefined ||
       this.settings.evict?.choose !== undefined;
@@ -271,14 +293,12 @@ export class SessionCore {
         const bytes = this.#take();
         done = this.#result.getUint32(TakeResultLayout.done, true) !== 0;
         const whole = this.#result.getUint32(TakeResultLayout.bytes_next, true) === 0;
-        batch = unpackRecords(this.#taken, bytes);
-        for (let record = batch.shift(); record; record = batch.shift()) yield record;
+        for (const record of unpackRecords(this.#taken, bytes)) yield record;
         // Whatever came after this look has a signal behind it.
         if (whole && !done) await driver.wait(ticket);
       }
     } finally {
       signal?.removeEventListener("abort", cancel);
-      this.skipped.push(...batch);
       if (!done) await this.#drain(cancel);
       this.#busy = false;
       driver.kick();
@@ -318,7 +338,6 @@ export class SessionCore {
     while (this.#handle !== 0) {
       const ticket = driver.wakes;
       const bytes = this.#take();
-      this.skipped.push(...unpackRecords(this.#taken, bytes));
       if (this.#result.getUint32(TakeResultLayout.done, true) !== 0) return;
       if (bytes === 0) await driver.wait(ticket);
     }

@@ -466,6 +466,7 @@ fn fillInfo(self: *SessionObject, out: ?[*]u8, length: u32) Error!void {
         .logit_rows = @intCast(session.allLogitsRows()),
         .tokens_lost = session.length - @min(session.length, session.sequence.len),
         .kv_bytes = @floatFromInt(session.kvBytes()),
+        .tokens_shifted = @floatFromInt(session.shifted),
     }, out, length, &self.object.diag);
 }
 

@@ -494,6 +494,7 @@ fn shift(session: *Session) void {
     // They are at other positions now.
     std.mem.copyForwards(u32, session.tokens[keep..], session.tokens[keep + dropped .. session.length]);
     session.length -= dropped;
+    session.shifted += dropped;
     session.sequence.truncate(keep);
     if (!keeps_exact) full_pool.startAgain(session, 0);
     session.logits_valid = false;

@@ -117,6 +117,8 @@ pub const Session = struct {
     tokens: []u32, // [context]
     /// Tokens that have, or had, keys and values: the pool may have taken those behind the sequence's length.
     length: u32 = 0,
+    /// Tokens that shifts of the context have dropped.
+    shifted: u64 = 0,
     /// Sampled, not yet evaluated.
     carry: ?u32 = null,
     logits: []f32, // [vocab], behind the last evaluated token

@@ -371,6 +371,8 @@ pub const SessionInfo = extern struct {
     /// Tokens whose keys and values the pool has taken.
     tokens_lost: u32 = 0,
     kv_bytes: f64 = 0,
+    /// Tokens that shifts of the context have dropped since the session was made.
+    tokens_shifted: f64 = 0,
 };
 
 pub const SessionStats = extern struct {

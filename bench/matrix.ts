@@ -384,7 +384,6 @@ export function adjusted(row: Row, before: MachineLimits, others: readonly Machi
     "read bandwidth": (limits) => limits.readBytes,
     "int8 peak": (limits) => limits.int8Ops,
     "f32 peak": (limits) => limits.f32Ops,
-    "bf16 peak": (limits) => limits.bf16Ops,
   };
   const rate = rates[row.limit.of];
   if (rate === undefined) return row;

@@ -20,11 +20,12 @@ fn integers(args: *const table.PrepareArgs, row: layout.ActRow) void {
     const units = (args.cols + unit - 1) / unit;
     var col = args.from;
     while (col < args.to) : (col += unit) {
-        const act = if (col + unit <= args.cols) quantise(args.x[col..][0..unit].*) else last: {
+        const x: @Vector(unit, f32) = if (col + unit <= args.cols) args.x[col..][0..unit].* else last: {
             var last: [unit]f32 = @splat(0);
             @memcpy(last[0 .. args.cols - col], args.x[col..args.cols]);
-            break :last quantise(last);
+            break :last last;
         };
+        const act = quantise(x);
         if (layout.forTiles(args.n_tokens)) {
             const q: *[unit]i8 = @ptrCast(args.acts + row.tileAt(col / unit));
             const factors: *layout.Factors = @ptrCast(@alignCast(args.acts + row.factorsAt(units, col / unit)));

@@ -159,6 +159,8 @@ export { Recording } from "./src/recording.ts";
 export { repetitionPenalty } from "./src/repetition_penalty.ts";
 export type { SampleManyOptions } from "./src/sample_many_options.ts";
 export { type Sample, type SampledStep, Samples } from "./src/samples.ts";
+export { samplerChart } from "./src/sampler_chart.ts";
+export { samplerTable } from "./src/sampler_table.ts";
 export { sampleLogits } from "./src/sample_logits.ts";
 export type { SamplerStage } from "./src/sampler_stage.ts";
 export type { StageData } from "./src/stage_data.ts";

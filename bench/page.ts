@@ -5,7 +5,7 @@
  */
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { rates, roofline } from "./chart.ts";
 import { pageOf } from "./report.ts";
 import type { Result } from "./result.ts";
@@ -23,9 +23,9 @@ export function readResult(path: string): Result {
   return result;
 }
 
-/** Writes `page` and its charts into a folder `bench` beside it. Returns what was written. */
+/** Writes `page` and its charts into a folder of the page's name beside it. Returns what was written. */
 export function writePage(result: Result, page: string): string[] {
-  const folder = join(dirname(page), "bench");
+  const folder = join(dirname(page), basename(page, ".md"));
   mkdirSync(folder, { recursive: true });
   const charts = [
     { file: "roofline.svg", title: "Share of the limit, row by row", svg: roofline(result) },

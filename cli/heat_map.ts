@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { line, page, text } from "./chart.ts";
+import { line, page, text } from "../src/internal/chart.ts";
 import { encodePng, pngAddress } from "./png.ts";
 
 /** Panels that share one scale of colours. */

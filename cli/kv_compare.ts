@@ -16,7 +16,7 @@ import {
   type Model,
 } from "../mod.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
-import { scatter } from "./chart.ts";
+import { scatter } from "../src/internal/chart.ts";
 import type { KvAction } from "./kv.ts";
 import { textOf, withTokens } from "./kv_source.ts";
 import { formatNames, readPolicy } from "./model.ts";

@@ -7,7 +7,7 @@
 import { writeFileSync } from "node:fs";
 import { type KvFormat, kvFormats, type KvPoint, type Model, searchKv } from "../mod.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
-import { scatter } from "./chart.ts";
+import { scatter } from "../src/internal/chart.ts";
 import type { KvAction } from "./kv.ts";
 import { cacheOf } from "./kv_compare.ts";
 import { textOf, withTokens } from "./kv_source.ts";

@@ -8,6 +8,8 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import type { SingleBar } from "cli-progress";
 
+export { table } from "../src/internal/text_table.ts";
+
 /** Writes a result. */
 export function print(text: string): void {
   process.stdout.write(text);
@@ -53,24 +55,6 @@ export function perSecond(count: number, ms: number): number | null {
 export function figure(value: number | null): string {
   if (value === null) return "–";
   return value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2);
-}
-
-/** Rows in columns; columns of numbers are aligned to the right. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const columns = Math.max(...rows.map((row) => row.length));
-  const widths = Array.from(
-    { length: columns },
-    (_, c) => Math.max(...rows.map((row) => row[c]?.length ?? 0)),
-  );
-  const isNumeric = widths.map((_, c) =>
-    rows.slice(1).every((row) => /^[\d–]/.test(row[c] ?? "–"))
-  );
-  return rows.map((row) =>
-    row.map((cell, c) => {
-      const width = widths[c] as number;
-      return isNumeric[c] ? cell.padStart(width) : cell.padEnd(width);
-    }).join("  ").trimEnd() + "\n"
-  ).join("");
 }
 
 /** The most memory that this process has had at once, in bytes. */

@@ -22,7 +22,7 @@ import { bytesText, figure, note, peakMemory, perSecond, print, printJson } from
 import {
   bannedOf,
   banOption,
-  chainJson,
+  chainFields,
   chainText,
   defaultChain,
   samplerOf,
@@ -152,7 +152,7 @@ function resultOf(
     seed: generation.seed <= BigInt(Number.MAX_SAFE_INTEGER)
       ? Number(generation.seed)
       : String(generation.seed),
-    sampler: chainJson(samplerOf(given)),
+    ...chainFields(samplerOf(given)),
     timings: {
       load_ms: model.info.loadMs,
       prefill_ms: stats.prefillMs,

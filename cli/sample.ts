@@ -16,7 +16,7 @@ import { figure, note, perSecond, print, printJson, ProgressBar } from "./output
 import {
   bannedOf,
   banOption,
-  chainJson,
+  chainFields,
   chainText,
   defaultChain,
   samplerOf,
@@ -84,7 +84,7 @@ export const sample: Command = {
     if (given.has("json")) {
       printJson({
         prompt,
-        sampler: chainJson(sampler),
+        ...chainFields(sampler),
         samples: rows.map((row, i) => ({
           ...row,
           // A seed can be larger than a JSON number keeps exactly.

@@ -10,17 +10,17 @@ import {
   formatSampler,
   type Model,
   parseSampler,
+  samplerChart,
   type SamplerComparison,
-  type SamplerFigure,
+  samplerTable,
 } from "../mod.ts";
 import { samplerMeasures } from "../src/internal/sampler_measures.ts";
 import { splitOutside } from "../src/internal/split_outside.ts";
 import { nearest } from "../src/store/nearest.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
-import { intervals } from "./chart.ts";
 import { type Command, commonOptions } from "./command.ts";
 import { interruptSignal, loadOptions, openModel } from "./model.ts";
-import { note, print, printJson, ProgressBar, snakeCase, table } from "./output.ts";
+import { note, print, printJson, ProgressBar, snakeCase } from "./output.ts";
 import { seedOf } from "./sampling.ts";
 import { readText } from "./tokenize.ts";
 
@@ -28,16 +28,6 @@ const tokensDefault = 128;
 /** Tokens before each piece of a reference text, as many as a short prompt has. */
 const openingTokens = 16;
 const chainsDefault = "greedy;temp=0.7;temp=1;top-p=0.95;min-p=0.1";
-
-/** The measures of the table, and how they are headed. */
-const columns: Readonly<Record<string, string>> = {
-  perplexity: "perplexity",
-  seqRep4: "seq-rep-4",
-  loops: "loops",
-  distinct2: "distinct-2",
-  selfBleu4: "self-BLEU-4",
-  zipf: "Zipf",
-};
 
 const measures = ["perplexity", ...Object.keys(samplerMeasures(1))];
 
@@ -106,9 +96,17 @@ export const samplers: Command = {
     } finally {
       bar.end();
     }
-    draw(found, measure, given.text("svg"));
-    if (given.has("json")) printJson(jsonOf(found));
-    else printTable(found);
+    const svg = given.text("svg");
+    if (svg !== undefined) writeFileSync(svg, samplerChart(found, measure));
+    if (given.has("json")) {
+      printJson(jsonOf(found));
+      return 0;
+    }
+    print(samplerTable(found));
+    note(
+      `${found.prompts} prompts, ${found.trials} trials each, ${found.maxTokens} tokens, ` +
+        `seed ${found.seed}; intervals of ${100 * found.confidence} %\n`,
+    );
     return 0;
   },
 };
@@ -143,59 +141,6 @@ function referenceOf(
     `Expected a text of at least ${
       openingTokens + tokens
     } tokens in ${file}, but found ${all.length}`,
-  );
-}
-
-function printTable(found: SamplerComparison): void {
-  const { reference } = found;
-  const names = Object.keys(columns);
-  print(table([
-    ["sampler", ...Object.values(columns)],
-    ...found.samplers.map(({ sampler, measures }) => [
-      nameOf(sampler),
-      ...names.map((name) => cell(measures[name] as SamplerFigure)),
-    ]),
-    ...(reference === undefined ? [] : [
-      ["reference", ...names.map((name) => cell(reference.measures[name] as SamplerFigure))],
-      ["nearest to it", ...names.map((name) => nameOf(reference.nearest[name] ?? "–"))],
-    ]),
-  ]));
-  note(
-    `${found.prompts} prompts, ${found.trials} trials each, ${found.maxTokens} tokens, ` +
-      `seed ${found.seed}; intervals of ${100 * found.confidence} %\n`,
-  );
-}
-
-/** A chain's name, which is nothing for the model's own distribution. */
-function nameOf(sampler: string): string {
-  return sampler === "" ? "(none)" : sampler;
-}
-
-/** `mean (low–high)` with about three digits. */
-function cell({ mean, low, high }: SamplerFigure): string {
-  if (!Number.isFinite(mean)) return "–";
-  const digits = Math.abs(mean) >= 100 ? 0 : Math.abs(mean) >= 10 ? 1 : Math.abs(mean) >= 1 ? 2 : 3;
-  if (!Number.isFinite(low)) return mean.toFixed(digits);
-  return `${mean.toFixed(digits)} (${low.toFixed(digits)}–${high.toFixed(digits)})`;
-}
-
-function draw(found: SamplerComparison, name: string, file: string | undefined): void {
-  if (file === undefined) return;
-  writeFileSync(
-    file,
-    intervals({
-      title: `${columns[name] ?? name} of ${found.prompts} prompts, ${found.trials} trials each`,
-      x: columns[name] ?? name,
-      rows: [
-        ...found.samplers.map(({ sampler, measures }) => ({
-          ...measures[name] as SamplerFigure,
-          name: nameOf(sampler),
-        })),
-        ...(found.reference === undefined
-          ? []
-          : [{ ...found.reference.measures[name] as SamplerFigure, name: "reference" }]),
-      ],
-    }),
   );
 }
 

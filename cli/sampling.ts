@@ -162,13 +162,16 @@ function shortened(text: string): string {
   return text.length > 80 ? `${text.slice(0, 79)}…` : text;
 }
 
-/** A chain for programs. */
-export function chainJson(chain: readonly SamplerStage[]): object[] {
-  return chain.map(({ name, params, data }) => ({
+/** A chain for programs: its stages, and all of it as `--sampler` takes it. */
+export function chainFields(
+  chain: readonly SamplerStage[],
+): { sampler: object[]; chain: string } {
+  const sampler = chain.map(({ name, params, data }) => ({
     name,
     ...params,
     ...(data !== undefined && { data }),
   }));
+  return { sampler, chain: formatSampler(chain) };
 }
 
 /** Strings that the text must not have: one, or several as a JSON array. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { line, page, text } from "./chart.ts";
+import { line, page, text } from "../src/internal/chart.ts";
 
 /** Bars, one beside the other, in panels with axes of their own. */
 export interface Stacks {

@@ -6,7 +6,7 @@
 
 import { writeFileSync } from "node:fs";
 import { formatSampler, type Model, type Trace } from "../mod.ts";
-import { lines } from "./chart.ts";
+import { lines } from "../src/internal/chart.ts";
 import { type Command, commonOptions } from "./command.ts";
 import {
   interruptSignal,
@@ -29,7 +29,8 @@ export const trace: Command = {
   description: [
     "Continues PROMPT as it is and shows each token with its rank and probability in the model's own",
     "distribution and the entropy of that (nats); then what each stage left: tokens, the share of the",
-    "model's distribution that they have, and the entropy among them; and the probability it was drawn with.",
+    "model's distribution that they have, the entropy among them, and the microseconds that the stage took;",
+    "and the probability it was drawn with.",
     `Sampler stages apply in the order given; default: ${chainText(defaultChain)}.`,
   ],
   options: {
@@ -103,7 +104,7 @@ export const trace: Command = {
 /** The header and one row a step. */
 function rowsOf(found: Trace, model: Model): string[][] {
   const header = ["token", "rank", "p", "entropy"];
-  for (const { name } of found.stages) header.push(name, "share", "entropy");
+  for (const { name } of found.stages) header.push(name, "share", "entropy", "µs");
   const rows = [[...header, "drawn with"]];
   for (let step = 0; step < found.steps; step++) {
     const row = [
@@ -112,11 +113,12 @@ function rowsOf(found: Trace, model: Model): string[][] {
       Math.exp(found.logprob[step] as number).toFixed(3),
       (found.model.entropy[step] as number).toFixed(2),
     ];
-    for (const { left } of found.stages) {
+    for (const { left, nanoseconds } of found.stages) {
       row.push(
         String(left.candidates[step]),
         (left.mass[step] as number).toFixed(3),
         (left.entropy[step] as number).toFixed(2),
+        ((nanoseconds[step] as number) / 1000).toFixed(1),
       );
     }
     rows.push([...row, (found.probability[step] as number).toFixed(3)]);

@@ -3,7 +3,7 @@ import type { SamplerStage } from "./sampler_stage.ts";
 
 /** The candidates that a stage sees. */
 export interface StageCandidates {
-  /** Ids of the tokens, ascending. */
+  /** Ids of the tokens that stages before have left, ascending. */
   readonly ids: Uint32Array<ArrayBuffer>;
   /** Their logits, divided by the temperature in force. The function may write them: -Infinity removes one. */
   readonly logits: Float32Array<ArrayBuffer>;

@@ -34,7 +34,10 @@ export interface GenerateOptions {
    * the runtime and the number of threads. By default one is drawn; read it from `Generation.seed`.
    */
   readonly seed?: number | bigint | undefined;
-  /** The most tokens to generate; by default the generation goes on until it ends by itself. */
+  /**
+   * The most tokens to generate, from 1; by default the generation goes on until it ends by itself. 0 with
+   * `promptLogprobs` only: the prompt is read and said how probable it is.
+   */
   readonly maxTokens?: number | undefined;
   /** The generation ends before the first of these strings; they may span tokens. */
   readonly stop?: string | readonly string[] | undefined;

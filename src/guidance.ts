@@ -37,7 +37,9 @@ import { Session, sessionCore } from "./session.ts";
  */
 export function guidance(other: Session, scale: number): SamplerStage {
   if (!(other instanceof Session)) {
-    throw new TypeError(`Expected a session to be guided by, but found ${found(other)}`);
+    throw new TypeError(
+      `Expected the other session of guidance to be a Session, but found ${found(other)}`,
+    );
   }
   checkNumber(
     scale,

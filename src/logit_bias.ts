@@ -39,7 +39,9 @@ export function logitBias(
   const data = pairs.map((pair) => {
     const [token, bias] = pairOf(pair);
     if (seen.has(token)) {
-      throw new RangeError(`Expected one bias of each token, but found two of token ${token}`);
+      throw new RangeError(
+        `Expected one bias of each token in logitBias, but found two of token ${token}`,
+      );
     }
     seen.add(token);
     return [token, bias] as const;
@@ -50,20 +52,20 @@ export function logitBias(
 function pairOf(pair: unknown): readonly [number, number | false] {
   if (!Array.isArray(pair) || pair.length !== 2) {
     throw new TypeError(
-      `Expected a bias to be a pair of a token and a number, but found ${found(pair)}`,
+      `Expected a bias of logitBias to be a pair of a token and a number, but found ${found(pair)}`,
     );
   }
-  const token = checkInteger(pair[0], 0, 0xffff_ffff, "the token of a bias");
+  const token = checkInteger(pair[0], 0, 0xffff_ffff, "the token of a bias of logitBias");
   const bias: unknown = pair[1];
   if (bias === false || bias === -Infinity) return [token, false];
   if (typeof bias !== "number") {
     throw new TypeError(
-      `Expected the bias of token ${token} to be a number, but found ${found(bias)}`,
+      `Expected the bias of token ${token} in logitBias to be a number, but found ${found(bias)}`,
     );
   }
   if (!Number.isFinite(bias)) {
     throw new RangeError(
-      `Expected the bias of token ${token} to be finite or -Infinity, but found ${bias}`,
+      `Expected the bias of token ${token} in logitBias to be finite or -Infinity, but found ${bias}`,
     );
   }
   return [token, bias];

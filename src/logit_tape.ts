@@ -155,10 +155,18 @@ export class LogitTape {
   /** What draws found out of rows, and need not look for again. */
   #index: Uint8Array<ArrayBuffer> | undefined;
 
+  /** The generation's chain; a file has its notation only. */
+  readonly #sampler: readonly SamplerStage[] | undefined;
+
   /** Only generations and `readTape` make these. */
-  constructor(header: TapeHeader, rows: Uint8Array<ArrayBuffer>) {
+  constructor(
+    header: TapeHeader,
+    rows: Uint8Array<ArrayBuffer>,
+    sampler?: readonly SamplerStage[],
+  ) {
     this.header = header;
     this.#rows = rows;
+    this.#sampler = sampler;
   }
 
   /** How many steps there are. */
@@ -284,15 +292,35 @@ export class LogitTape {
 
   /**
    * Draws again with the recorded chain and seed. With all logits in 32 bits each token comes again; rounding
-   * or leaving logits out may change some.
+   * or leaving logits out may change some. Stages with a state of their own in JavaScript begin with the one
+   * that the generation left.
    *
    * @param options A model, for stages that must know the texts of tokens.
+   * @throws {TypeError} When a tape of a file was recorded with a stage that is a function: give the same
+   *   stages to `counterfactual`.
+   * @throws {EngineError} `"stage-failed"` with `guidance` or `contrastiveSearch`: what another session or
+   *   another pass said isn't on the tape.
    */
   async replay(
     options: { readonly model?: Model | undefined } = {},
   ): Promise<TapeComparison> {
     checkFields(options, ["model"], "replay");
-    return await this.counterfactual(parseSampler(this.header.sampler), options);
+    return await this.counterfactual(this.#sampler ?? this.#parsed(), options);
+  }
+
+  #parsed(): SamplerStage[] {
+    const { sampler } = this.header;
+    try {
+      return parseSampler(sampler);
+    } catch (cause) {
+      throw new TypeError(
+        `Expected a tape whose chain its notation says whole, but found ${
+          found(sampler)
+        }; give its stages ` +
+          "to counterfactual",
+        { cause },
+      );
+    }
   }
 
   /**

@@ -4,7 +4,7 @@ import type { SamplerStage } from "./sampler_stage.ts";
 
 /**
  * Mirostat, the first version: keeps the k most probable tokens, k such that texts of a distribution of Zipf
- * with the estimated exponent have at most the surprise μ, and moves μ by `eta` times the distance of each
+ * with the estimated exponent have at most the surprise μ (rounded, and one more, as in the authors' program), and moves μ by `eta` times the distance of each
  * choice's surprise from `tau` (Basu et al. 2020, "Mirostat", algorithm 1). The perplexity of the text comes
  * to 2^tau. A trace has μ as the stage's `state`, and the surprise of each choice, in bits in the model's own
  * distribution, as its `outcome`.

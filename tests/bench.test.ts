@@ -295,7 +295,7 @@ reports("a page has the machine, the rows and charts that are whole", () => {
       "36.0 GB/s",
       "tokens 00000abc",
       "skipped: needs",
-      "](bench/roofline.svg)",
+      "](page/roofline.svg)",
     ]
   ) assert.ok(text.includes(part), part);
   for (const svg of [roofline(result), rateChart(result, "a < b", () => true)]) {

@@ -53,7 +53,7 @@ traces("a table, JSON, a chart, and a tape", () => {
   assert.match(readFileSync(chart, "utf8"), /^<svg .*after top-p=0.9/s);
   assert.equal(Array.from(readTape(tape).tokens), trace.token);
   const people = vitrine([...few, ...chain]);
-  assert.match(people.stdout, /^token +rank +p +entropy +temperature=0.8 +share/);
+  assert.match(people.stdout, /^token +rank +p +entropy +temperature=0.8 +share +entropy +µs/);
   assert.is(people.stdout.trim().split("\n").length, 1 + trace.steps);
   assert.match(people.stderr, /sampler: temperature=0.8,top-p=0.9; seed 3/);
 });

@@ -7,6 +7,8 @@ import {
   distinctN,
   loadModel,
   type SampledText,
+  samplerChart,
+  samplerTable,
   selfBleu,
   seqRep,
   temperature,
@@ -178,6 +180,42 @@ comparison("reference texts are measured as those of samplers are", async () => 
     assert.ok(far(nearest) <= far(nearest === "pure" ? "greedy" : "pure"), name);
   }
   assert.ok("perplexity" in reference!.nearest);
+});
+
+comparison("a comparison is a table and a picture, from JSON too", async () => {
+  using model = await load();
+  const samplers = { greedy: "greedy", "": "", warm: [temperature(1.5)] };
+  const found = await compareSamplers(model, prompts, samplers, {
+    ...settings,
+    reference: [Array.from({ length: 40 }, (_, i) => 3 + (i * 7) % 250)],
+  });
+  const table = samplerTable(found);
+  const lines = table.split("\n").map((line) => line.split(/ {2,}/));
+  assert.equal(lines.map(([name]) => name), [
+    ...["sampler", "greedy", "(none)", "warm: temperature=1.5"],
+    ...["reference", "nearest to it", ""],
+  ]);
+  const { mean, low, high } = found.samplers[0]!.measures["distinct2"]!;
+  const cell = lines[1]![lines[0]!.indexOf("distinct-2")];
+  assert.is(cell, `${mean.toFixed(3)} (${low.toFixed(3)}–${high.toFixed(3)})`);
+  assert.match(
+    lines[5]!.slice(1).join(),
+    /^(greedy|\(none\)|warm|–)(,(greedy|\(none\)|warm|–)){5}$/,
+  );
+  const chart = samplerChart(found, "distinct2");
+  assert.match(
+    chart,
+    /^<svg [^]*distinct-2 of 4 prompts, 3 trials each[^]*warm: temp[^]*<\/svg>\n$/,
+  );
+  assert.is(chart.match(/<circle /g)?.length, 4);
+  const read = JSON.parse(JSON.stringify(found));
+  assert.is(samplerTable(read), table);
+  assert.is(samplerChart(read, "distinct2"), chart);
+  assert.match(samplerChart(found), /perplexity of 4 prompts/);
+  assert.throws(
+    () => samplerChart(found, "distinct3"),
+    /measure of the comparison \(perplexity, nll,.*found "distinct3"/,
+  );
 });
 
 comparison("misuse is named", async () => {

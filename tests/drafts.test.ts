@@ -188,7 +188,7 @@ drafts("misuse is named, and the session can be used again", async () => {
     assert.match(error.message, words);
     session.truncate(0);
   };
-  await refused({}, /draft to be what ngramDraft, .*found a Object/);
+  await refused({}, /draft to be what ngramDraft, .*found an Object/);
   await refused("ngram", /draft to be what ngramDraft, .*found "ngram"/);
   await refused(customDraft(() => [vocabularySize]), /a draft/);
   await refused(customDraft(() => "word" as never), /a draft/);

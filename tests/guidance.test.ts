@@ -211,7 +211,10 @@ suiteOf("misuse is named", async () => {
   gone.dispose();
   await refused([stage], /disposed/);
   assert.throws(() => guidance(other, -1), /scale of guidance to be from 0 to 100/);
-  assert.throws(() => guidance({} as never, 1), /a session to be guided by/);
+  assert.throws(
+    () => guidance({} as never, 1),
+    /session of guidance to be a Session, but found an Object/,
+  );
   // The guide's context ends first.
   using short = model.session({ context: 4 });
   await short.prefill([3, 4]);

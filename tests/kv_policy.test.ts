@@ -143,7 +143,7 @@ policies("what isn't a policy for this model is refused with the reason", async 
   );
   // What a file with nothing but null says is no default.
   refused(null as never, /an object with the options of kv, but found null/);
-  refused({ rules: {} }, /kv\.rules to be an array, but found a Object/);
+  refused({ rules: {} }, /kv\.rules to be an array, but found an Object/);
   refused({ rules: [7] }, /options of kv\.rules\[0\], but found 7/);
   refused({ rules: [{}] }, /kv\.rules\[0\]\.format to be one of f32.*but found none/);
   refused({ rules: [{ format: "f16" }, { format: "q9" }] }, /kv\.rules\[1\]\.format.*"q9"/);

@@ -55,6 +55,13 @@ told("tokens of a prompt and of its continuation, in one request", async () => {
   await more.text();
   assert.equal(more.prompt?.map(({ position }) => position), [32, 33]);
   assert.ok(more.prompt?.every(({ logprob, entropy }) => logprob < 0 && Number.isNaN(entropy)));
+  // A server's echo wants the prompt alone.
+  const echo = session.generate([7, 6, 5], { promptLogprobs: true, topLogprobs: 2, maxTokens: 0 });
+  assert.equal(await Array.fromAsync(echo), []);
+  assert.is(echo.stopReason, "length");
+  assert.equal(echo.prompt?.map(({ token, top }) => [token, top.length]), [[7, 2], [6, 2], [5, 2]]);
+  assert.is(session.tokens.at(-1), 5);
+  assert.throws(() => session.generate([9], { maxTokens: 0 }), /maxTokens .* from 1/);
   const none = session.generate([9], { maxTokens: 1 });
   await none.text();
   assert.is(none.prompt, undefined);

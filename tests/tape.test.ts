@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
+  customStage,
   type EngineError,
   greedy,
   loadModel,
@@ -18,6 +19,7 @@ import {
   topP,
   xtc,
 } from "../mod.ts";
+import { rejection } from "./support/rejection.ts";
 import { tinyModel } from "./support/tiny_model.ts";
 
 const path = tinyModel({ context: 512 });
@@ -100,6 +102,19 @@ tapes(
     assert.equal((await highest.replay()).differences, []);
   },
 );
+
+tapes("a chain with functions is replayed while it is there", async () => {
+  const half = customStage("half", ({ logits }) => logits.map((x) => x / 2));
+  const { tape } = await recorded(true, [half, topP(0.8)]);
+  assert.equal((await tape.replay()).differences, []);
+  const file = join(folder, "function.tape");
+  tape.save(file);
+  const saved = readTape(file);
+  const { message } = await rejection(saved.replay());
+  assert.match(message, /notation says whole, but found "function:half,.*counterfactual/);
+  assert.equal((await saved.counterfactual([half, topP(0.8)])).differences, []);
+  rmSync(file);
+});
 
 tapes("draws follow the distribution that a chain leaves", async () => {
   for (const options of [true, { kind: "f16" }, { top: 40 }] as const) {

@@ -6,7 +6,7 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { scatter } from "../../cli/chart.ts";
+import { scatter } from "../../src/internal/chart.ts";
 import { figure, table } from "../../cli/output.ts";
 import type { Found } from "./experiments.ts";
 import type { ModelStudy, StudiedExperiment, Study, Verdict } from "./result.ts";

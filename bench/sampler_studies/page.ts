@@ -6,7 +6,7 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { intervals, lines } from "../../cli/chart.ts";
+import { intervals, lines } from "../../src/internal/chart.ts";
 import { table } from "../../cli/output.ts";
 import { tableLines } from "../markdown.ts";
 import type { Study, StudyResult } from "./study.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Intervals, Lines } from "../../cli/chart.ts";
+import type { Intervals, Lines } from "../../src/internal/chart.ts";
 import type { Model } from "../../mod.ts";
 
 /** How much is generated; the published run has `full`, tests have less. */

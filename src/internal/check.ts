@@ -14,7 +14,8 @@ export function found(value: unknown): string {
   if (typeof value === "function") return "a function";
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === "object" && value !== null) {
-    return `a ${value.constructor?.name ?? "object"}`;
+    const name = value.constructor?.name ?? "object";
+    return `${/^[AEIO]/i.test(name) ? "an" : "a"} ${name}`;
   }
   return String(value);
 }

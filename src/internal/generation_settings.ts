@@ -69,7 +69,7 @@ export function generationSettings(
     request: {
       maxTokens: maxTokens === undefined
         ? unlimited
-        : checkInteger(maxTokens, 1, unlimited, "maxTokens"),
+        : checkInteger(maxTokens, options.promptLogprobs ? 0 : 1, unlimited, "maxTokens"),
       flags: (checkBoolean(options.ignoreEnd, "ignoreEnd") ? RequestFlags.ignore_end : 0) |
         (checkBoolean(options.entropy, "entropy") ? RequestFlags.entropy : 0) |
         (checkBoolean(options.promptLogprobs, "promptLogprobs")

@@ -142,15 +142,19 @@ function readTape(
   const { info } = core.model;
   const [low, high] = [word(RecordedLayout.model_low), word(RecordedLayout.model_high)];
   const hex = (value: number) => value.toString(16).padStart(8, "0");
-  return new LogitTape({
-    model: info.architecture,
-    identity: hex(high) + hex(low),
-    vocabulary: info.logits,
-    kind: tape!.kind,
-    count: tape!.kind === "top" ? Math.min(tape!.top, info.logits) : info.logits,
-    steps,
-    seed: seed.toString(),
-    sampler: formatSampler(sampler),
-    history,
-  }, rows.subarray(0, steps * rowBytes));
+  return new LogitTape(
+    {
+      model: info.architecture,
+      identity: hex(high) + hex(low),
+      vocabulary: info.logits,
+      kind: tape!.kind,
+      count: tape!.kind === "top" ? Math.min(tape!.top, info.logits) : info.logits,
+      steps,
+      seed: seed.toString(),
+      sampler: formatSampler(sampler),
+      history,
+    },
+    rows.subarray(0, steps * rowBytes),
+    sampler,
+  );
 }

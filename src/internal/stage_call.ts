@@ -15,8 +15,24 @@ export interface StageKey {
   readonly position: number;
 }
 
-/** The logits that stage `number` of a chain leaves of these, in place. */
+/** The logits that stage `number` of a chain leaves of these, in place; it sees those above -Infinity. */
 export function callStage(
+  stage: SamplerStage,
+  number: number,
+  key: StageKey,
+  ids: Uint32Array<ArrayBuffer>,
+  logits: Float32Array<ArrayBuffer>,
+  readHistory: () => Uint32Array<ArrayBuffer>,
+): void {
+  if (!logits.includes(-Infinity)) return callWith(stage, number, key, ids, logits, readHistory);
+  // A bias or a rule about the text has taken tokens out, in their places.
+  const places = Uint32Array.from(logits.keys()).filter((i) => logits[i] !== -Infinity);
+  const left = Float32Array.from(places, (i) => logits[i]!);
+  callWith(stage, number, key, Uint32Array.from(places, (i) => ids[i]!), left, readHistory);
+  for (const [i, place] of places.entries()) logits[place] = left[i]!;
+}
+
+function callWith(
   stage: SamplerStage,
   number: number,
   key: StageKey,

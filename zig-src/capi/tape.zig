@@ -185,15 +185,28 @@ fn run(
 }
 
 /// Fills the `each` results of the row at `index`.
+/// For more of them each draw samples for itself: there are twice as many ways to fall with each.
+const coins_max = 3;
+
+/// The stages run once for all draws whose coins fall alike.
 fn drawRow(chain: *sampler.Chain, reader: *Reader, position: u64, out: Out, index: usize, each: usize, diag: *Diagnostic) errors.Error!void {
     switch (out) {
         .tokens => |to| {
             const tokens = (try buffers.required(to.tokens, "the tokens", diag))[index * each ..][0..each];
-            const fixed = chain.isFixed();
-            for (tokens, 0..) |*token, sequence| token.* = if (sequence == 0 or !fixed)
-                (try sample(chain, reader, @intCast(sequence), position, diag)).token
-            else
-                chain.drawAgain(@intCast(sequence), position);
+            const count = chain.coinCount() orelse coins_max + 1;
+            if (count > coins_max) {
+                for (tokens, 0..) |*token, sequence| token.* = (try sample(chain, reader, @intCast(sequence), position, diag)).token;
+            } else for (0..@as(usize, 1) << @intCast(count)) |fallen| {
+                var again = false;
+                for (tokens, 0..) |*token, sequence| {
+                    if (count != 0 and chain.coins(@intCast(sequence), position) != fallen) continue;
+                    token.* = if (again)
+                        chain.drawAgain(@intCast(sequence), position)
+                    else
+                        (try sample(chain, reader, @intCast(sequence), position, diag)).token;
+                    again = true;
+                }
+            }
         },
         .probabilities => |to| {
             const all = (try buffers.required(to.probabilities, "the probabilities", diag))[index * each ..][0..each];

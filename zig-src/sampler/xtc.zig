@@ -15,7 +15,6 @@ threshold: f32,
 
 pub const id: u32 = 15;
 pub const name = "xtc";
-pub const draws_numbers = true;
 pub const about = "Sometimes removes the tokens above a probability, all but the least probable of them.";
 pub const parameters = [_]stage.Parameter{
     .{ .name = "probability", .min = 0, .max = 1 },
@@ -23,9 +22,14 @@ pub const parameters = [_]stage.Parameter{
 };
 
 pub fn apply(self: *Xtc, set: *candidates.Candidates, step: stage.Step) candidates.Error!void {
-    if (step.uniform(id) >= self.probability) return;
+    if (!self.tosses(step)) return;
     const weight = self.threshold * set.mass();
     if (weight <= 1) set.removeFrom(@floatCast(@log(weight) / set.beta + set.max));
+}
+
+/// Whether it happens.
+pub fn tosses(self: *const Xtc, step: stage.Step) bool {
+    return step.uniform(id) < self.probability;
 }
 
 const reference = @import("core/reference.zig");

@@ -402,12 +402,29 @@ pub fn ChainType(comptime registry: anytype) type {
             };
         }
 
-        /// Whether what the stages leave of a row is the same for every sequence.
-        pub fn isFixed(chain: *const Chain) bool {
+        /// How many coins the stages toss: what they leave of a row is the same for all sequences whose `coins`
+        /// are. Null where they draw numbers in other ways.
+        pub fn coinCount(chain: *const Chain) ?u32 {
+            var count: u32 = 0;
             for (chain.stages) |stage| switch (stage) {
-                inline else => |member| if (@hasDecl(@TypeOf(member), "draws_numbers")) return false,
+                inline else => |member| {
+                    if (@hasDecl(@TypeOf(member), "draws_numbers")) return null;
+                    if (@hasDecl(@TypeOf(member), "tosses")) count += 1;
+                },
             };
-            return true;
+            return count;
+        }
+
+        /// How the coins fall, a bit a stage that tosses one.
+        pub fn coins(chain: *const Chain, sequence: u32, position: u64) u64 {
+            const step: Step = .{ .seed = chain.seed, .sequence = sequence, .position = position };
+            var fallen: u64 = 0;
+            for (chain.stages) |*stage| switch (stage.*) {
+                inline else => |*member| if (@hasDecl(@TypeOf(member.*), "tosses")) {
+                    fallen = fallen << 1 | @intFromBool(member.tosses(step));
+                },
+            };
+            return fallen;
         }
 
         /// Whether a stage is a function of the host.
@@ -430,7 +447,7 @@ pub fn ChainType(comptime registry: anytype) type {
         }
 
         /// Draws once more from what the stages left at the last `sample`: what `sample` would give for
-        /// another sequence, if the chain is fixed.
+        /// another sequence whose coins fall alike.
         pub fn drawAgain(chain: *Chain, sequence: u32, position: u64) u32 {
             const step: Step = .{ .seed = chain.seed, .sequence = sequence, .position = position };
             return chain.candidates.id(draw.pick(&chain.candidates, step.uniform(philox.final_draw)));

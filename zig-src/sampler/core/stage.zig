@@ -13,7 +13,9 @@
 //!   pub fn complaint(*const Stage) []const u8    only when it can fail for reasons of its own: what was
 //!                                                expected and found when `apply` failed, or nothing
 //!   pub fn outcome(*const Stage, Accepted) f32   only when traces shall show what it says of a choice
-//!   pub const draws_numbers = true               only when it does
+//!   pub fn tosses(*const Stage, Step) bool       only when it draws a number: the coin that says which of
+//!                                                two things `apply` does
+//!   pub const draws_numbers = true               only when it draws numbers in another way
 //!   pub const by_blocks = true                   only when it reads no `values` of a whole vocabulary, but asks
 //!                                                the set: `best`, `keep`, `mass`, `head.keep`
 //!   pub const data: Data                         only when it has data beside its numbers

@@ -326,14 +326,34 @@ test "drawing again from what was left is sampling for another sequence" {
     for ([_][]const StageSpec{ &.{}, &.{ sampler.spec("temperature", .{1.5}), sampler.spec("top_k", .{4}) } }) |stages| {
         var chain = try sampler.Chain.init(gpa, stages, logits.len, 3, &diag);
         defer chain.deinit(gpa);
-        try std.testing.expect(chain.isFixed());
+        try std.testing.expectEqual(0, chain.coinCount());
         var expected: [100]u32 = undefined;
         for (&expected, 0..) |*token, sequence| token.* = (try chain.sample(&logits, @intCast(sequence), 7, &diag)).token;
         for (expected, 0..) |token, sequence| try std.testing.expectEqual(token, chain.drawAgain(@intCast(sequence), 7));
     }
-    var random = try sampler.Chain.init(gpa, &.{sampler.spec("xtc", .{ 0.5, 0.1 })}, logits.len, 3, &diag);
-    defer random.deinit(gpa);
-    try std.testing.expect(!random.isFixed());
+}
+
+test "drawing again is sampling for a sequence whose coins fall alike" {
+    const gpa = std.testing.allocator;
+    var diag: Diagnostic = .{};
+    const logits = [_]f32{ 0, 1, -1, 0.5, 2, -3 };
+    const stages = [_]StageSpec{ sampler.spec("xtc", .{ 0.5, 0.2 }), sampler.spec("temperature", .{2}), sampler.spec("xtc", .{ 0.8, 0.1 }) };
+    var chain = try sampler.Chain.init(gpa, &stages, logits.len, 3, &diag);
+    defer chain.deinit(gpa);
+    try std.testing.expectEqual(2, chain.coinCount());
+    var expected: [200]u32 = undefined;
+    for (&expected, 0..) |*token, sequence| token.* = (try chain.sample(&logits, @intCast(sequence), 7, &diag)).token;
+    // One number tosses both: what happens in half of the cases doesn't happen alone.
+    for ([_]u64{ 0b00, 0b01, 0b10, 0b11 }, [_]bool{ true, true, false, true }) |fallen, happens| {
+        var again = false;
+        for (expected, 0..) |token, sequence| {
+            if (chain.coins(@intCast(sequence), 7) != fallen) continue;
+            if (!again) _ = try chain.sample(&logits, @intCast(sequence), 7, &diag);
+            again = true;
+            try std.testing.expectEqual(token, chain.drawAgain(@intCast(sequence), 7));
+        }
+        try std.testing.expectEqual(happens, again);
+    }
 }
 
 test "top-p with top-k: the nucleus of the k best, or the k best of the nucleus" {

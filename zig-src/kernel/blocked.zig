@@ -29,6 +29,10 @@ const tokens_many = 2 * layout.act_width;
 fn chunkUnits(comptime panels: usize) usize {
     return if (amx.has) 24 else 32 / panels;
 }
+/// Of rows that are a little longer, which would leave a short chunk: it takes the sums in and out for little.
+fn chunkMax(comptime panels: usize) usize {
+    return if (amx.has) 24 else chunkUnits(panels) * 5 / 4;
+}
 /// Bytes of activations that are passed again and again for each panel: half of the second
 /// cache.
 const block_bytes = 1 << 20;
@@ -187,17 +191,23 @@ fn multiplyRows(
     registers: *Registers(class),
 ) void {
     const units = args.cols / layout.unit;
-    const chunk_units = comptime chunkUnits(panels);
+    const chunk_units = if (units <= comptime chunkMax(panels)) units else comptime chunkUnits(panels);
+    const panel_bytes = class.panelBytes(args.cols);
+    const after: integer.After = .of(args, rows[0].first / layout.panel_rows, panels, panel_bytes, units * comptime class.unitBytes());
     const asked = amx.has and amx.askForAll(class, tokens / layout.act_width);
-    var buffer: [if (unpacking == .once) chunk_units else 0][panels]Unit(class) align(64) = undefined;
+    var buffer: [if (unpacking == .once) chunkMax(panels) else 0][panels]Unit(class) align(64) = undefined;
     var sums: [tokens_max][panels]Vf = undefined;
     var from: usize = 0;
     while (from < units) : (from += chunk_units) {
         const len = @min(chunk_units, units - from);
-        if (unpacking == .once) for (buffer[0..len], from..) |*of_panels, index| inline for (of_panels, rows) |*unit, of| {
-            if (of.part == 0 and !asked) of.prefetch(index);
-            unit.terms = integer.readTerms(class, of.record(index), index % comptime class.span(), of.part);
-            unit.weights = dot.split(class.bits, integer.unpack(class, of.unit(index), of.part, @TypeOf(of).zero));
+        if (unpacking == .once) for (buffer[0..len], from..) |*of_panels, index| {
+            // Units are unpacked faster than memory answers: the next chunk comes while this one is multiplied.
+            const later = after.from((index + chunk_units) * comptime class.unitBytes());
+            inline for (of_panels, rows, 0..) |*unit, of, n| {
+                if (of.part == 0 and !asked) integer.prefetch(later.at + n * later.stride, comptime class.unitBytes());
+                unit.terms = integer.readTerms(class, of.record(index), index % comptime class.span(), of.part);
+                unit.weights = dot.split(class.bits, integer.unpack(class, of.unit(index), of.part, @TypeOf(of).zero));
+            }
         };
         multiplyChunk(class, unpacking, panels, args, rows, .{
             .from = from,

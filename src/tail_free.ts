@@ -4,8 +4,8 @@ import type { SamplerStage } from "./sampler_stage.ts";
 /**
  * Cuts the sorted probabilities where their curve stops bending: the second differences, normalised
  * to a sum of 1, are summed from the best token on, and the tokens before the sum exceeds `z` stay
- * (Phénix and Egan 2019, "Tail Free Sampling"). A difference of three tokens stands for the middle one, as in
- * the paper: llama.cpp, when it had this stage, kept one token less.
+ * (Phénix and Egan 2019, "Tail Free Sampling"). A difference of three tokens stands for the middle
+ * one.
  *
  * @param z From 0, which leaves only the most probable token, to 1, which keeps every one.
  * @returns A stage for the `sampler` list of `Session.generate`.

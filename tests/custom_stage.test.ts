@@ -28,6 +28,7 @@ import {
 import { tinyModel } from "./support/tiny_model.ts";
 
 const path = tinyModel({ context: 512 });
+const slowPath = tinyModel({ context: 8192, layers: 6, embedding: 256, feedForward: 1024 });
 const prompt = Array.from({ length: 20 }, (_, i) => 3 + (i * 7) % 250);
 const load = () => loadModel(path, { threads: 2 });
 
@@ -296,11 +297,12 @@ custom("sessions in one batch, samples of many, leaving early, a signal", async 
 });
 
 custom("a function may dispose of another session that runs", async () => {
-  using model = await load();
+  // Slow enough that the other one is far from its end.
+  using model = await loadModel(slowPath, { threads: 2 });
   using session = model.session();
   const other = model.session();
   const settings = { seed: 3, ignoreEnd: true } satisfies GenerateOptions;
-  const cut = other.generate(prompt, { ...settings, maxTokens: 450 });
+  const cut = other.generate(prompt, { ...settings, maxTokens: 8000 });
   await cut.next();
   const disposing = customStage("disposing", () => other.dispose());
   const sampler = [disposing];

@@ -26,10 +26,17 @@ export function callStage(
 ): void {
   if (!logits.includes(-Infinity)) return callWith(stage, number, key, ids, logits, readHistory);
   // A bias or a rule about the text has taken tokens out, in their places.
-  const places = Uint32Array.from(logits.keys()).filter((i) => logits[i] !== -Infinity);
-  const left = Float32Array.from(places, (i) => logits[i]!);
-  callWith(stage, number, key, Uint32Array.from(places, (i) => ids[i]!), left, readHistory);
-  for (const [i, place] of places.entries()) logits[place] = left[i]!;
+  const [leftIds, left] = [ids.slice(), logits.slice()];
+  let count = 0;
+  for (let i = 0; i < logits.length; i++) {
+    if (logits[i] === -Infinity) continue;
+    leftIds[count] = ids[i]!;
+    left[count++] = logits[i]!;
+  }
+  const seen = left.subarray(0, count);
+  callWith(stage, number, key, leftIds.subarray(0, count), seen, readHistory);
+  let at = 0;
+  for (let i = 0; i < logits.length; i++) if (logits[i] !== -Infinity) logits[i] = seen[at++]!;
 }
 
 function callWith(

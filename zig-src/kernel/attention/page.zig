@@ -109,7 +109,10 @@ pub fn termCount(format: KvFormat, dim: usize, options: KvOptions) usize {
 /// Where the scale of value `index` begins.
 pub fn scaleAt(format: KvFormat, side: Side, dim: usize, position: usize, index: usize) usize {
     const units = scaleCount(format, dim);
-    const u = index / (dim / units);
+    // Kernels ask for each unit, of a format that is known: a shift.
+    const u = switch (format) {
+        inline else => |tag| if (comptime tag.Blocks() != null) index / comptime tag.scaleLen() else 0,
+    };
     const at = switch (side) {
         .value => u * page_len + position,
         .key => (position / group * units + u) * group + position % group,

@@ -135,7 +135,8 @@ pub fn integers(
         const position = v * lanes;
         var sums: [rows]Vf = @splat(@splat(0));
         for (0..units) |u| {
-            ahead.lines(comptime @max(1, lanes * unit * key.bits() / 8 / 64));
+            // One line more for the scales, which lie behind all codes of a page.
+            ahead.lines(comptime 1 + lanes * unit * key.bits() / 8 / 64);
             const k = keyBytes(key, page, dim, position, u * unit);
             if (comptime key.hasMinimum()) {
                 const minimum = vector.load(.f16, lanes, page + page_layout.minimumAt(key, .key, dim, position, u * unit));

@@ -48,7 +48,7 @@ pub fn accumulate(
     inline while (n > 0) : (n /= 2) {
         while (i + n * lanes <= dim) : (i += n * lanes) {
             if (comptime value.scaled()) {
-                if (i % unit == 0) scaleWeights(value, rows, @max(1, n * lanes / unit), page, dim, i, weights, from, to, &scaled);
+                if (i % unit == 0) scaleWeights(value, rows, @max(1, n * lanes / unit), page, dim, i, weights, from, to, &scaled, ahead);
                 add(value, rows, lanes, n, page, dim, i, &scaled, from, to, out, ahead);
             } else add(value, rows, lanes, n, page, dim, i, stepped, from, to, out, ahead);
         }
@@ -70,9 +70,11 @@ fn scaleWeights(
     from: usize,
     to: usize,
     scaled: [*][rows]Row,
+    ahead: *tile.Ahead,
 ) void {
     const len = comptime if (value.narrow()) value.scaleLen() else unit;
     for (from / lanes..(to + lanes - 1) / lanes) |v| {
+        ahead.lines(comptime @max(1, units * lanes * value.termBytes() / 64));
         inline for (0..units) |u| {
             const at = page + page_layout.scaleAt(value, .value, dim, v * lanes, index + u * len);
             const scale = if (comptime value.narrow()) narrow.scales(value, lanes, at) else vector.load(.f16, lanes, at);
@@ -169,7 +171,7 @@ pub fn accumulateNarrow(
         const units = comptime @max(1, n / columns);
         while (column + n <= total) : (column += n) {
             const index = column / columns * unit;
-            if (column % columns == 0) scaleWeights(value, rows, parts * units, page, dim, index, weights, from, to, &scaled);
+            if (column % columns == 0) scaleWeights(value, rows, parts * units, page, dim, index, weights, from, to, &scaled, ahead);
             const part: Part(value, rows, n) = .{
                 .blocks = page + page_layout.blockAt(value, .value, dim, 0, index),
                 .lane = column % columns * lanes,

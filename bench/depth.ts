@@ -6,21 +6,25 @@
  */
 
 import type { Driver } from "./driver.ts";
+import type { Measurement } from "./pair.ts";
 import type { PeerSetting } from "./peer.ts";
 import type { Row } from "./result.ts";
-import { rates, sameInAll, type Spread, spread } from "./statistics.ts";
+import { rates, sameInAll, spread } from "./statistics.ts";
 import {
   bandwidthLimit,
   bytesPerToken,
   cacheFormatIds,
   circumstances,
+  contextCommand,
+  ourStarter,
   peerFigure,
   rowOf,
+  starterOf,
   type Subject,
   withPeer,
 } from "./subject.ts";
 import { attentionTarget, depthTarget } from "./targets.ts";
-import { sides } from "./workloads.ts";
+import { command, sides } from "./workloads.ts";
 
 /** Tokens of a round: the cache hardly grows by them. */
 const tokens = 16;
@@ -92,51 +96,60 @@ async function bestAtDepth(subject: Subject, format: string): Promise<PeerSettin
   return best?.setting;
 }
 
-/** What each token's attention takes behind `sizes.depth` tokens, in both cache formats. */
+/** What each token's attention takes behind `sizes.depth` tokens, in both cache formats by turns. */
 export async function attention(subject: Subject): Promise<Row[]> {
-  const { sizes, pair } = subject;
-  await withPeer(subject, undefined);
-  const rows: Row[] = [];
-  let f16: Spread | undefined;
-  for (const format of depthFormats) {
-    const row = rowOf(
-      subject,
-      "attention",
-      `attention alone at depth ${sizes.depth}, ${format} KV`,
-      "ms",
-    );
-    if (!subject.cacheFormats.includes(format)) {
-      rows.push({ ...row, skipped: `the engine has no ${format} cache` });
-      continue;
-    }
-    const measured = async (depth: number) =>
-      await pair.measure(
-        ...sides(
-          depth + tokens + 8,
-          1,
-          format,
-          { repack: true, flash: true },
-          (driver) => driver.ask("prefill", depth),
-          atDepth(depth),
-        ),
-      );
-    const shallow = spread(times((await measured(1)).ours));
-    const rounds = await measured(sizes.depth);
-    const alone = spread(times(rounds.ours).map((ms) => (ms - shallow.median) / tokens));
-    f16 ??= alone;
+  const { sizes, pair, path, threads, variant, say, cacheFormats } = subject;
+  const formats = depthFormats.filter((format) => cacheFormats.includes(format));
+  // The other format has an engine of its own, in the peer's place.
+  const other = starterOf(
+    ["attention", path, threads, variant],
+    ourStarter(path, threads, variant, say),
+  );
+  await pair.usePeer(formats.length === 2 ? other : undefined);
+  const [first, second] = formats.map((format) => besideShallow(sizes.depth, format));
+  const rounds = await pair.measure(first!, second);
+  const bySide = [rounds.ours, rounds.peer];
+  const f16 = spread(aloneOf(bySide[0]!));
+  return depthFormats.map((format) => {
+    const title = `attention alone at depth ${sizes.depth}, ${format} KV`;
+    const row = rowOf(subject, "attention", title, "ms");
+    const own = bySide[formats.indexOf(format)];
+    if (own === undefined) return { ...row, skipped: `the engine has no ${format} cache` };
+    const alone = spread(aloneOf(own));
     const bytes = bytesPerToken(subject, sizes.depth + tokens / 2, format) -
       subject.work.tokenBytes;
-    rows.push({
+    sameInAll(own.map((figures) => figures[1] ?? NaN), "the same tokens");
+    return {
       ...row,
       ours: alone,
       limit: { value: bytes / subject.limits.readBytes * 1000, of: "read bandwidth" },
       ...(format !== "f16" && { target: { most: attentionTarget * f16.median } }),
       bytesPerToken: bytes,
-      ...circumstances(subject, rounds, {
-        shallow_ms: shallow.median / tokens,
+      ...circumstances(subject, { ...rounds, ours: own, peer: [] }, {
+        shallow_ms: spread(own.map((figures) => figures[2] ?? NaN)).median / tokens,
         ...(format !== "f16" && { of_f16: alone.median / f16.median }),
       }),
-    });
-  }
-  return rows;
+    };
+  });
+}
+
+/** Rounds behind `depth` tokens and at once behind one: what the machine does then slows both. */
+function besideShallow(depth: number, format: string): Measurement {
+  return {
+    prepare: async (driver) => {
+      await command(driver, contextCommand(depth + tokens + 8, 2, format, true));
+      await driver.ask("prefill", depth);
+    },
+    round: async (driver) => {
+      const [deep = NaN, hash = NaN] = await atDepth(depth)(driver);
+      await driver.ask("truncate", 1, 1);
+      const [shallow = NaN] = await driver.ask("decode", tokens, 1);
+      return [deep, hash, shallow];
+    },
+  };
+}
+
+/** Milliseconds that the depth adds to a token, round by round. */
+function aloneOf(rounds: readonly number[][]): number[] {
+  return rounds.map(([deep = NaN, , shallow = NaN]) => (deep - shallow) / tokens);
 }

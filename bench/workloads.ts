@@ -29,7 +29,11 @@ export const noSetting: PeerSetting = { repack: true, flash: true };
 /** Tokens in front of a decode that measures weights: a few, as every generation has. */
 const shortPrompt = 16;
 
-async function command(driver: Driver, words: readonly (string | number)[]): Promise<number[]> {
+/** Asks with a command in one list of words. */
+export async function command(
+  driver: Driver,
+  words: readonly (string | number)[],
+): Promise<number[]> {
   const [name, ...values] = words;
   return await driver.ask(String(name), ...values);
 }

@@ -28,9 +28,9 @@ void engine_context(const struct context_options *options);
 void engine_truncate(int sequence, int length);
 /* Reads tokens behind those of a sequence. */
 void engine_read(int sequence, const uint32_t *tokens, int count);
-/* Generates `count` tokens behind each of the first `sequences`, all of them at once, greedily.
- * Writes the tokens of the first sequence. */
-void engine_generate(int sequences, int count, uint32_t *tokens);
+/* Generates `count` tokens behind each of `sequences` from `first` on, all of them at once, greedily.
+ * Writes the tokens of the first of them. */
+void engine_generate(int first, int sequences, int count, uint32_t *tokens);
 /* Generates one token after another with temperature 0.8 and top-p 0.9; writes when each came.
  * Returns 0 where the engine has no such loop. */
 int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *times);

@@ -186,12 +186,12 @@ void engine_truncate(int sequence, int length) {
     position[sequence] = length;
 }
 
-/* Decodes `count` tokens: those of one sequence, or one token of each of so many sequences. */
+/* Decodes `count` tokens: those of one sequence, or one token of each of so many sequences from it on. */
 static void feed(int32_t *tokens, int count, int first_sequence, bool one_each, bool wanted) {
     static int32_t at[2048], counts[2048], ids[2048], *pointers[2048];
     static int8_t logits[2048];
     for (int i = 0; i < count; i++) {
-        int sequence = one_each ? i : first_sequence;
+        int sequence = one_each ? first_sequence + i : first_sequence;
         ids[i] = sequence;
         pointers[i] = &ids[i];
         counts[i] = 1;
@@ -225,13 +225,13 @@ void engine_read(int sequence, const uint32_t *tokens, int count) {
     choose(sequence);
 }
 
-void engine_generate(int count_sequences, int count, uint32_t *tokens) {
+void engine_generate(int first, int count_sequences, int count, uint32_t *tokens) {
     static int32_t batch[64];
     for (int i = 0; i < count; i++) {
-        for (int s = 0; s < count_sequences; s++) batch[s] = next_token[s];
+        for (int s = 0; s < count_sequences; s++) batch[s] = next_token[first + s];
         tokens[i] = (uint32_t)batch[0];
-        feed(batch, count_sequences, 0, true, true);
-        for (int s = 0; s < count_sequences; s++) choose(s);
+        feed(batch, count_sequences, first, true, true);
+        for (int s = 0; s < count_sequences; s++) choose(first + s);
     }
     api.synchronize(context);
 }

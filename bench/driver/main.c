@@ -4,9 +4,10 @@
  *   context N S K V F   a new context: N tokens in each of S sequences, formats of keys and values,
  *                       flash attention; answers 0
  *   prefill N           empties the first sequence and reads N tokens into it; answers the time
- *   decode N            generates N tokens behind them; answers the time and a hash of the tokens
- *   truncate N          forgets what comes after N tokens of a prefill, and reads the last of them
- *                       again, so that the next token can be chosen; answers 0
+ *   decode N S          generates N tokens behind those of sequence S, the first if it is left out; answers
+ *                       the time and a hash of the tokens
+ *   truncate N S        forgets what comes after N tokens of a prefill of sequence S, and reads the last of
+ *                       them again, so that the next token can be chosen; answers 0
  *   chat T P N          T turns of reading P tokens and generating N; answers the time and the hash
  *   batch S P N         reads P tokens into each of S sequences, then generates N behind each, all at
  *                       once; answers the time of the latter and the hash
@@ -77,7 +78,7 @@ static void batch(int count_sequences, int prompt_count, int count) {
         engine_read(s, prompt(prompt_count, s), prompt_count);
     }
     double begun = now_ms();
-    engine_generate(count_sequences, count, tokens);
+    engine_generate(0, count_sequences, count, tokens);
     printf("%.6f %u\n", now_ms() - begun, hash_of(2166136261u, tokens, count));
 }
 
@@ -96,7 +97,7 @@ static void chat(int turns, int prompt_count, int count) {
     double begun = now_ms();
     for (int turn = 0; turn < turns; turn++) {
         engine_read(0, prompt(prompt_count, turn), prompt_count);
-        engine_generate(1, count, tokens);
+        engine_generate(0, 1, count, tokens);
         hash = hash_of(hash, tokens, count);
     }
     printf("%.6f %u\n", now_ms() - begun, hash);
@@ -172,12 +173,14 @@ static void run(const char *command, const int *n, const char *path) {
         engine_read(0, ids, n[0]);
         printf("%.6f\n", now_ms() - begun);
     } else if (strcmp(command, "decode") == 0) {
+        if (n[1] >= sequences) die("decode", "the context has fewer sequences");
         double begun = now_ms();
-        engine_generate(1, n[0], tokens);
+        engine_generate(n[1], 1, n[0], tokens);
         printf("%.6f %u\n", now_ms() - begun, hash_of(2166136261u, tokens, n[0]));
     } else if (strcmp(command, "truncate") == 0) {
-        engine_truncate(0, n[0] - 1);
-        engine_read(0, prompt(n[0], 0) + n[0] - 1, 1);
+        if (n[1] >= sequences) die("truncate", "the context has fewer sequences");
+        engine_truncate(n[1], n[0] - 1);
+        engine_read(n[1], prompt(n[0], n[1]) + n[0] - 1, 1);
         printf("0\n");
     } else if (strcmp(command, "chat") == 0) {
         chat(n[0], n[1], n[2]);

@@ -83,14 +83,14 @@ void engine_truncate(int sequence, int length) {
     must(vitrine_session_truncate(sessions[sequence], (uint32_t)length), sessions[sequence]);
 }
 
-/* Takes what the sequences have until all are done. Tokens of the first are written, and their times. */
-static void drain(int sequences, uint32_t *tokens, double *times) {
+/* Takes what the sequences from `first` on have until all are done. Tokens of the first are written, and their times. */
+static void drain(int first, int sequences, uint32_t *tokens, double *times) {
     static char records[1 << 16];
     int left = sequences, count = 0;
     unsigned char done[SEQUENCES_MAX] = {0};
     while (left > 0) {
         int taken_any = 0;
-        for (int s = 0; s < sequences; s++) {
+        for (int s = first; s < first + sequences; s++) {
             vitrine_take_result_t taken = {0};
             if (done[s]) continue;
             must(vitrine_session_take(sessions[s], records, sizeof records, &taken, sizeof taken), sessions[s]);
@@ -98,7 +98,7 @@ static void drain(int sequences, uint32_t *tokens, double *times) {
             for (uint32_t at = 0; at < taken.bytes_taken;) {
                 vitrine_step_header_t header;
                 memcpy(&header, records + at, sizeof header);
-                if (s == 0 && header.kind == VITRINE_RECORD_KIND_TOKEN) {
+                if (s == first && header.kind == VITRINE_RECORD_KIND_TOKEN) {
                     if (times) times[count] = now_ms();
                     if (tokens) tokens[count] = header.token;
                     count++;
@@ -125,8 +125,8 @@ static void start(int sequence, const uint32_t *tokens, int read, int count, con
     must(vitrine_session_start(sessions[sequence], &request, sizeof request, tokens, (uint32_t)read, stages), sessions[sequence]);
 }
 
-static void succeeded(int sequences) {
-    for (int s = 0; s < sequences; s++) {
+static void succeeded(int first, int sequences) {
+    for (int s = first; s < first + sequences; s++) {
         vitrine_session_info_t found = {0};
         must(vitrine_session_info(sessions[s], &found, sizeof found), sessions[s]);
         must(found.failure, sessions[s]);
@@ -146,11 +146,11 @@ void engine_read(int sequence, const uint32_t *tokens, int count) {
     must(found.failure, sessions[sequence]);
 }
 
-void engine_generate(int sequences, int count, uint32_t *tokens) {
+void engine_generate(int first, int sequences, int count, uint32_t *tokens) {
     const vitrine_stage_t greedy = {.id = VITRINE_STAGE_GREEDY};
-    for (int s = 0; s < sequences; s++) start(s, NULL, 0, count, &greedy, 1);
-    drain(sequences, tokens, NULL);
-    succeeded(sequences);
+    for (int s = first; s < first + sequences; s++) start(s, NULL, 0, count, &greedy, 1);
+    drain(first, sequences, tokens, NULL);
+    succeeded(first, sequences);
 }
 
 int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *times) {
@@ -159,8 +159,8 @@ int engine_stream(const uint32_t *prompt, int prompt_count, int count, double *t
         {.id = VITRINE_STAGE_TOP_P, .parameters = {0.9f}},
     };
     start(0, prompt, prompt_count, count, stages, 2);
-    drain(1, NULL, times);
-    succeeded(1);
+    drain(0, 1, NULL, times);
+    succeeded(0, 1);
     return 1;
 }
 

@@ -29,17 +29,18 @@ import { command, sides } from "./workloads.ts";
 /** Tokens of a round: the cache hardly grows by them. */
 const tokens = 16;
 
+/** Of which so many pass before it is the turn of another depth, where depths are compared. */
+const piece = 4;
+
 /** The cache formats that are compared. */
 export const depthFormats = ["f16", "q8_0"] as const;
 
 const times = (rounds: readonly number[][]) => rounds.map((figures) => figures[0] ?? NaN);
 
-/** One round behind what was prepared. */
-function atDepth(depth: number): (driver: Driver) => Promise<number[]> {
-  return async (driver) => {
-    await driver.ask("truncate", depth);
-    return await driver.ask("decode", tokens);
-  };
+/** Generates so many tokens behind `depth` of a prefill of one sequence. */
+async function generate(driver: Driver, depth: number, sequence = 0, count = tokens) {
+  await driver.ask("truncate", depth, sequence);
+  return await driver.ask("decode", count, sequence);
 }
 
 /** Generating behind `sizes.depth` tokens with a cache in `format`. */
@@ -58,7 +59,7 @@ export async function depth(subject: Subject, format: string): Promise<Row> {
       format,
       setting ?? { repack: true, flash: true },
       (driver) => driver.ask("prefill", sizes.depth),
-      atDepth(sizes.depth),
+      (driver) => generate(driver, sizes.depth),
     ),
   );
   const bytes = bytesPerToken(subject, sizes.depth + tokens / 2, format);
@@ -116,7 +117,7 @@ export async function attention(subject: Subject): Promise<Row[]> {
     const own = bySide[formats.indexOf(format)];
     if (own === undefined) return { ...row, skipped: `the engine has no ${format} cache` };
     const alone = spread(aloneOf(own));
-    const bytes = bytesPerToken(subject, sizes.depth + tokens / 2, format) -
+    const bytes = bytesPerToken(subject, sizes.depth + piece / 2, format) -
       subject.work.tokenBytes;
     sameInAll(own.map((figures) => figures[1] ?? NaN), "the same tokens");
     return {
@@ -133,18 +134,24 @@ export async function attention(subject: Subject): Promise<Row[]> {
   });
 }
 
-/** Rounds behind `depth` tokens and at once behind one: what the machine does then slows both. */
+/** Rounds behind `depth` tokens and behind one, by short turns: what the machine does then slows both. */
 function besideShallow(depth: number, format: string): Measurement {
   return {
     prepare: async (driver) => {
-      await command(driver, contextCommand(depth + tokens + 8, 2, format, true));
+      await command(driver, contextCommand(depth + piece + 8, 2, format, true));
       await driver.ask("prefill", depth);
     },
     round: async (driver) => {
-      const [deep = NaN, hash = NaN] = await atDepth(depth)(driver);
-      await driver.ask("truncate", 1, 1);
-      const [shallow = NaN] = await driver.ask("decode", tokens, 1);
-      return [deep, hash, shallow];
+      const sums = [0, 0];
+      let hash = NaN;
+      for (let done = 0; done < tokens; done += piece) {
+        const [deep = NaN, found = NaN] = await generate(driver, depth, 0, piece);
+        const [shallow = NaN] = await generate(driver, 1, 1, piece);
+        sums[0]! += deep;
+        sums[1]! += shallow;
+        hash = found;
+      }
+      return [sums[0]!, hash, sums[1]!];
     },
   };
 }

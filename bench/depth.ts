@@ -142,16 +142,17 @@ function besideShallow(depth: number, format: string): Measurement {
       await driver.ask("prefill", depth);
     },
     round: async (driver) => {
-      const sums = [0, 0];
-      let hash = NaN;
+      let deep = 0;
+      let shallow = 0;
+      const hashes: number[] = [];
       for (let done = 0; done < tokens; done += piece) {
-        const [deep = NaN, found = NaN] = await generate(driver, depth, 0, piece);
-        const [shallow = NaN] = await generate(driver, 1, 1, piece);
-        sums[0]! += deep;
-        sums[1]! += shallow;
-        hash = found;
+        const [behindAll = NaN, hash = NaN] = await generate(driver, depth, 0, piece);
+        const [behindOne = NaN] = await generate(driver, 1, 1, piece);
+        deep += behindAll;
+        shallow += behindOne;
+        hashes.push(hash);
       }
-      return [sums[0]!, hash, sums[1]!];
+      return [deep, sameInAll(hashes, "the same tokens"), shallow];
     },
   };
 }

@@ -53,7 +53,10 @@ export interface GenerateOptions {
   readonly bannedStrings?: readonly string[] | undefined;
   /** Whether banned strings have letters of either case, those of ASCII only; false by default. */
   readonly bannedIgnoreCase?: boolean | undefined;
-  /** Cancels the generation within 50 ms, during the prefill too. */
+  /**
+   * Cancels the generation within 50 ms, during the prefill too. Whoever waits for a step gets the reason of
+   * the signal instead, and none after it, however far the engine had computed.
+   */
   readonly signal?: AbortSignal | undefined;
   /** How many of the most probable tokens each step reports, from 0 (the default) to 64. */
   readonly topLogprobs?: number | undefined;

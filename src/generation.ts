@@ -17,8 +17,8 @@ import type { Trace } from "./trace.ts";
 /**
  * A running generation: an async iterator of steps. Nothing is computed before the first `next`.
  *
- * The engine computes ahead of whoever reads. Leaving the loop early stops it, and forgets the
- * tokens that were not read, so that the session stands behind the last step that was.
+ * The engine computes ahead of whoever reads. Leaving the loop early, or setting off the `signal`, stops it
+ * and forgets the tokens that were not read, so that the session stands behind the last step that was.
  *
  * @example
  * ```ts
@@ -165,6 +165,7 @@ export class Generation implements AsyncIterableIterator<Step> {
         if (read < total) onPrefill?.({ done: read = total, total });
         const { token, text, logprob, entropy, top, position } = record;
         for (const step of filter.push({ token, text, logprob, entropy, top, position })) {
+          this.#requireWanted();
           shown++;
           yield step;
         }
@@ -173,11 +174,13 @@ export class Generation implements AsyncIterableIterator<Step> {
         break;
       }
       for (const step of filter.flush()) {
+        this.#requireWanted();
         shown++;
         yield step;
       }
+      this.#requireWanted();
       if (end === undefined) return;
-      this.#end(end.reason, signal);
+      this.#end(end.reason);
       this.#tail = end.text;
       finished = true;
     } finally {
@@ -192,7 +195,15 @@ export class Generation implements AsyncIterableIterator<Step> {
     }
   }
 
-  #end(reason: number, signal: AbortSignal | undefined): void {
+  /** Throws what the signal was set off with, also where the engine was faster and has ended. */
+  #requireWanted(): void {
+    const { signal } = this.#settings;
+    if (!signal?.aborted) return;
+    this.#stopReason = "aborted";
+    throw signal.reason;
+  }
+
+  #end(reason: number): void {
     switch (reason) {
       case StopReasonId.max_tokens:
         this.#stopReason = "length";
@@ -205,11 +216,8 @@ export class Generation implements AsyncIterableIterator<Step> {
         break;
       case StopReasonId.cancelled:
         this.#stopReason = "aborted";
-        signal?.throwIfAborted();
         throw new EngineError("cancelled", "The generation was cancelled");
       default:
-        // A stage that was left waiting fails the step.
-        signal?.throwIfAborted();
         throw this.#core.failure();
     }
   }

@@ -128,7 +128,11 @@ export class Samples implements AsyncIterableIterator<SampledStep> {
     try {
       const rounds = new Rounds(generations);
       for (let round = await rounds.next(); round.length > 0; round = await rounds.next()) {
-        for (const sample of round) yield { sample, ...rounds.take(sample) };
+        for (const sample of round) {
+          yield { sample, ...rounds.take(sample) };
+          // Those that were read ahead may have ended.
+          options.signal?.throwIfAborted();
+        }
       }
       for (const [i, generation] of generations.entries()) this.#tails[i] = await generation.text();
     } finally {

@@ -494,8 +494,8 @@ export class Session {
         }
       }
       if (reason === StopReasonId.failed) throw core.failure();
+      signal?.throwIfAborted();
       if (reason === StopReasonId.cancelled) {
-        signal?.throwIfAborted();
         throw new EngineError("cancelled", "The prefill was cancelled");
       }
       options.onPrefill?.({ done: tokens.length, total: tokens.length });

@@ -140,10 +140,7 @@ search("it ends, is recorded, cancelled and continued as any generation", async 
     }
   });
   assert.is(stopped.message, "enough");
-  const both = Math.min(session.position, plain.tokens.length);
-  assert.ok(both >= 35);
-  assert.equal(Array.from(session.tokens.slice(0, both)), plain.tokens.slice(0, both));
-  if (session.position > 250) session.truncate(250);
+  assert.equal(Array.from(session.tokens), plain.tokens.slice(0, 35));
   await session.generate("", { sampler: [greedy()], maxTokens: 3 }).text();
   using short = model.session({ context: 36 });
   const full = short.generate(prompt, { sampler, ignoreEnd: true });

@@ -232,6 +232,46 @@ cancelling("a signal ends a generation within 50 ms", async () => {
   assert.is((await session.step()).position, session.position - 1);
 });
 
+cancelling("a signal counts also where the engine has ended before it", async () => {
+  using model = await loadModel(tinyModel());
+  using session = model.session();
+  for (const stop of [[], ["no such text"]]) {
+    for (const wait of [0, 30]) {
+      for (const asked of [1, 5, 20]) {
+        session.truncate(0);
+        const controller = new AbortController();
+        const { signal } = controller;
+        const run = session.generate("the", { signal, stop, maxTokens: 20, ignoreEnd: true });
+        let count = 0;
+        const error = await rejection(async () => {
+          for await (const _ of run) {
+            if (++count !== asked) continue;
+            await sleep(wait);
+            controller.abort(new Error("enough"));
+          }
+        });
+        assert.is(error.message, "enough");
+        assert.is(run.stopReason, "aborted");
+        assert.is(count, asked);
+        assert.is(session.position, run.promptTokens.length + asked);
+      }
+    }
+  }
+  const controller = new AbortController();
+  const { signal } = controller;
+  const position = session.position;
+  const short = session.prefill("the", { signal });
+  controller.abort(new Error("enough"));
+  assert.is((await rejection(short)).message, "enough");
+  assert.is(session.position, position);
+  const many = new AbortController();
+  const samples = session.sampleMany("", { n: 3, signal: many.signal, maxTokens: 4 });
+  await samples.next();
+  await sleep(30);
+  many.abort(new Error("enough"));
+  assert.is((await rejection(() => samples.next())).message, "enough");
+});
+
 cancelling("a signal ends a prefill within 50 ms, and the session is as it was", async () => {
   using model = await loadModel(slowPath, { threads: 2 });
   using session = model.session({ context: 8192 });

@@ -375,8 +375,8 @@ function better(a: MachineLimits | undefined, b: MachineLimits): MachineLimits {
 const loops: readonly Workload[] = ["prefill", "decode", "batch", "chat", "depth"];
 
 /**
- * The limit by the mean of what was found before, between and after the row's rounds: neighbours slow
- * some looks as they slow some rounds.
+ * The limit by the mean of the times that the looks before, between and after the row's rounds came to: neighbours
+ * slow some looks as they slow some tokens, and it is times that add up to those of a round.
  */
 export function adjusted(row: Row, before: MachineLimits, others: readonly MachineLimits[]): Row {
   if (row.limit === undefined) return row;
@@ -389,7 +389,7 @@ export function adjusted(row: Row, before: MachineLimits, others: readonly Machi
   if (rate === undefined) return row;
   // A time falls where the rate rises.
   const looks = [before, ...others].map(rate);
-  const rise = looks.reduce((sum, look) => sum + look) / looks.length / rate(before);
+  const rise = looks.length / looks.reduce((sum, look) => sum + 1 / look, 0) / rate(before);
   const value = row.unit === "ms" ? row.limit.value / rise : row.limit.value * rise;
   return { ...row, limit: { ...row.limit, value } };
 }

@@ -48,6 +48,7 @@ export class Generation implements AsyncIterableIterator<Step> {
   #trace: Trace | undefined;
   #tape: LogitTape | undefined;
   #drafts: DraftPass[] | undefined;
+  #shown = 0;
   /** Text of a character that the last token left unfinished. */
   #tail = "";
 
@@ -142,7 +143,6 @@ export class Generation implements AsyncIterableIterator<Step> {
     if (draft !== undefined) this.#drafts = [];
     const filter = new StopFilter(stop);
     const mark = core.mark();
-    let shown = 0;
     let end: (EngineRecord & { kind: "end" }) | undefined;
     let [started, finished] = [false, false];
     try {
@@ -165,19 +165,13 @@ export class Generation implements AsyncIterableIterator<Step> {
         if (read < total) onPrefill?.({ done: read = total, total });
         const { token, text, logprob, entropy, top, position } = record;
         for (const step of filter.push({ token, text, logprob, entropy, top, position })) {
-          this.#requireWanted();
-          shown++;
-          yield step;
+          yield this.#show(step);
         }
         if (!filter.found) continue;
         this.#stopReason = "stop";
         break;
       }
-      for (const step of filter.flush()) {
-        this.#requireWanted();
-        shown++;
-        yield step;
-      }
+      for (const step of filter.flush()) yield this.#show(step);
       this.#requireWanted();
       if (end === undefined) return;
       this.#end(end.reason);
@@ -185,14 +179,23 @@ export class Generation implements AsyncIterableIterator<Step> {
       finished = true;
     } finally {
       if (started && !core.disposed) {
-        const recorded = readRecorded(core, wanted, { seed: request.seed, history }, shown);
+        const recorded = readRecorded(core, wanted, { seed: request.seed, history }, this.#shown);
         this.#trace = recorded.trace;
         this.#tape = recorded.tape;
       }
       // The session holds what was shown; before the first step not the prompt either.
-      if (!finished && !core.disposed) core.backTo(mark, shown === 0 ? 0 : total + shown);
+      if (!finished && !core.disposed) {
+        core.backTo(mark, this.#shown === 0 ? 0 : total + this.#shown);
+      }
       drafting?.dispose();
     }
+  }
+
+  /** A step on its way to the reader, who wants it. */
+  #show(step: Step): Step {
+    this.#requireWanted();
+    this.#shown++;
+    return step;
   }
 
   /** Throws what the signal was set off with, also where the engine was faster and has ended. */

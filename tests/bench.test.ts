@@ -263,10 +263,10 @@ reports("a limit is the mean of what was found around the row's rounds", () => {
   const found = (before: MachineLimits, others: MachineLimits[], row: Row = decodeRow) =>
     Math.round(adjusted(row, before, others).limit?.value ?? NaN);
   assert.is(found(limits, []), 66);
-  assert.is(found(limits, [faster]), 132);
-  assert.is(found(limits, [limits, faster, faster]), 132);
-  assert.is(found(faster, [limits]), 44);
-  assert.is(found(limits, [faster], { ...decodeRow, unit: "ms" }), 33);
+  assert.is(found(limits, [faster]), 99);
+  assert.is(found(limits, [limits, faster, faster]), 99);
+  assert.is(found(faster, [limits]), 33);
+  assert.is(found(limits, [faster], { ...decodeRow, unit: "ms" }), 44);
   assert.is(adjusted(memoryRow, limits, [faster]), memoryRow);
 });
 

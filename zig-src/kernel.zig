@@ -50,6 +50,7 @@ pub const denormals = @import("kernel/denormals.zig");
 pub const LimitKind = limits.Kind;
 pub const panel_rows = table.panel_rows;
 pub const panels_abreast = table.panels_abreast;
+pub const Reading = table.Reading;
 pub const panels_sharing = table.panels_sharing;
 
 /// The table of the instruction set that this compilation is for. In the library use

@@ -78,6 +78,7 @@ pub const Model = struct {
     tokenizer: *Tokenizer,
     options: Options,
     kernels: *const kernel.Table,
+    reading: kernel.Reading,
     precision: kernel.Precision,
     threads: u32,
 
@@ -136,6 +137,7 @@ pub const Model = struct {
             .tokenizer = tokenizer,
             .options = options,
             .kernels = kernels,
+            .reading = backend.cpu.reading(),
             .precision = options.precision,
             .threads = if (options.threads != 0) options.threads else @min(cores.physical(), team_module.members_max),
         };

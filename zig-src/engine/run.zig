@@ -501,6 +501,7 @@ pub const Run = struct {
             .out_stride = stride,
             .next = next.weight.panels + next.panel * next_bytes,
             .next_bytes = next_bytes,
+            .reading = run.model.reading,
         });
     }
 

@@ -86,6 +86,7 @@ fn multiply(model: *const Model, acts: []const u8, stride: usize, out: []f32, co
         .out_stride = weight.rows,
         .next = weight.panels,
         .next_bytes = 0,
+        .reading = model.reading,
     });
     if (model.hyper.logit_softcap == 0) return;
     for (0..count) |i| model.kernels.softcap(out[i * weight.rows ..].ptr, weight.rows, model.hyper.logit_softcap);

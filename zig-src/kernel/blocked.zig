@@ -80,6 +80,8 @@ fn Rows(comptime class: Class, comptime unpacking: Unpacking) type {
         };
 
         panel: [*]const u8,
+        /// Bytes of it that are asked for before they are read.
+        ahead: usize,
         units: usize,
         part: usize,
         /// The first of them.
@@ -88,6 +90,7 @@ fn Rows(comptime class: Class, comptime unpacking: Unpacking) type {
         fn of(args: *const table.MatmulArgs, panel: usize, part: usize) @This() {
             return .{
                 .panel = args.panels + panel * class.panelBytes(args.cols),
+                .ahead = args.reading.ahead,
                 .units = args.cols / layout.unit,
                 .part = part,
                 .first = panel * layout.panel_rows + part * lanes,
@@ -104,7 +107,7 @@ fn Rows(comptime class: Class, comptime unpacking: Unpacking) type {
 
         inline fn prefetch(rows: @This(), index: usize) void {
             const bytes = comptime class.unitBytes();
-            integer.prefetch(rows.panel + index * bytes + integer.ahead, bytes);
+            integer.prefetch(rows.panel + index * bytes + rows.ahead, bytes);
         }
     };
 }

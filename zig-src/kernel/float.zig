@@ -25,8 +25,6 @@ const sums_max = if (lanes == 16 or builtin.cpu.arch == .aarch64) 24 else 12;
 const vectors_many = sums_max / layout.act_width;
 /// Panels that one token takes together.
 const panels_one = @min(4, @max(1, sums_max / parts));
-/// How many bytes later; see `integer.ahead`.
-const ahead = 4096;
 /// Inputs in a chunk: converted they take half of the first cache.
 const chunk_cols = 24 * 1024 / (4 * lanes * vectors_many);
 
@@ -83,7 +81,7 @@ fn Weights(comptime format: table.KvFormat) type {
             const col_bytes = panel_rows * comptime format.bytes();
             const after: integer.After = .of(self.args, panel, n_panels, self.bytes, self.args.cols * col_bytes);
             for (0..self.args.cols) |col| {
-                const later = after.from(col * col_bytes + ahead);
+                const later = after.from(col * col_bytes + self.args.reading.ahead_floats);
                 inline for (0..n_panels * parts) |i| {
                     const weight = self.load(panel + i / parts, col, i % parts);
                     if (i % parts == 0) @prefetch(later.at + i / parts * later.stride, .{});

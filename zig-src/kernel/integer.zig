@@ -37,42 +37,41 @@ const tiles = if (lanes == 16)
     .{ 12, 8, 4, 2, 1 }
 else if (builtin.cpu.arch == .aarch64) .{ 8, 4, 2, 1 } else if (lanes == 8) .{ 4, 2, 1 } else .{1};
 
-/// Panels that are read at the same time, each a stream of its own: with one stream memory is waited for
-/// at the begin of each page and of each panel.
+/// Panels that some processors read at the same time, each a stream of its own: with one stream these wait for
+/// memory at the begin of each page and of each panel. Others read one panel faster (see `table.Reading`).
 const abreast = table.panels_abreast;
 
 pub fn matmul(comptime class: Class, args: *const table.MatmulArgs) void {
     if (args.n_tokens > layout.act_width) return blocked.matmul(class, args);
     var panel = args.panel_from;
-    while (panel < args.panel_to) : (panel += abreast) {
-        const n_panels = @min(abreast, args.panel_to - panel);
-        var token: usize = 0;
-        inline for (tiles) |n_tokens| {
-            // Several tokens pass one part of the rows at a time, so that its weights stay in registers;
-            // one token reads each panel once.
-            const n_parts = if (n_tokens == 1 and parts <= 2) parts else 1;
-            while (args.n_tokens - token >= n_tokens) : (token += n_tokens) {
-                var part: usize = 0;
-                while (part < parts) : (part += n_parts) {
-                    // One token's arithmetic is too little to hide the end of a short loop.
-                    if (n_tokens == 1 and n_panels == abreast) {
-                        tile(class, 1, n_parts, true, args, panel, abreast, token, part);
-                    } else tile(class, n_tokens, n_parts, false, args, panel, n_panels, token, part);
-                }
-            }
+    if (args.reading.panels == abreast) {
+        while (panel + abreast <= args.panel_to) : (panel += abreast) multiplyFew(class, abreast, args, panel);
+    }
+    while (panel < args.panel_to) : (panel += 1) multiplyFew(class, 1, args, panel);
+}
+
+/// All tokens with some panels, from `panel` on.
+fn multiplyFew(comptime class: Class, comptime panels: usize, args: *const table.MatmulArgs, panel: usize) void {
+    var token: usize = 0;
+    inline for (tiles) |n_tokens| {
+        // Several tokens pass one part of the rows at a time, so that its weights stay in registers;
+        // one token reads each panel once.
+        const n_parts = if (n_tokens == 1 and parts <= 2) parts else 1;
+        while (args.n_tokens - token >= n_tokens) : (token += n_tokens) {
+            var part: usize = 0;
+            while (part < parts) : (part += n_parts) tile(class, n_tokens, n_parts, panels, args, panel, token, part);
         }
     }
 }
 
-/// Some tokens with at most `abreast` panels; all of them if `unrolled`.
+/// Some tokens with some panels.
 fn tile(
     comptime class: Class,
     comptime n_tokens: usize,
     comptime n_parts: usize,
-    comptime unrolled: bool,
+    comptime n_panels: usize,
     args: *const table.MatmulArgs,
     panel_index: usize,
-    n_panels: usize,
     token: usize,
     part: usize,
 ) void {
@@ -80,14 +79,14 @@ fn tile(
     const scale_bytes = comptime class.scaleBytes();
     const data_bytes = comptime class.dataBytes();
     const span = comptime class.span();
-    const units_ahead = comptime (ahead + unit_bytes - 1) / unit_bytes;
+    const units_ahead = (args.reading.ahead + unit_bytes - 1) / unit_bytes;
     const panel_bytes = class.panelBytes(args.cols);
     const panels = args.panels + panel_index * panel_bytes;
     const units = args.cols / layout.unit;
     // A call of so few tokens has them all interleaved.
     var acts = @as([*]const Act, @ptrCast(@alignCast(args.acts))) + token;
 
-    var sums: [abreast][n_parts][n_tokens]Vf = @splat(@splat(@splat(@splat(0))));
+    var sums: [n_panels][n_parts][n_tokens]Vf = @splat(@splat(@splat(@splat(0))));
     const after: After = .of(args, panel_index, n_panels, panel_bytes, units * unit_bytes);
     var first: usize = 0;
     while (first < units) : (first += comptime class.stretch()) {
@@ -100,15 +99,16 @@ fn tile(
                 .data = begin + len / span * scale_bytes + index * data_bytes,
                 .index = index % span,
             };
-            if (unrolled) {
+            // One token's arithmetic is too little to hide the end of a short loop.
+            if (n_tokens == 1 or n_panels == 1) {
                 inline for (&sums, 0..) |*sum, n| addUnit(class, n_tokens, n_parts, place.plus(n * panel_bytes), later.at + n * later.stride, part, acts, sum);
-            } else for (sums[0..n_panels], 0..) |*sum, n| {
+            } else for (&sums, 0..) |*sum, n| {
                 addUnit(class, n_tokens, n_parts, place.plus(n * panel_bytes), later.at + n * later.stride, part, acts, sum);
             }
             acts += args.n_tokens;
         }
     }
-    for (sums[0..n_panels], panel_index..) |*of_panel, panel| inline for (0..n_tokens) |t| inline for (0..n_parts) |p| {
+    for (&sums, panel_index..) |*of_panel, panel| inline for (0..n_tokens) |t| inline for (0..n_parts) |p| {
         store(args, of_panel[p][t], panel * panel_rows + (part + p) * lanes, token + t);
     };
 }
@@ -175,9 +175,7 @@ inline fn addUnit(
     }
 }
 
-/// How far before its use memory is asked for: the processor's own prefetching ends at each page.
-pub const ahead = 2048;
-
+/// The processor's own prefetching ends at each page.
 pub inline fn prefetch(from: [*]const u8, comptime bytes: usize) void {
     inline for (0..(bytes + 63) / 64) |line| @prefetch(from + line * 64, .{});
 }

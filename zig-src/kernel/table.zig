@@ -190,11 +190,22 @@ pub fn partLen(to: u32) u32 {
 /// Rows (outputs) of a weight that are interleaved in one panel.
 pub const panel_rows = 16;
 
-/// Panels that a product of few tokens reads at the same time: whoever shares them out gives as many
+/// Most panels that a product of few tokens reads at the same time: whoever shares them out gives as many
 /// together.
 pub const panels_abreast = 4;
 /// The same for a product of many tokens, where panels share activations; not all variants do.
 pub const panels_sharing = 2;
+
+/// How products of few tokens read weights. What is fastest differs from processor to processor
+/// (`backend.cpu.reading`); no result depends on it.
+pub const Reading = extern struct {
+    /// Panels with integers that are read at the same time: 1 or `panels_abreast`. Of those without as many
+    /// are read as fit into registers.
+    panels: u32,
+    /// Bytes of each panel with integers that are asked for before they are read, and of each without.
+    ahead: u32,
+    ahead_floats: u32,
+};
 
 /// out[t * out_stride + row] = sum over k of weight[row][k] * activation[t][k], for the rows of
 /// panels `panel_from` to `panel_to` (exclusive) and the tokens `token_from` to `token_to`.
@@ -220,6 +231,7 @@ pub const MatmulArgs = extern struct {
     /// for the begin of `panels_abreast` of them meanwhile. Anything else does no harm.
     next: [*]const u8,
     next_bytes: usize,
+    reading: Reading,
 };
 
 /// What activations will be multiplied with: weights that have integers, and weights without.

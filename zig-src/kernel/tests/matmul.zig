@@ -1,5 +1,5 @@
 //! Products of every format in both precisions: near the reference, and the same bits for any
-//! number of tokens and any share of the panels.
+//! number of tokens, any share of the panels and any way to read them.
 
 const std = @import("std");
 const cpu = @import("../../backend/cpu.zig");
@@ -17,6 +17,12 @@ const tokens_max = 31;
 /// Three whole tiles of AMX, and a rest.
 const tokens_of_tiles = 53;
 
+/// The ways to read weights.
+const readings = [_]kernel.Reading{
+    .{ .panels = kernel.panels_abreast, .ahead = 2048, .ahead_floats = 4096 },
+    .{ .panels = 1, .ahead = 6144, .ahead_floats = 2048 },
+};
+
 /// A weight with its packed form and some tokens.
 const Case = struct {
     format: quant.Format,
@@ -29,6 +35,7 @@ const Case = struct {
     panels: []align(64) u8,
     acts: []align(64) u8,
     act_stride: usize,
+    reading: kernel.Reading = readings[0],
 
     fn init(table: *const kernel.Table, random: std.Random, format: quant.Format, precision: kernel.Precision, rows: usize, cols: usize) !Case {
         return initTokens(table, random, format, precision, rows, cols, tokens_max);
@@ -139,6 +146,7 @@ const Case = struct {
             .out_stride = case.rows,
             .next = case.panels.ptr,
             .next_bytes = 0,
+            .reading = case.reading,
         });
     }
 };
@@ -186,7 +194,7 @@ fn everyFormat(table: *const kernel.Table, random: std.Random) !void {
     }
 }
 
-fn checkCase(case: *const Case, table: *const kernel.Table) !void {
+fn checkCase(case: *Case, table: *const kernel.Table) !void {
     const panels = (case.rows + kernel.panel_rows - 1) / kernel.panel_rows;
     const whole = try gpa.alloc(f32, tokens_max * case.rows + 1);
     defer gpa.free(whole);
@@ -200,16 +208,19 @@ fn checkCase(case: *const Case, table: *const kernel.Table) !void {
 
     for (0..tokens_max) |t| for (0..panels) |p| case.run(table, t, 1, p, p + 1, parts);
     try variants.expectSameBits(parts, whole[0..parts.len]);
-    // Tokens in growing chunks: 1, 2, 3, … so that tiles fall differently.
-    @memset(parts, 0);
-    var from: usize = 0;
-    var chunk: usize = 1;
-    while (from < tokens_max) : (chunk += 1) {
-        const n = @min(chunk, tokens_max - from);
-        case.run(table, from, n, 0, panels, parts);
-        from += n;
+    for (readings) |reading| {
+        case.reading = reading;
+        // Tokens in growing chunks: 1, 2, 3, … so that tiles fall differently.
+        @memset(parts, 0);
+        var from: usize = 0;
+        var chunk: usize = 1;
+        while (from < tokens_max) : (chunk += 1) {
+            const n = @min(chunk, tokens_max - from);
+            case.run(table, from, n, 0, panels, parts);
+            from += n;
+        }
+        try variants.expectSameBits(parts, whole[0..parts.len]);
     }
-    try variants.expectSameBits(parts, whole[0..parts.len]);
 }
 
 /// Rows so long that the tokens pass in several blocks, and weights in several chunks.

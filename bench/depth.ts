@@ -9,9 +9,9 @@ import type { Driver } from "./driver.ts";
 import type { Measurement } from "./pair.ts";
 import type { PeerSetting } from "./peer.ts";
 import type { Row } from "./result.ts";
+import { limitOf } from "./roofline.ts";
 import { rates, sameInAll, spread } from "./statistics.ts";
 import {
-  bandwidthLimit,
   bytesPerToken,
   cacheFormatIds,
   circumstances,
@@ -67,7 +67,10 @@ export async function depth(subject: Subject, format: string): Promise<Row> {
     ...row,
     ours: rates(times(rounds.ours), tokens),
     ...(setting && peerFigure(subject, setting, rates(times(rounds.peer), tokens))),
-    limit: bandwidthLimit(subject, bytes),
+    limit: limitOf(
+      ...["read bandwidth", bytes, "tok/s"] as const,
+      ...[times(rounds.ours).map((ms) => tokens / ms * 1000), rounds.looks] as const,
+    ),
     target: depthTarget(format),
     bytesPerToken: bytes,
     ...circumstances(subject, rounds, {
@@ -123,7 +126,7 @@ export async function attention(subject: Subject): Promise<Row[]> {
     return {
       ...row,
       ours: alone,
-      limit: { value: bytes / subject.limits.readBytes * 1000, of: "read bandwidth" },
+      limit: limitOf("read bandwidth", bytes, "ms", aloneOf(own), rounds.looks),
       ...(format !== "f16" && { target: { most: attentionTarget * f16.median } }),
       bytesPerToken: bytes,
       ...circumstances(subject, { ...rounds, ours: own, peer: [] }, {

@@ -291,14 +291,12 @@ async function measureVariant(
   const fresh = find();
   const { threads, cpuVariant } = fresh;
   let last = { found: fresh, at: performance.now() };
-  const findLimits = () => {
+  const look = () => {
     if (performance.now() - last.at > freshMs) last = { found: find(), at: performance.now() };
-    seen.push(last.found);
     return last.found;
   };
-  const seen: MachineLimits[] = [];
   const { rounds, seconds, signal } = plan;
-  const patience: Patience = { rounds, seconds, signal, pause: () => void findLimits() };
+  const patience: Patience = { rounds, seconds, signal, look };
   const repacks = format === "F16" ? [true] : fit.repacked ? [true, false] : [false];
   await using pair = new Pair(ourStarter(path, threads, cpuVariant, say), fit.both, patience);
   const prebuilt = (repack: boolean) => peerStarter(path, threads, cpuVariant, repack, say);
@@ -318,7 +316,6 @@ async function measureVariant(
     ...{ model, format, shape, work, path, threads, pair, patience, say, cacheFormats },
     variant: cpuVariant,
     best: !forced,
-    limits: fresh,
     sizes: plan.sizes,
     peer: plan.peers.includes("prebuilt") ? await settle(peerName, prebuilt) : undefined,
   };
@@ -331,12 +328,7 @@ async function measureVariant(
   const native = plan.peers.includes("native") && !forced
     ? await settle(nativePeerName, nativeOne)
     : undefined;
-  // All that is found while a row is measured.
-  const during = () => {
-    findLimits();
-    return seen.splice(0);
-  };
-  await measureSubject(subject, native, during, list, listener, add);
+  await measureSubject(subject, native, list, listener, add);
 }
 
 /** Which engines fit: ours, both at once, and both with a second copy of the peer's weights. */
@@ -374,30 +366,9 @@ function better(a: MachineLimits | undefined, b: MachineLimits): MachineLimits {
 /** Workloads that every peer's driver knows. */
 const loops: readonly Workload[] = ["prefill", "decode", "batch", "chat", "depth"];
 
-/**
- * The limit by the mean of the times that the looks before, between and after the row's rounds came to: neighbours
- * slow some looks as they slow some tokens, and it is times that add up to those of a round.
- */
-export function adjusted(row: Row, before: MachineLimits, others: readonly MachineLimits[]): Row {
-  if (row.limit === undefined) return row;
-  const rates: Record<string, (limits: MachineLimits) => number> = {
-    "read bandwidth": (limits) => limits.readBytes,
-    "int8 peak": (limits) => limits.int8Ops,
-    "f32 peak": (limits) => limits.f32Ops,
-  };
-  const rate = rates[row.limit.of];
-  if (rate === undefined) return row;
-  // A time falls where the rate rises.
-  const looks = [before, ...others].map(rate);
-  const rise = looks.length / looks.reduce((sum, look) => sum + 1 / look, 0) / rate(before);
-  const value = row.unit === "ms" ? row.limit.value / rise : row.limit.value * rise;
-  return { ...row, limit: { ...row.limit, value } };
-}
-
 async function measureSubject(
   subject: Subject,
   native: PeerChoice | undefined,
-  during: () => MachineLimits[],
   list: readonly Workload[],
   listener: Listener,
   add: (row: Row) => void,
@@ -407,9 +378,7 @@ async function measureSubject(
   const one = async (workload: Workload, measure: (subject: Subject) => Promise<Row>) => {
     listener.say(`${model} ${format} ${variant}: ${workload}`);
     const of = { model, format, variant };
-    const before = during().at(-1) ?? subject.limits;
-    let row = await attempt(workload, of, () => measure({ ...subject, limits: before }));
-    row = adjusted(row, before, during());
+    let row = await attempt(workload, of, () => measure(subject));
     if (workload === "prefill") prefillRate = row.ours?.median;
     if (native !== undefined && row.ours !== undefined && loops.includes(workload)) {
       listener.say(`${model} ${format} ${variant}: ${workload}, native peer`);
@@ -420,11 +389,8 @@ async function measureSubject(
   };
   const many = async (workload: Workload, measure: (subject: Subject) => Promise<Row[]>) => {
     listener.say(`${model} ${format} ${variant}: ${workload}`);
-    const before = during().at(-1) ?? subject.limits;
     try {
-      const rows = await measure({ ...subject, limits: before });
-      const others = during();
-      for (const row of rows) add(adjusted(row, before, others));
+      for (const row of await measure(subject)) add(row);
     } catch (error) {
       add(await attempt(workload, { model, format, variant }, () => Promise.reject(error)));
     }

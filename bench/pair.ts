@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { MachineLimits } from "../mod.ts";
 import type { Driver } from "./driver.ts";
 import { readSensors, type Sensors, wattsBetween } from "./machine.ts";
 
@@ -27,6 +28,8 @@ export interface Measurement {
 export interface Rounds {
   readonly ours: number[][];
   readonly peer: number[][];
+  /** Limits of the machine before and after each of our rounds. */
+  readonly looks: MachineLimits[][];
   /** Mean power while the rounds ran, and the temperature after them, where the system tells. */
   readonly watts: number | undefined;
   readonly celsius: number | undefined;
@@ -39,8 +42,8 @@ export interface Patience {
   /** A row whose rounds take longer gets fewer of them, but one. */
   readonly seconds: number;
   readonly signal: AbortSignal;
-  /** Called before each round, outside of what is measured. */
-  readonly pause?: () => void;
+  /** Measures the limits of the machine; called between rounds, for rows that have a limit. */
+  readonly look?: () => MachineLimits;
 }
 
 export class Pair implements AsyncDisposable {
@@ -72,6 +75,7 @@ export class Pair implements AsyncDisposable {
   /** Measures in turns. The peer may be asked differently, as its best setting wants it. */
   async measure(ours: Measurement, peer: Measurement = ours): Promise<Rounds> {
     const before = readSensors();
+    const looks: MachineLimits[][] = [];
     const sides = [
       { who: "ours", how: ours, rounds: [] as number[][] },
       ...(this.#startPeer === undefined
@@ -80,18 +84,19 @@ export class Pair implements AsyncDisposable {
     ] as const;
     if (this.#together || sides.length === 1) {
       for (const { who, how } of sides) await how.prepare(await this.driver(who));
-      await this.#turns(sides);
+      await this.#turns(sides, looks);
     } else {
       for (const side of sides) {
         await this.#end(side.who === "ours" ? "peer" : "ours");
         await side.how.prepare(await this.driver(side.who));
-        await this.#turns([side]);
+        await this.#turns([side], side.who === "ours" ? looks : []);
         await this.#end(side.who);
       }
     }
     return {
       ours: sides[0].rounds,
       peer: sides[1]?.rounds ?? [],
+      looks,
       ...sensed(before, readSensors()),
     };
   }
@@ -102,21 +107,26 @@ export class Pair implements AsyncDisposable {
       readonly how: Measurement;
       readonly rounds: number[][];
     }[],
+    looks: MachineLimits[][],
   ): Promise<void> {
-    const { rounds, seconds, signal, pause } = this.#patience;
+    const { rounds, seconds, signal, look } = this.#patience;
     let count = rounds;
+    let before = look?.();
     for (let i = 0; i <= count; i++) {
-      pause?.();
       const begun = performance.now();
       for (const side of sides) {
         signal.throwIfAborted();
         side.rounds.push(await side.how.round(await this.driver(side.who)));
       }
-      if (i > 0) continue;
       const took = (performance.now() - begun) / 1000;
+      const after = look?.();
+      if (before !== undefined && after !== undefined) looks.push([before, after]);
+      before = after;
+      if (i > 0) continue;
       if (2 * took > seconds) break;
       count = Math.min(rounds, Math.max(1, Math.floor(seconds / took) - 1));
       for (const side of sides) side.rounds.length = 0;
+      looks.length = 0;
     }
   }
 

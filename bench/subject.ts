@@ -1,11 +1,10 @@
 /**
- * What a row is measured on: a model in a format, run by a CPU variant, with the limits of that
- * variant, and what was found out about the peer's settings.
+ * What a row is measured on: a model in a format, run by a CPU variant, and what was found out about the
+ * peer's settings.
  *
  * @module
  */
 
-import type { MachineLimits } from "../mod.ts";
 import { startEngine } from "./engine.ts";
 import { Pair, type Patience, type Rounds, type Starter } from "./pair.ts";
 import { type PeerSetting, startPeer } from "./peer.ts";
@@ -23,7 +22,6 @@ export interface Subject {
   /** Whether the variant is the one that the engine takes by itself. */
   readonly best: boolean;
   readonly threads: number;
-  readonly limits: MachineLimits;
   /** Formats of the KV cache that the engine has. */
   readonly cacheFormats: readonly string[];
   readonly sizes: Sizes;
@@ -163,20 +161,4 @@ export function circumstances(
 export function bytesPerToken(subject: Subject, position: number, cache = "f16"): number {
   const { work } = subject;
   return work.tokenBytes + position * work.cacheValues * (cacheFormatIds[cache]?.bytes ?? 2);
-}
-
-/** The rate that the bandwidth allows. */
-export function bandwidthLimit(subject: Subject, bytes: number): NonNullable<Row["limit"]> {
-  return { value: subject.limits.readBytes / bytes, of: "read bandwidth" };
-}
-
-/**
- * The rate that the arithmetic allows. F16 is multiplied in f32: its weights have eleven bits, and BF16
- * dot products, which may be faster, would keep eight of them.
- */
-export function arithmeticLimit(subject: Subject, ops: number): NonNullable<Row["limit"]> {
-  const { limits, format } = subject;
-  return format === "F16"
-    ? { value: limits.f32Ops / ops, of: "f32 peak" }
-    : { value: limits.int8Ops / ops, of: "int8 peak" };
 }

@@ -9,10 +9,9 @@ import type { Driver } from "./driver.ts";
 import type { Measurement } from "./pair.ts";
 import type { PeerSetting } from "./peer.ts";
 import type { Row } from "./result.ts";
+import { arithmeticOf, limitOf, rateOver } from "./roofline.ts";
 import { rates, sameInAll, spread } from "./statistics.ts";
 import {
-  arithmeticLimit,
-  bandwidthLimit,
   bytesPerToken,
   circumstances,
   contextCommand,
@@ -61,6 +60,9 @@ const nothing = () => Promise.resolve();
 /** Reads all weights once, so that a first round doesn't pay for their pages. */
 const warm = (driver: Driver) => driver.ask("prefill", shortPrompt);
 const times = (rounds: readonly number[][]) => rounds.map((figures) => figures[0] ?? NaN);
+/** Tokens a second, round by round, of `tokens` in each. */
+const rounded = (rounds: readonly number[][], tokens: number) =>
+  times(rounds).map((ms) => tokens / ms * 1000);
 const hashes = (rounds: readonly number[][]) => rounds.map((figures) => figures[1] ?? NaN);
 
 /** Reading a prompt. */
@@ -81,7 +83,10 @@ export async function prefill(subject: Subject): Promise<Row> {
       setting,
       rounds.peer.length > 0 ? rates(times(rounds.peer), sizes.prompt) : undefined,
     ),
-    limit: arithmeticLimit(subject, ops),
+    limit: limitOf(
+      ...[arithmeticOf(format), ops, "tok/s"] as const,
+      ...[rounded(rounds.ours, sizes.prompt), rounds.looks] as const,
+    ),
     ...(target && { target }),
     opsPerToken: ops,
     ...circumstances(subject, rounds),
@@ -108,7 +113,8 @@ export async function decode(subject: Subject): Promise<Row> {
     }),
   );
   const bytes = bytesPerToken(subject, shortPrompt + sizes.tokens / 2);
-  const limit = bandwidthLimit(subject, bytes);
+  const ours = rounded(rounds.ours, tokens);
+  const limit = limitOf("read bandwidth", bytes, "tok/s", ours, rounds.looks);
   const peer = rounds.peer.length > 0 ? rates(times(rounds.peer), tokens) : undefined;
   const hash = pieces === 1 ? { hash: sameInAll(hashes(rounds.ours), "the same tokens") } : {};
   return {
@@ -189,9 +195,10 @@ export async function chat(subject: Subject): Promise<Row> {
   );
   const total = turns * (prompt + tokens);
   // What both limits allow for the two halves.
-  const ops = arithmeticLimit(subject, subject.work.layerOps);
-  const bytes = bandwidthLimit(subject, bytesPerToken(subject, context / 2));
-  const seconds = turns * (prompt / ops.value + tokens / bytes.value);
+  const looks = rounds.looks.flat();
+  const reading = subject.work.layerOps / rateOver(arithmeticOf(subject.format), looks);
+  const writing = bytesPerToken(subject, context / 2) / rateOver("read bandwidth", looks);
+  const seconds = turns * (prompt * reading + tokens * writing);
   return {
     ...rowOf(subject, "chat", `chat, ${turns} turns of ${prompt} + ${tokens}`, "tok/s"),
     ours: rates(times(rounds.ours), total),

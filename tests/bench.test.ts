@@ -15,7 +15,6 @@ import { isPossible } from "../bench/choose.ts";
 import type { Driver } from "../bench/driver.ts";
 import { generateModel, makePool, Random, toHalf, vocabularyOf } from "../bench/generate.ts";
 import { availableMemory, describeMachine, readSensors, wattsBetween } from "../bench/machine.ts";
-import { adjusted } from "../bench/matrix.ts";
 import { readResult, writePage } from "../bench/page.ts";
 import { Pair } from "../bench/pair.ts";
 import { besidePublished } from "../bench/published.ts";
@@ -28,6 +27,7 @@ import {
   type Row,
   shareOf,
 } from "../bench/result.ts";
+import { arithmeticOf, limitOf, rateOver } from "../bench/roofline.ts";
 import {
   type FileFormat,
   fileFormats,
@@ -85,16 +85,20 @@ rounds("the first is left out, unless it alone took as long as the row may", asy
     Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() } as unknown as Driver);
   const measure = async (seconds: number) => {
     const { signal } = new AbortController();
-    await using pair = new Pair(driver, true, { rounds: 2, seconds, signal });
+    let looked = 0;
+    const look = () => ({ ...limits, readBytes: looked++ });
+    await using pair = new Pair(driver, true, { rounds: 2, seconds, signal, look });
     await pair.usePeer(() => driver());
     let count = 0;
     const prepare = () => Promise.resolve();
     return await pair.measure({ prepare, round: () => Promise.resolve([count++]) });
   };
-  const { ours, peer } = await measure(1000);
-  assert.equal([ours, peer], [[[2], [4]], [[3], [5]]]);
+  const around = (looks: MachineLimits[][]) =>
+    looks.map((pair) => pair.map(({ readBytes }) => readBytes));
+  const { ours, peer, looks } = await measure(1000);
+  assert.equal([ours, peer, around(looks)], [[[2], [4]], [[3], [5]], [[1, 2], [2, 3]]]);
   const short = await measure(0);
-  assert.equal([short.ours, short.peer], [[[0]], [[1]]]);
+  assert.equal([short.ours, short.peer, around(short.looks)], [[[0]], [[1]], [[0, 1]]]);
 });
 rounds.run();
 
@@ -258,16 +262,22 @@ reports("shares, ratios and verdicts", () => {
   assert.equal(depthTarget("q8_0"), { share: 0.8, ratio: 5 });
 });
 
-reports("a limit is the mean of what was found around the row's rounds", () => {
-  const faster = { ...limits, readBytes: 3 * limits.readBytes, int8Ops: 1 };
-  const found = (before: MachineLimits, others: MachineLimits[], row: Row = decodeRow) =>
-    Math.round(adjusted(row, before, others).limit?.value ?? NaN);
-  assert.is(found(limits, []), 66);
-  assert.is(found(limits, [faster]), 99);
-  assert.is(found(limits, [limits, faster, faster]), 99);
-  assert.is(found(faster, [limits]), 33);
-  assert.is(found(limits, [faster], { ...decodeRow, unit: "ms" }), 44);
-  assert.is(adjusted(memoryRow, limits, [faster]), memoryRow);
+reports("the share of a row is the median of its rounds' shares", () => {
+  const at = (gigabytes: number) => ({ ...limits, readBytes: gigabytes * 1e9, int8Ops: 5e9 });
+  assert.is(rateOver("read bandwidth", [at(20), at(60)]), 30e9);
+  assert.is(rateOver("int8 peak", [at(20), at(60)]), 5e9);
+  assert.throws(() => rateOver("f32 peak", []), /at least one look/);
+  assert.is(arithmeticOf("F16"), "f32 peak");
+  assert.is(arithmeticOf("Q6_K"), "int8 peak");
+  // Limits of 30, 15 and 30 tokens a second, of which 90, 80 and 70 % were reached.
+  const looks = [[at(20), at(60)], [at(15), at(15)], [at(30), at(30)]];
+  const share = (unit: "tok/s" | "ms", figures: number[]) => {
+    const limit = limitOf("read bandwidth", 1e9, unit, figures, looks);
+    assert.is(limit.of, "read bandwidth");
+    return Math.round(shareOf({ ...decodeRow, unit, limit }, spread(figures).median)! * 1000);
+  };
+  assert.is(share("tok/s", [27, 12, 21]), 800);
+  assert.is(share("ms", [1000 / 27, 1000 / 12, 1000 / 21]), 800);
 });
 
 reports("cells say what the row says", () => {

@@ -10,7 +10,7 @@ import type { Measurement } from "./pair.ts";
 import type { PeerSetting } from "./peer.ts";
 import type { Row } from "./result.ts";
 import { limitOf } from "./roofline.ts";
-import { rates, sameInAll, spread } from "./statistics.ts";
+import { perSecond, rates, sameInAll, spread } from "./statistics.ts";
 import {
   bytesPerToken,
   cacheFormatIds,
@@ -63,14 +63,12 @@ export async function depth(subject: Subject, format: string): Promise<Row> {
     ),
   );
   const bytes = bytesPerToken(subject, sizes.depth + tokens / 2, format);
+  const ours = perSecond(times(rounds.ours), tokens);
   return {
     ...row,
-    ours: rates(times(rounds.ours), tokens),
+    ours: spread(ours),
     ...(setting && peerFigure(subject, setting, rates(times(rounds.peer), tokens))),
-    limit: limitOf(
-      ...["read bandwidth", bytes, "tok/s"] as const,
-      ...[times(rounds.ours).map((ms) => tokens / ms * 1000), rounds.looks] as const,
-    ),
+    limit: limitOf("read bandwidth", bytes, "tok/s", ours, rounds.looks),
     target: depthTarget(format),
     bytesPerToken: bytes,
     ...circumstances(subject, rounds, {
@@ -119,14 +117,15 @@ export async function attention(subject: Subject): Promise<Row[]> {
     const row = rowOf(subject, "attention", title, "ms");
     const own = bySide[formats.indexOf(format)];
     if (own === undefined) return { ...row, skipped: `the engine has no ${format} cache` };
-    const alone = spread(aloneOf(own));
+    const each = aloneOf(own);
+    const alone = spread(each);
     const bytes = bytesPerToken(subject, sizes.depth + piece / 2, format) -
       subject.work.tokenBytes;
     sameInAll(own.map((figures) => figures[1] ?? NaN), "the same tokens");
     return {
       ...row,
       ours: alone,
-      limit: limitOf("read bandwidth", bytes, "ms", aloneOf(own), rounds.looks),
+      limit: limitOf("read bandwidth", bytes, "ms", each, rounds.looks),
       ...(format !== "f16" && { target: { most: attentionTarget * f16.median } }),
       bytesPerToken: bytes,
       ...circumstances(subject, { ...rounds, ours: own, peer: [] }, {

@@ -22,9 +22,14 @@ export function spread(values: readonly number[]): Spread {
   return { median, min: at(0), max: at(sorted.length - 1), rounds: sorted.length };
 }
 
-/** The spread of rates, when each of some times is that of `count` things. */
+/** How many a second, when each of some times is that of `count` things. */
+export function perSecond(milliseconds: readonly number[], count: number): number[] {
+  return milliseconds.map((ms) => count / ms * 1000);
+}
+
+/** The spread of these rates. */
 export function rates(milliseconds: readonly number[], count: number): Spread {
-  return spread(milliseconds.map((ms) => count / ms * 1000));
+  return spread(perSecond(milliseconds, count));
 }
 
 /** An engine that answers differently in each round has a fault; one value is what all rounds say. */

@@ -10,7 +10,7 @@ import type { Measurement } from "./pair.ts";
 import type { PeerSetting } from "./peer.ts";
 import type { Row } from "./result.ts";
 import { arithmeticOf, limitOf, rateOver } from "./roofline.ts";
-import { rates, sameInAll, spread } from "./statistics.ts";
+import { perSecond, rates, sameInAll, spread } from "./statistics.ts";
 import {
   bytesPerToken,
   circumstances,
@@ -60,9 +60,6 @@ const nothing = () => Promise.resolve();
 /** Reads all weights once, so that a first round doesn't pay for their pages. */
 const warm = (driver: Driver) => driver.ask("prefill", shortPrompt);
 const times = (rounds: readonly number[][]) => rounds.map((figures) => figures[0] ?? NaN);
-/** Tokens a second, round by round, of `tokens` in each. */
-const rounded = (rounds: readonly number[][], tokens: number) =>
-  times(rounds).map((ms) => tokens / ms * 1000);
 const hashes = (rounds: readonly number[][]) => rounds.map((figures) => figures[1] ?? NaN);
 
 /** Reading a prompt. */
@@ -75,18 +72,16 @@ export async function prefill(subject: Subject): Promise<Row> {
   );
   const ops = work.layerOps + work.outputOps / sizes.prompt;
   const target = prefillTarget(variant, format);
+  const ours = perSecond(times(rounds.ours), sizes.prompt);
   return {
     ...rowOf(subject, "prefill", `prefill ${sizes.prompt}`, "tok/s"),
-    ours: rates(times(rounds.ours), sizes.prompt),
+    ours: spread(ours),
     ...peerFigure(
       subject,
       setting,
       rounds.peer.length > 0 ? rates(times(rounds.peer), sizes.prompt) : undefined,
     ),
-    limit: limitOf(
-      ...[arithmeticOf(format), ops, "tok/s"] as const,
-      ...[rounded(rounds.ours, sizes.prompt), rounds.looks] as const,
-    ),
+    limit: limitOf(arithmeticOf(format), ops, "tok/s", ours, rounds.looks),
     ...(target && { target }),
     opsPerToken: ops,
     ...circumstances(subject, rounds),
@@ -113,13 +108,13 @@ export async function decode(subject: Subject): Promise<Row> {
     }),
   );
   const bytes = bytesPerToken(subject, shortPrompt + sizes.tokens / 2);
-  const ours = rounded(rounds.ours, tokens);
+  const ours = perSecond(times(rounds.ours), tokens);
   const limit = limitOf("read bandwidth", bytes, "tok/s", ours, rounds.looks);
   const peer = rounds.peer.length > 0 ? rates(times(rounds.peer), tokens) : undefined;
   const hash = pieces === 1 ? { hash: sameInAll(hashes(rounds.ours), "the same tokens") } : {};
   return {
     ...rowOf(subject, "decode", `decode ${sizes.tokens}`, "tok/s"),
-    ours: rates(times(rounds.ours), tokens),
+    ours: spread(ours),
     ...peerFigure(subject, setting, peer),
     limit,
     target: decodeTarget(work.fileBytes, limit.value, peer?.median),

@@ -69,8 +69,7 @@ pub fn chooseNamed(wanted: []const u8, diag: *Diagnostic) Error!*const kernel.Ta
 /// which takes a quarter longer with four panels at a time than with one. Others of AMD read as the latter, all else
 /// as the former.
 pub fn reading() kernel.Reading {
-    if (detect().contains(.made_by_amd)) return .{ .panels = 1, .ahead = 6144, .ahead_floats = 2048 };
-    return .{ .panels = kernel.panels_abreast, .ahead = 2048, .ahead_floats = 4096 };
+    return if (detect().contains(.made_by_amd)) .single else .abreast;
 }
 
 /// The first feature of a variant that this machine lacks.

@@ -205,6 +205,10 @@ pub const Reading = extern struct {
     /// Bytes of each panel with integers that are asked for before they are read, and of each without.
     ahead: u32,
     ahead_floats: u32,
+
+    pub const abreast: Reading = .{ .panels = panels_abreast, .ahead = 2048, .ahead_floats = 4096 };
+    pub const single: Reading = .{ .panels = 1, .ahead = 6144, .ahead_floats = 2048 };
+    pub const all = [_]Reading{ abreast, single };
 };
 
 /// out[t * out_stride + row] = sum over k of weight[row][k] * activation[t][k], for the rows of

@@ -17,12 +17,6 @@ const tokens_max = 31;
 /// Three whole tiles of AMX, and a rest.
 const tokens_of_tiles = 53;
 
-/// The ways to read weights.
-const readings = [_]kernel.Reading{
-    .{ .panels = kernel.panels_abreast, .ahead = 2048, .ahead_floats = 4096 },
-    .{ .panels = 1, .ahead = 6144, .ahead_floats = 2048 },
-};
-
 /// A weight with its packed form and some tokens.
 const Case = struct {
     format: quant.Format,
@@ -35,7 +29,7 @@ const Case = struct {
     panels: []align(64) u8,
     acts: []align(64) u8,
     act_stride: usize,
-    reading: kernel.Reading = readings[0],
+    reading: kernel.Reading = .abreast,
 
     fn init(table: *const kernel.Table, random: std.Random, format: quant.Format, precision: kernel.Precision, rows: usize, cols: usize) !Case {
         return initTokens(table, random, format, precision, rows, cols, tokens_max);
@@ -208,7 +202,7 @@ fn checkCase(case: *Case, table: *const kernel.Table) !void {
 
     for (0..tokens_max) |t| for (0..panels) |p| case.run(table, t, 1, p, p + 1, parts);
     try variants.expectSameBits(parts, whole[0..parts.len]);
-    for (readings) |reading| {
+    for (kernel.Reading.all) |reading| {
         case.reading = reading;
         // Tokens in growing chunks: 1, 2, 3, … so that tiles fall differently.
         @memset(parts, 0);

@@ -278,31 +278,24 @@ inline fn stored(comptime class: Class, from: [*]const u8) [layout.quads]dot.Byt
         inline for (&out, 0..) |*to, j| to.* = read(from, j);
         return out;
     }
-    inline for (0..4) |j| {
-        const two = read(from, j);
-        out[j] = two & @as(dot.Bytes, @splat(15));
-        out[j + 4] = two >> @splat(4);
-    }
-    if (class.bits == 5) {
-        const fifth = read(from, 4);
-        inline for (&out, 0..) |*to, j| {
-            const bit: dot.Bytes = @splat(16);
-            to.* |= (if (j < 4) fifth << @splat(4 - j) else fifth >> @splat(j - 4)) & bit;
-        }
-    }
-    if (class.bits == 6) inline for (0..2) |half| {
-        const more = read(from, 4 + half);
+    if (class.bits == 4) {
         inline for (0..4) |j| {
-            const bits: dot.Bytes = @splat(48);
-            const shifted = switch (j) {
-                0 => more << @splat(4),
-                1 => more << @splat(2),
-                2 => more,
-                else => more >> @splat(2),
-            };
-            out[4 * half + j] |= shifted & bits;
+            const two = read(from, j);
+            out[j] = two & @as(dot.Bytes, @splat(15));
+            out[j + 4] = two >> @splat(4);
         }
-    };
+        return out;
+    }
+    const own = class.bits;
+    var vectors: [own]dot.Bytes = undefined;
+    inline for (&vectors, out[0..own], 0..) |*v, *to, j| {
+        v.* = read(from, j);
+        to.* = v.* & @as(dot.Bytes, @splat((1 << own) - 1));
+    }
+    inline for (comptime layout.pieces(own), out[own..]) |pieces, *to| {
+        to.* = @splat(0);
+        inline for (pieces) |piece| to.* |= vectors[piece.vector] >> @splat(piece.at - piece.to) & @as(dot.Bytes, @splat(piece.mask()));
+    }
     return out;
 }
 

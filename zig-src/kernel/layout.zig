@@ -10,8 +10,8 @@
 //! stored unsigned as u = q + zero in 4, 5, 6 or 8 bits:
 //!
 //!     4 bits   4 vectors: the low halves are quads 0 to 3, the high halves quads 4 to 7
-//!     5 bits   the same, then one vector whose bit j is the fifth bit of quad j
-//!     6 bits   the same, then two vectors with two more bits of quads 0 to 3 and 4 to 7
+//!     5 bits   5 vectors: the low bits are quads 0 to 4, what is above them quads 5 to 7 (see `pieces`)
+//!     6 bits   6 vectors, quads 0 to 5 and above them quads 6 and 7
 //!     8 bits   8 vectors
 //!
 //! The class of a format is derived from the decomposition that its file in `quant/` declares; see
@@ -46,6 +46,41 @@ pub const Scale = enum {
     /// f32 a group.
     single,
 };
+
+/// Some bits of a quad that lie in the vector of another, above its own.
+pub const Piece = struct {
+    vector: usize,
+    /// Their lowest bit there, and in the quad.
+    at: u3,
+    to: u3,
+    bits: u3,
+
+    /// They, where they are in the quad.
+    pub fn mask(piece: Piece) u8 {
+        return ((@as(u8, 1) << piece.bits) - 1) << piece.to;
+    }
+};
+
+/// Where the last quads of a unit of 5 or 6 bits lie: most quads take one instruction to unpack, and no byte is
+/// read for their sake alone.
+pub fn pieces(comptime bits: u8) [quads - @as(usize, bits)][]const Piece {
+    return switch (bits) {
+        5 => .{
+            &.{ .{ .vector = 0, .at = 5, .to = 2, .bits = 3 }, .{ .vector = 3, .at = 6, .to = 0, .bits = 2 } },
+            &.{ .{ .vector = 1, .at = 5, .to = 2, .bits = 3 }, .{ .vector = 4, .at = 6, .to = 0, .bits = 2 } },
+            &.{
+                .{ .vector = 2, .at = 5, .to = 2, .bits = 3 },
+                .{ .vector = 3, .at = 5, .to = 0, .bits = 1 },
+                .{ .vector = 4, .at = 5, .to = 1, .bits = 1 },
+            },
+        },
+        6 => .{
+            &.{ .{ .vector = 0, .at = 6, .to = 4, .bits = 2 }, .{ .vector = 1, .at = 6, .to = 2, .bits = 2 }, .{ .vector = 2, .at = 6, .to = 0, .bits = 2 } },
+            &.{ .{ .vector = 3, .at = 6, .to = 4, .bits = 2 }, .{ .vector = 4, .at = 6, .to = 2, .bits = 2 }, .{ .vector = 5, .at = 6, .to = 0, .bits = 2 } },
+        },
+        else => comptime unreachable,
+    };
+}
 
 /// Everything the integer kernels know of a format. Formats of one class share their code.
 pub const Class = struct {

@@ -80,18 +80,16 @@ fn writeUnit(comptime class: Class, words: [layout.quads]u32, row: usize, into: 
         for (words, 0..) |word, j| to[j * panel_rows + row] = word;
         return;
     }
-    const low = 0x0f0f0f0f;
-    for (0..4) |j| to[j * panel_rows + row] = words[j] & low | (words[j + 4] & low) << 4;
-    if (class.bits == 5) {
-        var fifth: u32 = 0;
-        for (words, 0..) |word, j| fifth |= (word >> 4 & 0x01010101) << @intCast(j);
-        to[4 * panel_rows + row] = fifth;
+    if (class.bits == 4) {
+        for (0..4) |j| to[j * panel_rows + row] = words[j] | words[j + 4] << 4;
+        return;
     }
-    if (class.bits == 6) for (0..2) |half| {
-        var more: u32 = 0;
-        for (words[4 * half ..][0..4], 0..) |word, j| more |= (word >> 4 & 0x03030303) << @intCast(2 * j);
-        to[(4 + half) * panel_rows + row] = more;
+    const own = class.bits;
+    var vectors: [own]u32 = words[0..own].*;
+    inline for (comptime layout.pieces(own), words[own..]) |pieces, word| inline for (pieces) |piece| {
+        vectors[piece.vector] |= (word & 0x01010101 * @as(u32, piece.mask())) << piece.at - piece.to;
     };
+    for (vectors, 0..) |vector, j| to[j * panel_rows + row] = vector;
 }
 
 /// The two levels of the scales of 256 inputs of one row.

@@ -62,20 +62,16 @@ inline fn writeUnit(comptime class: Class, quads: sixteen.Quads, into: [*]u8) vo
         inline for (quads, 0..) |quad, j| write(into, j, quad);
         return;
     }
-    const low = sixteen.splat(0x0f0f0f0f);
-    inline for (0..4) |j| write(into, j, quads[j] & low | (quads[j + 4] & low) << sixteen.splat(4));
-    if (class.bits == 5) {
-        var fifth = sixteen.splat(0);
-        inline for (quads, 0..) |quad, j| fifth |= (quad >> sixteen.splat(4) & sixteen.splat(0x01010101)) << sixteen.splat(j);
-        write(into, 4, fifth);
+    if (class.bits == 4) {
+        inline for (0..4) |j| write(into, j, quads[j] | quads[j + 4] << sixteen.splat(4));
+        return;
     }
-    if (class.bits == 6) inline for (0..2) |part| {
-        var more = sixteen.splat(0);
-        inline for (0..4) |j| {
-            more |= (quads[4 * part + j] >> sixteen.splat(4) & sixteen.splat(0x03030303)) << sixteen.splat(2 * j);
-        }
-        write(into, 4 + part, more);
+    const own = class.bits;
+    var vectors: [own]Words = quads[0..own].*;
+    inline for (comptime layout.pieces(own), quads[own..]) |pieces, quad| inline for (pieces) |piece| {
+        vectors[piece.vector] |= (quad & sixteen.splat(0x01010101 * @as(u32, piece.mask()))) << sixteen.splat(piece.at - piece.to);
     };
+    inline for (vectors, 0..) |vector, j| write(into, j, vector);
 }
 
 inline fn write(into: [*]u8, index: usize, value: anytype) void {

@@ -182,7 +182,7 @@ pub fn Registers(comptime class: Class) type {
                             signs ++ w ++ ", " ++ a ++ ", " ++ sum
                         :
                         : [acts] "r" (cursor.tiles.acts + layout.tileIntegers(cursor.tiles.width, index) + g * group_bytes),
-                          [weights] "r" (&cursor.units[index].weights[g * group_bytes / 4]),
+                          [weights] "r" (&cursor.units[index].weights.vectors[g * group_bytes / 4]),
                           [stride] "r" (@as(usize, layout.quad_bytes)),
                         : .{ .memory = true });
                 }

@@ -66,8 +66,10 @@ inline fn unpackingOf(comptime class: Class, tokens: usize) Unpacking {
 /// One unit of the rows of one part, unpacked.
 pub fn Unit(comptime class: Class) type {
     return struct {
+        pub const signs = dot.signsOfMany(class.bits);
+
         terms: [integer.termCount(class)]Vf,
-        weights: integer.Weights(class),
+        weights: integer.Weights(class, signs),
     };
 }
 
@@ -209,7 +211,7 @@ fn multiplyRows(
             inline for (of_panels, rows, 0..) |*unit, of, n| {
                 if (of.part == 0 and !asked) integer.prefetch(later.at + n * later.stride, comptime class.unitBytes());
                 unit.terms = integer.readTerms(class, of.record(index), index % comptime class.span(), of.part);
-                unit.weights = dot.split(class.bits, integer.unpack(class, of.unit(index), of.part, @TypeOf(of).zero));
+                unit.weights = .of(of.unit(index), of.part, @TypeOf(of).zero);
             }
         };
         multiplyChunk(class, unpacking, panels, args, rows, .{
@@ -324,7 +326,7 @@ fn tile(
                 const set = comptime @min(abreast, n_tokens);
                 comptime std.debug.assert(n_tokens % set == 0);
                 inline for (0..n_tokens / set) |s| {
-                    integer.step(class, zero, set, &units[0].weights, &units[0].terms, of_unit + s * set, of_one[s * set ..][0..set]);
+                    integer.step(class, zero, Unit(class).signs, set, &units[0].weights, &units[0].terms, of_unit + s * set, of_one[s * set ..][0..set]);
                 }
             }
             of_unit += width;
@@ -334,9 +336,9 @@ fn tile(
             var index = chunk.from;
             while (index < chunk.from + chunk.len) : (index += span) for (0..span) |i| {
                 rows[0].prefetch(index + i);
-                const weights = dot.split(class.bits, integer.unpack(class, rows[0].unit(index + i), rows[0].part, zero));
+                const weights: integer.Weights(class, .value) = .of(rows[0].unit(index + i), rows[0].part, zero);
                 const terms = integer.readTerms(class, rows[0].record(index), i, rows[0].part);
-                integer.step(class, zero, n_tokens, &weights, &terms, of_unit, of_one);
+                integer.step(class, zero, .value, n_tokens, &weights, &terms, of_unit, of_one);
                 of_unit += width;
             };
         },
@@ -370,7 +372,7 @@ inline fn together(
         inline for (&products, 0..) |*of, t| of.* = @splat(integer.start(zero, groups, &acts[t], g));
         inline for (0..quads) |j| inline for (&products, 0..) |*of, t| {
             const a = dot.broadcast(acts[t].q[g * quads + j]);
-            inline for (of, units) |*product, *unit| product.* = dot.quads(product.*, unit.weights[g * quads + j], a);
+            inline for (of, units) |*product, *unit| product.* = dot.quads(product.*, unit.weights.vectors[g * quads + j], a);
         };
         inline for (&totals, products) |*of_token, of| inline for (of_token, of, units) |*total, product, *unit| {
             const value = integer.scaled(class, product, unit.terms[g], unit.terms[class.terms() + g]);

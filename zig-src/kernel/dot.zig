@@ -7,7 +7,8 @@
 //!     AVX2, AVX-512 without VNNI   `pmaddubsw` adds pairs in 16 bits, which must not overflow:
 //!                  127 * 2 * u fits 8, 4 and 2 times for weights of 4, 5 and 6 bits. 8-bit
 //!                  weights enter as q: |q| times the activation with q's sign fits once, where
-//!                  the processor has `psignb`; AVX-512 has not and multiplies two halves of 4 bits
+//!                  the processor has `psignb` (for many tokens `pxor`, which more ports have, see
+//!                  `Signs`); AVX-512 has not and multiplies two halves of 4 bits
 //!     otherwise    plain vector arithmetic
 
 const std = @import("std");
@@ -57,26 +58,45 @@ pub fn zeroOfMany(comptime zero: u8) u8 {
     };
 }
 
+/// How signs of weights reach the activations. By `psignb`, or, for weights that many tokens share, by a mask
+/// of the negative ones: -a is ~a + 1, and what the ones come to is the same for all tokens, which begin with
+/// it (`startOf`).
+pub const Signs = enum { value, mask };
+
+/// The signs of weights that are unpacked for many tokens.
+pub fn signsOfMany(comptime bits: u8) Signs {
+    return if (moves_signs and bits == 8) .mask else .value;
+}
+
 /// Vectors that a quad takes when it is split for `group`.
 pub fn splits(comptime bits: u8) usize {
     return if (form == .pairs and bits == 8) 2 else 1;
 }
 
 /// The weights as `group` takes them.
-pub fn split(comptime bits: u8, w: anytype) [w.len * splits(bits)]Bytes {
+pub fn split(comptime bits: u8, comptime signs: Signs, w: anytype) [w.len * splits(bits)]Bytes {
     if (comptime splits(bits) == 1) return w;
     var out: [2 * w.len]Bytes = undefined;
     inline for (w, 0..) |of, j| {
-        out[2 * j] = if (moves_signs) @abs(@as(Signed, @bitCast(of))) else of & @as(Bytes, @splat(15));
-        out[2 * j + 1] = if (moves_signs) of else of >> @splat(4);
+        const q: Signed = @bitCast(of);
+        out[2 * j] = if (moves_signs) @abs(q) else of & @as(Bytes, @splat(15));
+        out[2 * j + 1] = if (signs == .mask) @bitCast(q >> @splat(7)) else if (moves_signs) of else of >> @splat(4);
     }
     return out;
+}
+
+/// start + what the products of weights that are split with masks lack: the sum of |q| over negative q.
+pub fn startOf(w: []const Bytes, start: Ints) Ints {
+    var sum = start;
+    for (0..w.len / 2) |j| sum +%= madd(maddubs(w[2 * j] & w[2 * j + 1], @splat(1)));
+    return sum;
 }
 
 /// start + sum over quads of w * a for several tokens, for weights of at most `bits` bits. Tokens take
 /// turns, so that none waits for its last sum.
 pub fn group(
     comptime bits: u8,
+    comptime signs: Signs,
     comptime n: usize,
     comptime tokens: usize,
     w: *const [n * splits(bits)]Bytes,
@@ -90,7 +110,7 @@ pub fn group(
         },
         .pairs => if (moves_signs and bits == 8) {
             inline for (0..n) |j| inline for (&sums, a) |*sum, of| {
-                sum.* = signedQuad(sum.*, w[2 * j], w[2 * j + 1], broadcast(of[j]));
+                sum.* = signedQuad(signs, sum.*, w[2 * j], w[2 * j + 1], broadcast(of[j]));
             };
         } else inline for (&sums, a) |*sum, of| {
             if (bits == 8) {
@@ -102,21 +122,25 @@ pub fn group(
     return sums;
 }
 
-/// sum + q * a, where `magnitude` is |q|.
-inline fn signedQuad(sum: Ints, magnitude: Bytes, q: Bytes, a: Signed) Ints {
-    if (lanes != 8) return sum +% madd(maddubs(magnitude, psign(a, @bitCast(q))));
+/// sum + q * a, where `magnitude` is |q| and `sign` q itself or its mask (less |q| then where q is negative).
+inline fn signedQuad(comptime signs: Signs, sum: Ints, magnitude: Bytes, sign: Bytes, a: Signed) Ints {
+    if (lanes != 8) {
+        const turned = if (signs == .mask) a ^ @as(Signed, @bitCast(sign)) else psign(a, @bitCast(sign));
+        return sum +% madd(maddubs(magnitude, turned));
+    }
     // Written out, because the compiler would add up the quads of a token in another order, for which it
     // hasn't the registers.
+    const turn = if (signs == .mask) "vpxor" else "vpsignb";
     var out = sum;
     var t = a;
-    asm (
-        \\vpsignb %[q], %[t], %[t]
-        \\vpmaddubsw %[t], %[magnitude], %[t]
-        \\vpmaddwd %[ones], %[t], %[t]
-        \\vpaddd %[t], %[out], %[out]
+    asm (turn ++
+            \\ %[sign], %[t], %[t]
+            \\vpmaddubsw %[t], %[magnitude], %[t]
+            \\vpmaddwd %[ones], %[t], %[t]
+            \\vpaddd %[t], %[out], %[out]
         : [out] "+x" (out),
           [t] "+x" (t),
-        : [q] "x" (q),
+        : [sign] "x" (sign),
           [magnitude] "x" (magnitude),
           [ones] "x" (@as(Words, @splat(1))),
     );
@@ -231,10 +255,13 @@ test "extremes are exact for every width" {
         for ([_]i8{ -127, 127, 1 }) |value| for ([_]u8{ 0, top }) |u| {
             const a: [8]i32 = @splat(@bitCast(@as([4]i8, @splat(value))));
             const stored: u8 = if (wantsSigned(bits)) u ^ 0x80 else u;
-            const w = split(bits, @as([8]Bytes, @splat(@splat(stored))));
-            const sums = group(bits, 8, 3, &w, @splat(&a), @splat(@splat(3)));
             const q: i32 = if (wantsSigned(bits)) @as(i8, @bitCast(stored)) else u;
-            for (sums) |sum| try std.testing.expectEqual(@as([lanes]i32, @splat(3 + 32 * q * value)), @as([lanes]i32, sum));
+            inline for (.{ .value, comptime signsOfMany(bits) }) |signs| {
+                const w = split(bits, signs, @as([8]Bytes, @splat(@splat(stored))));
+                const begin: Ints = if (signs == .mask) startOf(&w, @splat(3)) else @splat(3);
+                const sums = group(bits, signs, 8, 3, &w, @splat(&a), @splat(begin));
+                for (sums) |sum| try std.testing.expectEqual(@as([lanes]i32, @splat(3 + 32 * q * value)), @as([lanes]i32, sum));
+            }
         };
     }
 }

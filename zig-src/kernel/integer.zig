@@ -169,10 +169,21 @@ inline fn addUnit(
     const zero = comptime if (dot.wantsSigned(class.bits)) 0 else class.zero;
     if (part == 0) prefetch(later, comptime class.unitBytes());
     inline for (sums, 0..) |*sum, p| {
-        const weights = dot.split(class.bits, unpack(class, place.data, part + p, zero));
+        const of_part = if (p == 0) acts else readAnew(acts);
+        const weights: Weights(class, .value) = .of(place.data, part + p, zero);
         const terms = readTerms(class, place.record, place.index, part + p);
-        step(class, zero, n_tokens, &weights, &terms, acts, sum);
+        step(class, zero, .value, n_tokens, &weights, &terms, of_part, sum);
     }
+}
+
+/// The same activations. Broadcasts that are kept from one part for the next would go through the stack: to read
+/// them once more takes less.
+inline fn readAnew(acts: [*]const Act) [*]const Act {
+    var out = acts;
+    asm (""
+        : [out] "+r" (out),
+    );
+    return out;
 }
 
 /// The processor's own prefetching ends at each page.
@@ -185,17 +196,32 @@ pub fn termCount(comptime class: Class) usize {
     return class.terms() + class.groups();
 }
 
-/// Weights of a unit as `step` takes them.
-pub fn Weights(comptime class: Class) type {
-    return [layout.quads * dot.splits(class.bits)]dot.Bytes;
+/// Weights of a unit of the rows of one part as `step` takes them.
+pub fn Weights(comptime class: Class, comptime signs: dot.Signs) type {
+    return struct {
+        vectors: [layout.quads * dot.splits(class.bits)]dot.Bytes,
+        /// What the products of each group begin with where weights decide it.
+        starts: if (signs == .mask) [class.groups()]dot.Ints else void,
+
+        pub inline fn of(data: [*]const u8, part: usize, comptime zero: u8) @This() {
+            var out: @This() = undefined;
+            out.vectors = dot.split(class.bits, signs, unpack(class, data, part, zero));
+            if (signs == .mask) inline for (&out.starts, 0..) |*begin, g| {
+                const n = out.vectors.len / out.starts.len;
+                begin.* = dot.startOf(out.vectors[g * n ..][0..n], @splat(layout.magic));
+            };
+            return out;
+        }
+    };
 }
 
 /// One unit for some tokens whose activations begin at `acts`, side by side.
 pub inline fn step(
     comptime class: Class,
     comptime zero: u8,
+    comptime signs: dot.Signs,
     comptime n_tokens: usize,
-    weights: *const Weights(class),
+    weights: *const Weights(class, signs),
     terms: *const [termCount(class)]Vf,
     acts: [*]const Act,
     sums: *[n_tokens]Vf,
@@ -209,9 +235,9 @@ pub inline fn step(
         var starts: [n_tokens]dot.Ints = undefined;
         inline for (&q, &starts, 0..) |*of, *begin, t| {
             of.* = acts[t].q[g * per_group ..][0..per_group];
-            begin.* = start(zero, groups, &acts[t], g);
+            begin.* = if (signs == .mask) weights.starts[g] else start(zero, groups, &acts[t], g);
         }
-        const products = dot.group(class.bits, per_group, n_tokens, weights[g * vectors ..][0..vectors], q, starts);
+        const products = dot.group(class.bits, signs, per_group, n_tokens, weights.vectors[g * vectors ..][0..vectors], q, starts);
         inline for (products, &totals) |product, *total| {
             const value = scaled(class, product, terms[g], terms[class.terms() + g]);
             total.* = if (g == 0) value else total.* + value;

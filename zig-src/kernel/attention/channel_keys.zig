@@ -202,7 +202,7 @@ inline fn scoreSixteen(
             var of: [rows]*const [layout.quads]i32 = undefined;
             inline for (&of, 0..) |*row, r| row.* = &scaled.acts[r * units + u].q;
             // Floats at once (`layout.magic`).
-            const products = dot.group(wide, layout.quads, rows, &dot.split(wide, k), of, @splat(@splat(layout.magic)));
+            const products = dot.group(wide, .value, layout.quads, rows, &dot.split(wide, .value, k), of, @splat(@splat(layout.magic)));
             inline for (&sums, products, 0..) |*sum, product, r| {
                 const exact = @as(Vf, @bitCast(product)) - @as(Vf, @splat(layout.magic_value));
                 sum.* = vector.fma(exact, @as(Vf, @splat(scaled.acts[r * units + u].d)), sum.*);

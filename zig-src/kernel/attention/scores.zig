@@ -152,7 +152,7 @@ pub fn integers(
                     row.* = q[r * units + u].q[part * quads ..][0..quads];
                     begin.* = start(key, &q[r * units + u], if (parts == 1) null else part);
                 }
-                const products = dot.group(bits, quads, rows, &dot.split(bits, k[part * quads ..][0..quads].*), of, starts);
+                const products = dot.group(bits, .value, quads, rows, &dot.split(bits, .value, k[part * quads ..][0..quads].*), of, starts);
                 inline for (&sums, products, 0..) |*sum, product, r| {
                     const exact = @as(Vf, @bitCast(product)) - @as(Vf, @splat(layout.magic_value));
                     sum.* = vector.fma(exact, scale * @as(Vf, @splat(q[r * units + u].factors.d)), sum.*);

@@ -9,12 +9,17 @@ const vector = @import("../vector.zig");
 
 const registers = if (vector.lanes == 16 or builtin.cpu.arch == .aarch64) 32 else 16;
 
-/// Vectors of sums that stay in registers, beside those of keys, values and weights.
-pub const sums_max = registers / 2;
+/// Vectors of sums that stay in registers, beside those of keys, values and weights. Two multiply-adds of four
+/// cycles a cycle keep eight sums waiting; some more keep them busy.
+pub const sums_max = if (vector.lanes == 8) 12 else registers / 2;
 
 /// Rows of a tile: the largest that is left is taken. Three query heads that share a head are common, and
 /// two tiles would read the keys and values of a sequence that goes alone twice.
-pub const sizes = if (vector.lanes == 16) .{ 8, 4, 3, 2, 1 } else .{ 4, 3, 2, 1 };
+pub const sizes = switch (vector.lanes) {
+    16 => .{ 8, 4, 3, 2, 1 },
+    8 => .{ 6, 4, 3, 2, 1 },
+    else => .{ 4, 3, 2, 1 },
+};
 
 comptime {
     for (sizes) |rows| std.debug.assert(rows <= table.attention_tile);

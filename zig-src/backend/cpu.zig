@@ -65,9 +65,9 @@ pub fn chooseNamed(wanted: []const u8, diag: *Diagnostic) Error!*const kernel.Ta
     return error.UnknownCpuVariant;
 }
 
-/// How products read weights fastest here: measured on two processors, a Xeon with AMX and an EPYC of Zen 5,
-/// which takes a quarter longer with four panels at a time than with one. Others of AMD read as the latter, all else
-/// as the former.
+/// How products read weights and attention its pages fastest here: measured on two processors, a Xeon with AMX and
+/// an EPYC of Zen 5, which takes a quarter longer with four panels at a time than with one, and loses some pages that
+/// are asked for into its second cache. Others of AMD read as the latter, all else as the former.
 pub fn reading() kernel.Reading {
     return if (detect().contains(.made_by_amd)) .single else .abreast;
 }

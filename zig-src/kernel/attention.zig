@@ -83,7 +83,7 @@ const Rows = struct {
 
     fn run(rows: *Rows, args: *const Args, token: u32, tokens: u32, head: u32, heads: u32) void {
         rows.args = args;
-        rows.ahead.start(args.later[0..args.later_len], args.near != 0);
+        rows.ahead.start(args.later[0..args.later_len], args.near != 0, args.reading);
         rows.key = if (args.turns == null) table.formatOf(args.key_format) else .f32;
         rows.value = table.formatOf(args.value_format);
         rows.key_options = .of(args.key_format);

@@ -196,8 +196,8 @@ pub const panels_abreast = 4;
 /// The same for a product of many tokens, where panels share activations; not all variants do.
 pub const panels_sharing = 2;
 
-/// How products of few tokens read weights. What is fastest differs from processor to processor
-/// (`backend.cpu.reading`); no result depends on it.
+/// How products of few tokens read weights, and attention its pages. What is fastest differs from processor to
+/// processor (`backend.cpu.reading`); no result depends on it.
 pub const Reading = extern struct {
     /// Panels with integers that are read at the same time: 1 or `panels_abreast`. Of those without as many
     /// are read as fit into registers.
@@ -205,9 +205,11 @@ pub const Reading = extern struct {
     /// Bytes of each panel with integers that are asked for before they are read, and of each without.
     ahead: u32,
     ahead_floats: u32,
+    /// The cache that pages are asked for into: the first one or the second.
+    pages_into: u32,
 
-    pub const abreast: Reading = .{ .panels = panels_abreast, .ahead = 2048, .ahead_floats = 4096 };
-    pub const single: Reading = .{ .panels = 1, .ahead = 6144, .ahead_floats = 2048 };
+    pub const abreast: Reading = .{ .panels = panels_abreast, .ahead = 2048, .ahead_floats = 4096, .pages_into = 2 };
+    pub const single: Reading = .{ .panels = 1, .ahead = 6144, .ahead_floats = 2048, .pages_into = 1 };
     pub const all = [_]Reading{ abreast, single };
 };
 
@@ -282,6 +284,7 @@ pub const AttentionArgs = extern struct {
     later_len: usize,
     /// 1: what this call reads is in a cache of the processor, so that nothing but `later` is asked for.
     near: u32 = 0,
+    reading: Reading,
     /// Positions that the first token attends to: from inclusive, to exclusive. Each next token
     /// attends to `step` more: 1 where tokens follow each other, 0 where they attend to the same.
     from: u32,

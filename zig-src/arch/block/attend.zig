@@ -404,6 +404,7 @@ fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, spa
         .value_pages = pages.values.ptr,
         .later = later.ptr,
         .later_len = later.len,
+        .reading = run.model.reading,
         .from = span.from,
         .to = span.to,
         .step = span.step,

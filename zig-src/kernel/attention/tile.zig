@@ -54,10 +54,12 @@ pub const Ahead = struct {
     /// Whether steps find what they read in a cache. Then only later memory is asked for, a step's computing
     /// through and not as fast as it can be: that makes computing wait.
     near: bool,
+    /// As in `table.Reading`.
+    pages_into: u32,
 
     const line = 64;
 
-    pub fn start(ahead: *Ahead, later: []const table.Later, near: bool) void {
+    pub fn start(ahead: *Ahead, later: []const table.Later, near: bool, reading: table.Reading) void {
         ahead.* = .{
             .at = undefined,
             .end = undefined,
@@ -66,6 +68,7 @@ pub const Ahead = struct {
             .rest = .{ .at = undefined, .len = 0 },
             .in_later = false,
             .near = near,
+            .pages_into = reading.pages_into,
         };
         ahead.turn();
         if (!near) ahead.leave();
@@ -86,16 +89,22 @@ pub const Ahead = struct {
     }
 
     pub inline fn lines(ahead: *Ahead, comptime count: usize) void {
-        // Into the second cache: the first has too few lines under way for a page that comes from memory.
         const few = comptime (count + 1) / 2;
-        inline for (0..few) |i| @prefetch(ahead.at + i * line, .{ .locality = 2 });
+        ahead.ask(0, few);
         if (few == count or ahead.near) {
             ahead.at += few * line & ahead.moves;
         } else {
-            inline for (few..count) |i| @prefetch(ahead.at + i * line, .{ .locality = 2 });
+            ahead.ask(few, count);
             ahead.at += count * line & ahead.moves;
         }
         if (@intFromPtr(ahead.at) >= ahead.end) ahead.turn();
+    }
+
+    /// Into the second cache where the first has too few lines under way for a page that comes from memory.
+    inline fn ask(ahead: *const Ahead, comptime from: usize, comptime to: usize) void {
+        if (ahead.pages_into == 1) {
+            inline for (from..to) |i| @prefetch(ahead.at + i * line, .{ .locality = 3 });
+        } else inline for (from..to) |i| @prefetch(ahead.at + i * line, .{ .locality = 2 });
     }
 
     fn leave(ahead: *Ahead) void {
@@ -152,12 +161,12 @@ test "of what is near only later memory is asked for, at half of the pace" {
     const read: [*]const u8 = memory[256..];
     const later = [_]table.Later{ .{ .at = &memory, .len = 0 }, .{ .at = &memory, .len = 192 } };
     var ahead: Ahead = undefined;
-    ahead.start(&later, false);
+    ahead.start(&later, false, .abreast);
     ahead.begin(read, 128);
     try std.testing.expectEqual(read, ahead.at);
     ahead.lines(2);
     try std.testing.expectEqual(@as([*]const u8, &memory), ahead.at);
-    ahead.start(&later, true);
+    ahead.start(&later, true, .abreast);
     ahead.begin(read, 128);
     ahead.lines(2);
     ahead.last();

@@ -179,6 +179,7 @@ const Case = struct {
             .value_pages = case.values.pages.ptr,
             .later = &nowhere,
             .later_len = nowhere.len,
+            .reading = .abreast,
             .from = shape.from,
             .to = shape.to,
             .step = 1,
@@ -257,6 +258,7 @@ const Case = struct {
         args.from = case.shape.first(token);
         args.to = case.shape.to + token;
         args.window = 0;
+        args.reading = .single;
         return args;
     }
 
@@ -410,6 +412,7 @@ fn oneLargeScore(table: *const kernel.Table, random: std.Random) !void {
             .value_pages = &value_pages,
             .later = &nowhere,
             .later_len = 0,
+            .reading = .abreast,
             .from = 0,
             .to = positions,
             .step = 1,

@@ -108,6 +108,7 @@ fn expectSame(table: *const kernel.Table, random: std.Random, case: Case, code: 
             .value_pages = value_pages,
             .later = &.{},
             .later_len = 0,
+            .reading = .abreast,
             .from = case.from,
             .to = case.to,
             .step = 1,

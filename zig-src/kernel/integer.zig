@@ -204,6 +204,7 @@ pub fn Weights(comptime class: Class, comptime signs: dot.Signs) type {
         starts: if (signs == .mask) [class.groups()]dot.Ints else void,
 
         pub inline fn of(data: [*]const u8, part: usize, comptime zero: u8) @This() {
+            if (signs == .mask) comptime std.debug.assert(zero == 0);
             var out: @This() = undefined;
             out.vectors = dot.split(class.bits, signs, unpack(class, data, part, zero));
             if (signs == .mask) inline for (&out.starts, 0..) |*begin, g| {
@@ -300,18 +301,6 @@ pub inline fn unpack(comptime class: Class, data: [*]const u8, part: usize, comp
 
 inline fn stored(comptime class: Class, from: [*]const u8) [layout.quads]dot.Bytes {
     var out: [layout.quads]dot.Bytes = undefined;
-    if (class.bits == 8) {
-        inline for (&out, 0..) |*to, j| to.* = read(from, j);
-        return out;
-    }
-    if (class.bits == 4) {
-        inline for (0..4) |j| {
-            const two = read(from, j);
-            out[j] = two & @as(dot.Bytes, @splat(15));
-            out[j + 4] = two >> @splat(4);
-        }
-        return out;
-    }
     const own = class.bits;
     var vectors: [own]dot.Bytes = undefined;
     inline for (&vectors, out[0..own], 0..) |*v, *to, j| {

@@ -9,8 +9,8 @@
 //! memory ahead of such a stream, but not of two that run through the same pages by turns. Integers are
 //! stored unsigned as u = q + zero in 4, 5, 6 or 8 bits:
 //!
-//!     4 bits   4 vectors: the low halves are quads 0 to 3, the high halves quads 4 to 7
-//!     5 bits   5 vectors: the low bits are quads 0 to 4, what is above them quads 5 to 7 (see `pieces`)
+//!     4 bits   4 vectors: the low bits are quads 0 to 3, what is above them quads 4 to 7 (see `pieces`)
+//!     5 bits   5 vectors, quads 0 to 4 and above them quads 5 to 7
 //!     6 bits   6 vectors, quads 0 to 5 and above them quads 6 and 7
 //!     8 bits   8 vectors
 //!
@@ -61,10 +61,16 @@ pub const Piece = struct {
     }
 };
 
-/// Where the last quads of a unit of 5 or 6 bits lie: most quads take one instruction to unpack, and no byte is
-/// read for their sake alone.
+/// Where the last quads of a unit lie that has fewer vectors than quads: most quads of 5 or 6 bits take one
+/// instruction to unpack, and no byte is read for their sake alone.
 pub fn pieces(comptime bits: u8) [quads - @as(usize, bits)][]const Piece {
     return switch (bits) {
+        4 => .{
+            &.{.{ .vector = 0, .at = 4, .to = 0, .bits = 4 }},
+            &.{.{ .vector = 1, .at = 4, .to = 0, .bits = 4 }},
+            &.{.{ .vector = 2, .at = 4, .to = 0, .bits = 4 }},
+            &.{.{ .vector = 3, .at = 4, .to = 0, .bits = 4 }},
+        },
         5 => .{
             &.{ .{ .vector = 0, .at = 5, .to = 2, .bits = 3 }, .{ .vector = 3, .at = 6, .to = 0, .bits = 2 } },
             &.{ .{ .vector = 1, .at = 5, .to = 2, .bits = 3 }, .{ .vector = 4, .at = 6, .to = 0, .bits = 2 } },
@@ -78,6 +84,7 @@ pub fn pieces(comptime bits: u8) [quads - @as(usize, bits)][]const Piece {
             &.{ .{ .vector = 0, .at = 6, .to = 4, .bits = 2 }, .{ .vector = 1, .at = 6, .to = 2, .bits = 2 }, .{ .vector = 2, .at = 6, .to = 0, .bits = 2 } },
             &.{ .{ .vector = 3, .at = 6, .to = 4, .bits = 2 }, .{ .vector = 4, .at = 6, .to = 2, .bits = 2 }, .{ .vector = 5, .at = 6, .to = 0, .bits = 2 } },
         },
+        8 => .{},
         else => comptime unreachable,
     };
 }

@@ -171,8 +171,8 @@ pub const page_len = 64;
 /// Query heads times tokens that pass over a page together: what one call should have at least.
 pub const attention_rows = 32;
 
-/// Most rows that keep their sums in registers together, in any variant: a call whose rows are a multiple
-/// of it has no smaller tiles, which convert the same keys and values once more.
+/// Most rows that keep their sums in registers together, in any variant: where a variant has tiles of so many, or
+/// of half, a call whose rows are a multiple of it has no smaller ones, which convert the same keys and values once more.
 pub const attention_tile = 8;
 
 /// Most parts of one token's positions.

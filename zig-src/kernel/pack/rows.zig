@@ -76,14 +76,6 @@ fn integers(comptime M: type, comptime class: Class, blocks: []align(1) const M.
 /// The integers of one row of one unit; a word is a quad.
 fn writeUnit(comptime class: Class, words: [layout.quads]u32, row: usize, into: [*]u8) void {
     const to: [*]align(1) u32 = @ptrCast(into);
-    if (class.bits == 8) {
-        for (words, 0..) |word, j| to[j * panel_rows + row] = word;
-        return;
-    }
-    if (class.bits == 4) {
-        for (0..4) |j| to[j * panel_rows + row] = words[j] | words[j + 4] << 4;
-        return;
-    }
     const own = class.bits;
     var vectors: [own]u32 = words[0..own].*;
     inline for (comptime layout.pieces(own), words[own..]) |pieces, word| inline for (pieces) |piece| {

@@ -58,14 +58,6 @@ fn integers(comptime M: type, comptime class: Class, cols: usize, source: [*]con
 
 /// The integers of one unit.
 inline fn writeUnit(comptime class: Class, quads: sixteen.Quads, into: [*]u8) void {
-    if (class.bits == 8) {
-        inline for (quads, 0..) |quad, j| write(into, j, quad);
-        return;
-    }
-    if (class.bits == 4) {
-        inline for (0..4) |j| write(into, j, quads[j] | quads[j + 4] << sixteen.splat(4));
-        return;
-    }
     const own = class.bits;
     var vectors: [own]Words = quads[0..own].*;
     inline for (comptime layout.pieces(own), quads[own..]) |pieces, quad| inline for (pieces) |piece| {

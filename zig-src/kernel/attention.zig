@@ -13,6 +13,7 @@ const activations = @import("activations.zig");
 const channel_keys = @import("attention/channel_keys.zig");
 const channels = @import("attention/channels.zig");
 const elementwise = @import("elementwise.zig");
+const integer_values = @import("attention/integer_values.zig");
 const layout = @import("layout.zig");
 const outliers = @import("attention/outliers.zig");
 const page_layout = @import("attention/page.zig");
@@ -61,6 +62,8 @@ const Rows = struct {
     keys: [*]const u8,
     key_options: table.KvOptions,
     value_options: table.KvOptions,
+    /// Whether weights are rounded (`integer_values.zig`).
+    rounds: bool,
     count: usize,
     from: [rows_max]u32,
     to: [rows_max]u32,
@@ -88,6 +91,7 @@ const Rows = struct {
         rows.value = table.formatOf(args.value_format);
         rows.key_options = .of(args.key_format);
         rows.value_options = .of(args.value_format);
+        rows.rounds = args.precision == @backingInt(table.Precision.int8) and integer_values.takes(rows.value);
         rows.count = 0;
         for (token..token + tokens) |t| {
             const to = args.to + args.step * @as(u32, @intCast(t));
@@ -262,6 +266,7 @@ const Rows = struct {
     }
 
     fn accumulate(rows: *Rows, comptime n: usize, first: usize, at: u32) void {
+        if (rows.rounds) return rows.accumulateIntegers(n, first, at);
         // What all rows of the tile attend to; before and behind it rows go alone.
         var from: usize = 0;
         var to: usize = block;
@@ -284,6 +289,25 @@ const Rows = struct {
         for (first..first + n) |r| {
             const low, const high = rows.range(r, at);
             if (low < high) rows.addRest(r, at, low, high);
+        }
+    }
+
+    fn accumulateIntegers(rows: *Rows, comptime n: usize, first: usize, at: u32) void {
+        var ranges: [n]integer_values.Range = undefined;
+        var all: integer_values.Range = .{ .from = block, .to = 0 };
+        for (&ranges, first..) |*of, r| {
+            const from, const to = rows.range(r, at);
+            of.* = .{ .from = from, .to = @max(from, to) };
+            if (from >= to) continue;
+            all = .{ .from = @min(all.from, from), .to = @max(all.to, to) };
+        }
+        if (all.from >= all.to) return;
+        const page = rows.args.value_pages[at / block];
+        switch (rows.value) {
+            inline else => |value| if (comptime integer_values.takes(value)) {
+                const weights = rows.scores[first..][0..n];
+                integer_values.accumulate(value, n, page, rows.args.head_dim_v, weights, &ranges, all, rows.sum[first..][0..n], &rows.ahead);
+            },
         }
     }
 

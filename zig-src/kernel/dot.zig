@@ -18,7 +18,7 @@ const lanes = @import("vector.zig").lanes;
 pub const Ints = @Vector(lanes, i32);
 pub const Bytes = @Vector(4 * lanes, u8);
 pub const Signed = @Vector(4 * lanes, i8);
-const Words = @Vector(2 * lanes, i16);
+pub const Words = @Vector(2 * lanes, i16);
 
 const Form = enum { one, signed, pairs, plain };
 
@@ -175,6 +175,11 @@ pub fn quads(sum: Ints, w: Bytes, a: Signed) Ints {
     };
 }
 
+/// sum + both products of each lane. Exact while the sum fits.
+pub fn wordPairs(sum: Ints, a: Words, b: Words) Ints {
+    return if (form == .one) vpdpwssd(sum, a, b) else sum +% maddWords(a, b);
+}
+
 /// The sums of both halves of 32 bytes.
 pub fn halves(q: @Vector(32, i8)) [2]i32 {
     if (comptime builtin.cpu.arch == .x86_64 and builtin.cpu.has(.x86, .avx2)) {
@@ -222,13 +227,20 @@ const maddubs = switch (lanes) {
 const psign = if (lanes == 8) @"llvm.x86.avx2.psign.b" else @"llvm.x86.ssse3.psign.b.128";
 
 fn madd(words: Words) Ints {
-    const ones: Words = @splat(1);
-    return switch (lanes) {
-        16 => @"llvm.x86.avx512.pmaddw.d.512"(words, ones),
-        8 => @"llvm.x86.avx2.pmadd.wd"(words, ones),
-        else => @"llvm.x86.sse2.pmadd.wd"(words, ones),
-    };
+    return maddWords(words, @splat(1));
 }
+
+const maddWords = switch (lanes) {
+    16 => @"llvm.x86.avx512.pmaddw.d.512",
+    8 => @"llvm.x86.avx2.pmadd.wd",
+    else => @"llvm.x86.sse2.pmadd.wd",
+};
+
+const vpdpwssd = switch (lanes) {
+    16 => @"llvm.x86.avx512.vpdpwssd.512",
+    8 => @"llvm.x86.avx512.vpdpwssd.256",
+    else => @"llvm.x86.avx512.vpdpwssd.128",
+};
 
 /// LLVM's intrinsics take and return vectors in registers. Zig declares them like C functions, and
 /// the C convention of Windows would pass pointers to the vectors instead.
@@ -237,6 +249,9 @@ const direct: std.lang.CallingConvention = if (builtin.cpu.arch == .x86_64) .{ .
 extern fn @"llvm.x86.avx512.vpdpbusd.512"(Ints, Bytes, Signed) callconv(direct) Ints;
 extern fn @"llvm.x86.avx512.vpdpbusd.256"(Ints, Bytes, Signed) callconv(direct) Ints;
 extern fn @"llvm.x86.avx512.vpdpbusd.128"(Ints, Bytes, Signed) callconv(direct) Ints;
+extern fn @"llvm.x86.avx512.vpdpwssd.512"(Ints, Words, Words) callconv(direct) Ints;
+extern fn @"llvm.x86.avx512.vpdpwssd.256"(Ints, Words, Words) callconv(direct) Ints;
+extern fn @"llvm.x86.avx512.vpdpwssd.128"(Ints, Words, Words) callconv(direct) Ints;
 extern fn @"llvm.x86.avx512.pmaddubs.w.512"(Bytes, Signed) callconv(direct) Words;
 extern fn @"llvm.x86.avx2.pmadd.ub.sw"(Bytes, Signed) callconv(direct) Words;
 extern fn @"llvm.x86.ssse3.pmadd.ub.sw.128"(Bytes, Signed) callconv(direct) Words;

@@ -285,6 +285,8 @@ pub const AttentionArgs = extern struct {
     /// 1: what this call reads is in a cache of the processor, so that nothing but `later` is asked for.
     near: u32 = 0,
     reading: Reading,
+    /// As in `PrepareArgs`: with integers weights too may be rounded, to 16 bits, before they meet values of 8.
+    precision: u32,
     /// Positions that the first token attends to: from inclusive, to exclusive. Each next token
     /// attends to `step` more: 1 where tokens follow each other, 0 where they attend to the same.
     from: u32,

@@ -8,6 +8,9 @@ pub const name = "attention";
 /// The result is a mean of values, so that the scale is their largest magnitude. Scores of up to
 /// some tens carry a few units of 2^-24 into the exponent.
 pub const tolerance: Tolerance = .{ .absolute = 1e-7, .relative = 1e-5 };
+/// The same where weights of a block are rounded to 16 bits, each by up to 1/65534 of the largest, before they meet
+/// values of 8 bits, which are rounded by up to 1/254 themselves. Random weights come to 5.1e-5 at the worst.
+pub const tolerance_rounded: Tolerance = .{ .absolute = 1e-7, .relative = 1e-4 };
 
 pub fn check(positions: usize, head_dim_k: usize, head_dim_v: usize, keys: usize, values: usize) error{Shape}!void {
     if (positions == 0 or head_dim_k == 0 or head_dim_v == 0) return error.Shape;

@@ -405,6 +405,7 @@ fn arguments(run: *Run, index: usize, kv_head: usize, r: usize, tokens: u32, spa
         .later = later.ptr,
         .later_len = later.len,
         .reading = run.model.reading,
+        .precision = @backingInt(run.model.precision),
         .from = span.from,
         .to = span.to,
         .step = span.step,

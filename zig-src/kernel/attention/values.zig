@@ -18,7 +18,7 @@ const unit = page_layout.unit;
 const Row = [page_len]f32;
 
 /// Vectors of a value that stay in registers together: a power of two, so that units of 32 stay whole.
-fn width(comptime rows: usize) usize {
+pub fn width(comptime rows: usize) usize {
     return std.math.floorPowerOfTwo(usize, @min(8, tile.sums_max / rows));
 }
 

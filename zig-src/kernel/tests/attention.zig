@@ -180,6 +180,7 @@ const Case = struct {
             .later = &nowhere,
             .later_len = nowhere.len,
             .reading = .abreast,
+            .precision = @backingInt(kernel.Precision.float),
             .from = shape.from,
             .to = shape.to,
             .step = 1,
@@ -211,6 +212,9 @@ const Case = struct {
         const rounded = try gpa.alloc(f32, shape.last() * shape.head_dim_k);
         defer gpa.free(rounded);
         const key: KvFormat = @fromBackingInt(case.args.key_format & 0xffff);
+        const value: KvFormat = @fromBackingInt(case.args.value_format & 0xffff);
+        const rounds = roundsWeights(value, @fromBackingInt(case.args.precision));
+        const tolerance = if (rounds) op.attention.tolerance_rounded else op.attention.tolerance;
         const want = try gpa.alloc(f32, shape.head_dim_v);
         defer gpa.free(want);
         for (0..shape.tokens * shape.group) |r| {
@@ -229,7 +233,7 @@ const Case = struct {
             for (v) |x| largest = @max(largest, @abs(x));
             const got = case.out[r * case.stride ..][0..shape.head_dim_v];
             for (got, want, 0..) |g, w, i| {
-                if (op.attention.tolerance.holds(g, w, largest)) continue;
+                if (tolerance.holds(g, w, largest)) continue;
                 std.debug.print("row {d} value {d}: expected {e}, found {e}\n", .{ r, i, w, g });
                 return error.OutOfTolerance;
             }
@@ -369,17 +373,55 @@ fn everyShape(table: *const kernel.Table, random: std.Random) !void {
 
 fn expectCase(table: *const kernel.Table, random: std.Random, shape: Shape, key: KvFormat, value: KvFormat, options: [2]kernel.KvOptions) !void {
     errdefer std.debug.print("{} keys {t} values {t}, {any}\n", .{ shape, key, value, options });
-    const case: Case = try .init(table, random, shape, key, value, options);
+    var case: Case = try .init(table, random, shape, key, value, options);
     defer case.deinit();
-    table.attention(&case.args);
-    try case.expectAlone();
-    try case.expectParts();
-    try case.expectShared();
-    try case.expectReference();
+    for ([_]kernel.Precision{ .float, .int8 }) |precision| {
+        if (precision == .int8 and !roundsWeights(value, .int8)) continue;
+        case.args.precision = @backingInt(precision);
+        table.attention(&case.args);
+        try case.expectAlone();
+        try case.expectParts();
+        try case.expectShared();
+        try case.expectReference();
+    }
+}
+
+/// Whether the weights of values in a format may be rounded to 16 bits.
+fn roundsWeights(value: KvFormat, precision: kernel.Precision) bool {
+    return precision == .int8 and (value == .q8_0 or value == .int8);
 }
 
 test "attention" {
     try variants.each(everyShape);
+}
+
+/// A query that is not a number is seen in its own result, and in no other.
+fn oneNotANumber(table: *const kernel.Table, random: std.Random) !void {
+    const shape: Shape = .{ .group = 9, .head_dim_k = 64, .head_dim_v = 96, .from = 3, .to = 90 };
+    for (std.enums.values(KvFormat)) |format| for ([_]kernel.Precision{ .float, .int8 }) |precision| {
+        errdefer std.debug.print("keys and values {t}, precision {t}\n", .{ format, precision });
+        var case: Case = try .init(table, random, shape, format, format, .{ .{}, .{} });
+        defer case.deinit();
+        case.args.precision = @backingInt(precision);
+        table.attention(&case.args);
+        const want = try gpa.dupe(f32, case.out);
+        defer gpa.free(want);
+        for (0..shape.group) |head| {
+            const q = &case.q[head * shape.head_dim_k + 7];
+            const was = q.*;
+            defer q.* = was;
+            q.* = std.math.nan(f32);
+            table.attention(&case.args);
+            const first = head * case.stride;
+            for (case.out[first..][0..shape.head_dim_v]) |value| try std.testing.expect(std.math.isNan(value));
+            @memcpy(case.out[first..][0..shape.head_dim_v], want[first..][0..shape.head_dim_v]);
+            try variants.expectSameBits(want, case.out);
+        }
+    };
+}
+
+test "what is not a number is seen" {
+    try variants.each(oneNotANumber);
 }
 
 fn oneLargeScore(table: *const kernel.Table, random: std.Random) !void {
@@ -413,6 +455,7 @@ fn oneLargeScore(table: *const kernel.Table, random: std.Random) !void {
             .later = &nowhere,
             .later_len = 0,
             .reading = .abreast,
+            .precision = @backingInt(kernel.Precision.float),
             .from = 0,
             .to = positions,
             .step = 1,

@@ -109,6 +109,7 @@ fn expectSame(table: *const kernel.Table, random: std.Random, case: Case, code: 
             .later = &.{},
             .later_len = 0,
             .reading = .abreast,
+            .precision = @backingInt(kernel.Precision.float),
             .from = case.from,
             .to = case.to,
             .step = 1,

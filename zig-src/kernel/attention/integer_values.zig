@@ -1,7 +1,7 @@
 //! What `values.zig` does, for values of 8 bits on x86: weights times scales are rounded to 16 bits, and two
-//! positions are multiplied and added up by one instruction, exactly. That takes half of the time and is some
-//! hundred times finer than the rounding of the values themselves: a weight is off by at most 1/65534 of the
-//! largest that its row has in the block, scales included.
+//! positions are multiplied and added up by one instruction, exactly. A weight is off by at most 1/65534 of the
+//! largest that its row has in the block, scales included; the values themselves are off by up to 1/254 of the
+//! largest of theirs.
 //!
 //! A row has weights of zero where other rows of its tile attend and it does not, so that its bits don't
 //! depend on them.
@@ -26,7 +26,7 @@ const Words = dot.Words;
 
 /// A position is multiplied beside the one that is a vector of weights behind it.
 const stretch = 2 * lanes;
-/// Of a rounded weight.
+/// The largest rounded weight.
 const steps = std.math.maxInt(i16);
 
 comptime {
@@ -51,7 +51,7 @@ const Rounded = struct {
     step: f32,
 };
 
-/// out += weight * value over the block. All ranges are empty or overlap; `all` holds them.
+/// out += weight * value over the block. `all` holds all ranges, of which some may be empty.
 pub fn accumulate(
     comptime value: KvFormat,
     comptime rows: usize,
@@ -70,7 +70,7 @@ pub fn accumulate(
     inline while (n > 1) : (n /= 2) {
         while (i + n * lanes <= dim) : (i += n * lanes) {
             if (i % unit == 0) inline for (0..@max(1, n * lanes / unit)) |u| {
-                round(value, rows, page, dim, i + u * unit, weights, ranges, all, &rounded[u]);
+                round(value, rows, page, dim, i + u * unit, weights, ranges, all, &rounded[u], ahead);
             };
             add(rows, n, page + page_layout.valueAt(value, .value, dim, 0, i), dim, &rounded, all, i, out, ahead);
         }
@@ -88,6 +88,7 @@ fn round(
     ranges: *const [rows]Range,
     all: Range,
     out: *[rows]Rounded,
+    ahead: *tile.Ahead,
 ) void {
     const first = all.from / stretch;
     const end = (all.to + stretch - 1) / stretch;
@@ -95,6 +96,7 @@ fn round(
     // As integers the bits of magnitudes have the order of the magnitudes, and what is not a number is above all.
     var largest: [rows]Bits = @splat(@splat(0));
     for (2 * first..2 * end) |v| {
+        ahead.lines(comptime @max(1, lanes * value.termBytes() / 64));
         const scale = vector.load(.f16, lanes, page + page_layout.scaleAt(value, .value, dim, v * lanes, index));
         inline for (0..rows) |r| {
             var product = @as(Vf, weights[r][v * lanes ..][0..lanes].*) * scale;

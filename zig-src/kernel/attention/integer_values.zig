@@ -10,6 +10,7 @@ const std = @import("std");
 const builtin = @import("builtin");
 const dot = @import("../dot.zig");
 const page_layout = @import("page.zig");
+const softmax = @import("softmax.zig");
 const table = @import("../table.zig");
 const tile = @import("tile.zig");
 const vector = @import("../vector.zig");
@@ -100,7 +101,7 @@ fn round(
         const scale = vector.load(.f16, lanes, page + page_layout.scaleAt(value, .value, dim, v * lanes, index));
         inline for (0..rows) |r| {
             var product = @as(Vf, weights[r][v * lanes ..][0..lanes].*) * scale;
-            if (v * lanes < ranges[r].from or (v + 1) * lanes > ranges[r].to) product = limited(product, v * lanes, ranges[r]);
+            if (v * lanes < ranges[r].from or (v + 1) * lanes > ranges[r].to) product = softmax.limited(product, 0, v * lanes, ranges[r].from, ranges[r].to);
             products[r][v] = product;
             largest[r] = @max(largest[r], @as(Bits, @bitCast(product)) & @as(Bits, @splat(0x7fffffff)));
         }
@@ -121,14 +122,6 @@ fn round(
 /// The integer nearest to x * inverse, of which 16 bits are right.
 fn rounding(x: Vf, inverse: Vf) Bits {
     return @bitCast(vector.fma(x, inverse, @as(Vf, @splat(0x1.8p23))));
-}
-
-/// Zero outside of the range; `at` is the column of the first lane.
-fn limited(weights: Vf, at: usize, range: Range) Vf {
-    const columns = std.simd.iota(u32, lanes) + @as(Bits, @splat(@intCast(at)));
-    const zero: Vf = @splat(0);
-    const behind = @select(f32, columns >= @as(Bits, @splat(@intCast(range.from))), weights, zero);
-    return @select(f32, columns < @as(Bits, @splat(@intCast(range.to))), behind, zero);
 }
 
 /// `n` vectors of values from `index` on; `at` are those of the first position.

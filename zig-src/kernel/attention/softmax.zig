@@ -44,7 +44,7 @@ pub fn scaled(row: *[table.page_len]f32, from: usize, to: usize, scale: f32, cap
     for (from / lanes..(to + lanes - 1) / lanes) |i| {
         var s = @as(Vf, row[i * lanes ..][0..lanes].*) * @as(Vf, @splat(scale));
         if (cap != 0) s = elementwise.cappedScores(s, cap);
-        if (i * lanes < from or (i + 1) * lanes > to) s = limited(s, i * lanes, from, to);
+        if (i * lanes < from or (i + 1) * lanes > to) s = limited(s, low, i * lanes, from, to);
         row[i * lanes ..][0..lanes].* = s;
         highest = @select(f32, s > highest, s, highest);
     }
@@ -86,12 +86,12 @@ pub fn weigh(row: *[table.page_len]f32, from: usize, to: usize, shrink: f32, run
     running.total = vector.fma(running.total, @as(Vf, @splat(shrink)), total);
 }
 
-/// Minus infinity outside of [from, to); `at` is the column of the first lane.
-fn limited(s: Vf, at: usize, from: usize, to: usize) Vf {
+/// Another value outside of [from, to); `at` is the column of the first lane.
+pub fn limited(s: Vf, outside: f32, at: usize, from: usize, to: usize) Vf {
     const U = @Vector(lanes, u32);
     const columns = std.simd.iota(u32, lanes) + @as(U, @splat(@intCast(at)));
-    const behind = @select(f32, columns >= @as(U, @splat(@intCast(from))), s, @as(Vf, @splat(low)));
-    return @select(f32, columns < @as(U, @splat(@intCast(to))), behind, @as(Vf, @splat(low)));
+    const behind = @select(f32, columns >= @as(U, @splat(@intCast(from))), s, @as(Vf, @splat(outside)));
+    return @select(f32, columns < @as(U, @splat(@intCast(to))), behind, @as(Vf, @splat(outside)));
 }
 
 /// The sum of the lanes.
